@@ -1,0 +1,384 @@
+"""From a trace to a Diagnosis: replay what is needed, build ledgers, judge, run the rules. The only module that knows all phases."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diagnose.diagnosis import Diagnosis, EpochRow, Ledger, ReplayCheck, Restoration, StepRow
+from diagnose.diagnosis_json import to_dict
+from diagnose.errors import ReplayError
+from diagnose.facts import Facts
+from diagnose.headline import headline, restoration_sentence, with_notes
+from diagnose.restore.decisions import Decision, decisions
+from diagnose.restore.verdict import Values, judge, restoring, validation_of
+from diagnose.rules import run_rules
+from diagnose.trace.format import VERSION as FORMAT_VERSION
+from diagnose.trace.model import Epoch, State
+from diagnose.trace.reader import Trace, read_trace, store_diagnosis
+from diagnose.trace.values import own_values
+
+if TYPE_CHECKING:
+    from diagnose.record.tracer import Run
+    from diagnose.replay.check import EpochCheck
+    from diagnose.replay.evaluation import EvaluationData
+    from diagnose.replay.replayer import Replayer
+
+ALL_STEPS = 2000
+"""Fits of up to so many steps are replayed whole; of longer ones, only the epochs analysed."""
+
+
+def diagnose_run(run: Run, *, evaluate: Any = None, name: str = "fit", number: int | None = None) -> Diagnosis:
+    """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
+    trace = read_trace(run.path)
+    try:
+        diagnosis = analyse(trace, run.model, run.compiled, evaluate=evaluate, name=name, number=number or run.number)
+    finally:
+        trace.close()
+    store_diagnosis(run.path, to_dict(diagnosis))
+    return diagnosis
+
+
+def analyse(
+    trace: Trace,
+    model: Any = None,
+    compiled: Mapping[str, Any] | None = None,
+    *,
+    evaluate: Any = None,
+    name: str = "fit",
+    number: int = 1,
+) -> Diagnosis:
+    """Analyses a trace.
+
+    Args:
+        model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all that
+            needs replay says so.
+        compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
+        evaluate: see `Tracer.diagnose`.
+    """
+    with _replayer(trace, model, compiled or {}, evaluate) as (replayer, data, reason):
+        return _Analysis(trace, replayer, data, reason).diagnosis(name, number)
+
+
+@contextlib.contextmanager
+def _replayer(
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any
+) -> Iterator[tuple[Replayer | None, EvaluationData | None, str | None]]:
+    """The replayer and the evaluation data, or None for both and the reason."""
+    if model is None:
+        yield None, None, "it needs the model"
+        return
+    from diagnose.replay.borrow import borrowed
+    from diagnose.replay.evaluation import given, rows_fit_used
+    from diagnose.replay.replayer import Replayer
+
+    with borrowed(model, compiled):
+        try:
+            data = rows_fit_used(trace) if evaluate is None else given(trace, evaluate)
+            replayer = Replayer(trace, model, data.batches)
+        except ReplayError as error:
+            yield None, None, str(error)
+            return
+        yield replayer, data, None
+
+
+class _Analysis:
+    """Measures one fit. Each measurement that replay cannot give is left empty, and `reason` says why."""
+
+    def __init__(
+        self, trace: Trace, replayer: Replayer | None, data: EvaluationData | None, reason: str | None
+    ) -> None:
+        self.trace = trace
+        self.replayer = replayer
+        self.data = data
+        self.reason = reason
+        self.decisions = decisions(trace)
+        self.restorer: Decision | None = restoring(self.decisions)
+
+    def diagnosis(self, name: str, number: int) -> Diagnosis:
+        reevaluated = self._reevaluate()
+        evaluated = self._evaluated()
+        restoration = self._restoration(reevaluated, evaluated)
+        chosen = self._chosen_epochs(restoration)
+        checks = self._check(chosen)
+        ledgers = self._ledgers(chosen, evaluated)
+        restoration = with_notes(restoration, ledgers, self.trace)
+        facts = Facts(
+            trace=self.trace,
+            decisions=self.decisions,
+            restoration=restoration,
+            ledgers=tuple(ledgers),
+            reevaluated=reevaluated,
+            evaluated=evaluated,
+            held_validation=self._held_validation(),
+            checks=checks,
+            no_replay=self.reason,
+        )
+        findings = run_rules(facts)
+        info = self.trace.info
+        model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
+        model.pop("architecture", None)
+        environment = dict(info.get("environment") or {})
+        return Diagnosis(
+            fit=number,
+            keras=environment.get("keras", "unknown"),
+            backend=str(info.get("backend", "unknown")),
+            steps_total=len(self.trace.steps),
+            headline=headline(facts),
+            epoch_rows=tuple(self._epoch_row(e, reevaluated, chosen) for e in self.trace.epochs),
+            step_rows=tuple(self._step_rows(checks)),
+            replay=self._replay_check(checks),
+            ledgers=tuple(ledgers),
+            restoration=restoration,
+            findings=findings,
+            name=name,
+            notice=self._notice(),
+            versions=self._versions(),
+            evaluation_data={}
+            if self.data is None
+            else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
+            environment=environment,
+            model=model,
+            trace={
+                "path": str(self.trace.path),
+                "bytes": self.trace.nbytes,
+                "format": FORMAT_VERSION,
+                "status": self.trace.status,
+            },
+        )
+
+    # ── measurements ──
+
+    def _reevaluate(self) -> dict[int, dict[str, float]]:
+        if self.replayer is None:
+            return {}
+        found = {}
+        for epoch in self.trace.epochs:
+            try:
+                found[epoch.epoch] = self.replayer.evaluate_state(self.trace.states[epoch.state])
+            except ReplayError as error:
+                self.reason = self.reason or str(error)
+        return found
+
+    def _final(self) -> State | None:
+        for event in self.trace.events:
+            if event.kind == "train-end":
+                return self.trace.states[event.detail["state"]]
+        return None
+
+    def _evaluated(self) -> dict[str, float]:
+        """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not end)."""
+        state = self._final() or (self.trace.states[self.trace.epochs[-1].state] if self.trace.epochs else None)
+        if self.replayer is None or self.data is None or state is None:
+            return {}
+        from diagnose.replay.evaluation import keras_evaluate
+
+        try:
+            return keras_evaluate(self.replayer.model, self.replayer.arrays(state), self.data)
+        except ReplayError as error:
+            self.reason = self.reason or str(error)
+            return {}
+
+    def _restoration(
+        self, reevaluated: Mapping[int, Mapping[str, float]], evaluated: Mapping[str, float]
+    ) -> Restoration | None:
+        if self.restorer is None:
+            return None
+        key = self.restorer.monitor
+        if key.startswith("val_"):
+            values = {e.epoch: e.logs[key] for e in self.trace.epochs if isinstance(e.logs.get(key), (int, float))}
+        else:
+            values = {e: v[key] for e, v in reevaluated.items() if key in v}
+        held = self._held_validation() if key.startswith("val_") else evaluated
+        found = judge(
+            self.trace,
+            self.restorer,
+            self._final(),
+            Values(held=held.get, confirm=self._confirm, reevaluated=values),
+        )
+        return None if found is None else restoration_sentence(found)
+
+    def _held_validation(self) -> dict[str, float]:
+        """The validation metrics of the weights after fit, over the batches of the last validation pass."""
+        final = self._final()
+        if self.replayer is None or final is None or not self.trace.evaluations:
+            return {}
+        return self._validation_values(final, self.trace.evaluations[-1].epoch)
+
+    def _validation_values(self, state: State, epoch: int) -> dict[str, float]:
+        found = validation_of(self.trace, epoch)
+        if self.replayer is None or found is None or found.batches is None:
+            return {}
+        try:
+            batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
+            return {f"val_{k}": v for k, v in self.replayer.over(state, batches).items()}
+        except ReplayError:
+            return {}
+
+    def _confirm(self, epoch: Epoch, key: str) -> bool | None:
+        """Whether replay with the weights that were in use gives the logged value again."""
+        if self.replayer is None:
+            return None
+        logged = float(epoch.logs[key])
+        if key.startswith("val_"):
+            found = validation_of(self.trace, epoch.epoch)
+            if found is None:
+                return None
+            value = self._validation_values(self.trace.states[found.state], epoch.epoch).get(key)
+        else:
+            check = self._checked(epoch.epoch)
+            value = None if check is None else check.value.get(key)
+        if value is None:
+            return None
+        return self._close(value, logged)
+
+    def _close(self, value: float, logged: float) -> bool:
+        from diagnose.replay.check import relative_tolerance
+
+        assert self.replayer is not None
+        return value == logged or abs(value - logged) <= relative_tolerance(self.replayer) * max(abs(logged), 1e-3)
+
+    def _chosen_epochs(self, restoration: Restoration | None) -> list[int]:
+        """The last, the best by the monitor, the restored, and the one after each of these."""
+        epochs = [e.epoch for e in self.trace.epochs]
+        if not epochs:
+            return []
+        wanted = {epochs[-1]}
+        if restoration is not None:
+            for epoch in (restoration.best_epoch, restoration.restored_epoch):
+                if epoch is not None:
+                    wanted |= {epoch, epoch + 1}
+        return [e for e in epochs if e in wanted]
+
+    _checks: dict[int, EpochCheck | None]
+
+    def _checked(self, epoch: int) -> EpochCheck | None:
+        from diagnose.replay.check import check_epoch
+
+        if not hasattr(self, "_checks"):
+            self._checks = {}
+        if epoch not in self._checks:
+            try:
+                assert self.replayer is not None
+                self._checks[epoch] = check_epoch(self.replayer, epoch)
+            except ReplayError as error:
+                self.reason = self.reason or str(error)
+                self._checks[epoch] = None
+        return self._checks[epoch]
+
+    def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
+        if self.replayer is None:
+            return {}
+        epochs = [e.epoch for e in self.trace.epochs] if len(self.trace.steps) <= ALL_STEPS else chosen
+        found = {epoch: self._checked(epoch) for epoch in epochs}
+        return {epoch: check for epoch, check in found.items() if check is not None}
+
+    def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
+        if self.replayer is None:
+            return []
+        from diagnose.ledger.build import build_ledgers
+
+        found: list[Ledger] = []
+        for epoch in self.trace.epochs:
+            if epoch.epoch in chosen:
+                try:
+                    found.extend(build_ledgers(self.replayer, epoch, evaluated))
+                except ReplayError as error:
+                    self.reason = self.reason or str(error)
+        return found
+
+    # ── rows ──
+
+    def _epoch_row(self, e: Epoch, reevaluated: Mapping[int, Mapping[str, float]], chosen: list[int]) -> EpochRow:
+        validation = validation_of(self.trace, e.epoch)
+        state = None if validation is None else self.trace.states[validation.state]
+        return EpochRow(
+            epoch=e.epoch,
+            first_version=e.first_version,
+            last_version=e.last_version,
+            logged={k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))},
+            reevaluated=dict(reevaluated.get(e.epoch, {})),
+            learning_rate=e.learning_rate,
+            validation_version=None if state is None or state.label != "version" else state.version,
+            analysed=e.epoch in chosen,
+        )
+
+    def _step_rows(self, checks: Mapping[int, EpochCheck]) -> Iterator[StepRow]:
+        replayed = {s.step.step: s for check in checks.values() for s in check.steps}
+        for step in self.trace.steps:
+            check = replayed.get(step.step)
+            yield StepRow(
+                step=step.step,
+                epoch=step.epoch,
+                batch_index=step.batch_index,
+                computed_at=step.computed_at,
+                produced=step.produced,
+                values=own_values(self.trace, step) if check is None else check.recorded,
+                replayed=None if check is None else check.replayed,
+                reproduced=None if check is None else check.reproduced,
+            )
+
+    def _replay_check(self, checks: Mapping[int, EpochCheck]) -> ReplayCheck | None:
+        if self.replayer is None:
+            return None
+        from diagnose.replay.check import relative_tolerance
+
+        errors: dict[str, float] = {}
+        for e in self.trace.epochs:
+            check = checks.get(e.epoch)
+            for metric, value in (check.value if check else {}).items():
+                logged = e.logs.get(metric)
+                if isinstance(logged, (int, float)):
+                    difference = 0.0 if value == logged or (value != value and logged != logged) else abs(value - logged)
+                    errors[metric] = max(errors.get(metric, 0.0), difference)
+        steps = [s for check in checks.values() for s in check.steps]
+        tolerance = relative_tolerance(self.replayer)
+        return ReplayCheck(
+            steps=len(steps),
+            reproduced=sum(s.reproduced for s in steps),
+            max_abs_error=errors,
+            tolerance={metric: tolerance for metric in errors},
+            epochs=tuple(checks),
+            reason=self.reason,
+        )
+
+    def _versions(self) -> dict[str, Any]:
+        policy = self.trace.info.get("policy") or {}
+        made = [s for s in self.trace.states if s.label == "version"]
+        kept_contents = {s.arrays for s in self.trace.states if s.kept}
+        kept = sum(s.arrays in kept_contents for s in made)
+        if kept == len(made):
+            text = "the weights of every update"
+        elif policy.get("every_update"):
+            text = "the weights of every update until the trace was full, then of the ends of epochs"
+        else:
+            text = "the weights at the ends of epochs"
+        return {"total": len(made), "kept": kept, "policy": text}
+
+    def _notice(self) -> str | None:
+        error = next((e for e in self.trace.events if e.kind == "tracer-error"), None)
+        so_far = f"{len(self.trace.epochs)} finished epochs, {len(self.trace.steps)} steps"
+        if error is not None:
+            return f"Tracing stopped after an error in the tracer ({error.detail.get('error')}); this report covers {so_far}."
+        if not self.trace.sealed:
+            return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
+        if self.trace.status != "complete":
+            return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
+        if self.reason is not None:
+            return f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
+        return None
+
+
+def analyse_file(path: Path, model: Any = None, *, name: str = "fit", store: bool = True) -> Diagnosis:
+    """Analyses a saved trace, with a model if there is one."""
+    trace = read_trace(path)
+    try:
+        number = int((trace.info.get("fit") or {}).get("number", 1))
+        diagnosis = analyse(trace, model, name=name, number=number)
+    finally:
+        trace.close()
+    if store and model is not None:
+        store_diagnosis(path, to_dict(diagnosis))
+    return diagnosis

@@ -1,0 +1,234 @@
+"""What analysis returns and reports draw: finished numbers and sentences. Computes nothing that a test would want to
+check.
+
+Epochs are 1-based; versions count updates; values are float64 as Keras logged them or as replay computed them. A
+value that does not exist is None; a value that is not finite stays so (JSON spells it "NaN", "Infinity",
+"-Infinity").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+    from diagnose.trace.reader import Trace
+
+Status = Literal["failed", "passed", "not-applicable"]
+Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
+    over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
+    `val_*` were computed at."""
+
+    epoch: int
+    first_version: int
+    last_version: int
+    logged: Mapping[str, float]
+    reevaluated: Mapping[str, float]
+    learning_rate: float | None = None
+    validation_version: int | None = None
+    analysed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """`values`: the batch's own value of each metric, from metric-state differences; `replayed`: the same computed
+    again from recorded weights and rows (None: this step was not replayed); `reproduced`: whether the metric state
+    came out the same within tolerance."""
+
+    step: int
+    epoch: int
+    batch_index: int
+    computed_at: int
+    produced: int
+    values: Mapping[str, float]
+    replayed: Mapping[str, float] | None = None
+    reproduced: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCheck:
+    """How many train steps were computed again, and how many came out as recorded. `max_abs_error` is per metric, on
+    the epoch's logged value. `tolerance` is per metric, in the metric's own units. `reason`: why steps are missing
+    from the check, or None."""
+
+    steps: int
+    reproduced: int
+    max_abs_error: Mapping[str, float]
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[int, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One factor's share of the gap: the Shapley `amount`, and its `low` and `high` over the orders of the walk."""
+
+    factor: str
+    amount: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Carries `logged` to `evaluated`: gap = evaluated - logged = sum of amounts + residual, to float64 rounding."""
+
+    epoch: int
+    metric: str
+    logged: float
+    evaluated: float
+    gap: float
+    entries: tuple[LedgerEntry, ...]
+    residual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    epoch: int
+    version: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """Which weights the model holds after fit, beside those the logged best was computed at (see `verdict`)."""
+
+    callback: str
+    monitor: str
+    best_epoch: int | None
+    best_logged: float | None
+    restored_epoch: int | None
+    restored_version: int | None
+    restored_value: float | None
+    computed_at: Span | None
+    owner_versions: tuple[int, ...]
+    shift_updates: int | None
+    verdict: Verdict
+    best_by_reevaluation: Best | None
+    mode: Literal["min", "max"] | None = None
+    confirmed: bool | None = None
+    """True: replay at the owner gave the logged best. False: it did not. None: replay was not possible, or there is
+    no owner."""
+    sentence: str = ""
+    written_by: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number."""
+
+    rule: str
+    status: Status
+    title: str
+    evidence: Mapping[str, Any]
+    advice: str
+    metric: str | None = None
+    effect: float | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """The analysis of one fit.
+
+    `headline`: the verdict in one sentence with its numbers. `notice`: None, or what the reader must know first (an
+    interrupted recording and how far it goes, a replay that was not possible and why). `versions`: {"total", "kept",
+    "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}. `environment`: library versions. `model`: {"name",
+    "parameters", "layers": [{"name", "class", "kind"}]}, kind None unless the layer behaves differently in training.
+    `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted".
+    """
+
+    fit: int
+    keras: str
+    backend: str
+    steps_total: int
+    headline: str
+    epoch_rows: tuple[EpochRow, ...]
+    step_rows: tuple[StepRow, ...]
+    replay: ReplayCheck | None
+    ledgers: tuple[Ledger, ...]
+    restoration: Restoration | None
+    findings: tuple[Finding, ...]
+    name: str = "fit"
+    notice: str | None = None
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    evaluation_data: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    trace: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report of this fit as one self-contained page. Raises DiagnoseError where it cannot be written."""
+        from diagnose.report import html
+        from diagnose.report.write import write_file
+
+        write_file(path, html.render([self]))
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Writes `diagnosis.json` (schema 1) with this one fit. Raises DiagnoseError where it cannot be written."""
+        from diagnose.report import json
+        from diagnose.report.write import write_file
+
+        write_file(path, json.dumps([self]))
+
+    def ledger(self, metric: str, epoch: int | None = None) -> pd.DataFrame:
+        """The ledger of `metric` for `epoch` (1-based; None: the last that has one).
+
+        Returns:
+            One row per factor and a last one, `residual`, with columns `factor`, `amount`, `low`, `high` (float64, in
+            the metric's units). `attrs` hold `metric`, `epoch`, `logged`, `evaluated` and `gap`; the amounts add up
+            to the gap.
+
+        Raises:
+            MissingLedgerError: there is no such ledger; a DiagnoseError and a KeyError that names those there are.
+        """
+        from diagnose.report.frames import ledger_frame
+
+        return ledger_frame(self, metric, epoch)
+
+    @property
+    def epochs(self) -> pd.DataFrame:
+        """One row per finished epoch: `epoch` (1-based), `first_version`, `last_version`, `logged_<metric>`,
+        `reevaluated_<metric>`, `learning_rate`, `validation_version`, `analysed`. NaN or NA where there is no
+        value."""
+        from diagnose.report.frames import epochs_frame
+
+        return epochs_frame(self)
+
+    @property
+    def steps(self) -> pd.DataFrame:
+        """One row per train step: `step` (0-based), `epoch`, `batch_index`, `computed_at`, `produced`,
+        `value_<metric>` (the batch's own value), `replayed_<metric>`, `reproduced`. Empty for a diagnosis read back
+        from a file, which keeps only their number."""
+        from diagnose.report.frames import steps_frame
+
+        return steps_frame(self)
+
+    def _repr_html_(self) -> str:
+        from diagnose.report import html
+
+        return html.notebook(self)
+
+    def __str__(self) -> str:
+        from diagnose.report.terminal import summary
+
+        return summary(self)
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis of fit {self.fit}: {self.headline}>"

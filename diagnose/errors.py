@@ -1,0 +1,34 @@
+"""Every error a user can act on. One base class; `diagnose.cli` prints it in one place, without a traceback."""
+
+from __future__ import annotations
+
+
+class DiagnoseError(Exception):
+    """Base class of all errors this package raises for its users.
+
+    The message is a full sentence that names what is wrong and what to do next.
+    """
+
+
+class UsageError(DiagnoseError):
+    """The command line or an argument is wrong (exit code 2 on the command line)."""
+
+
+class TraceError(DiagnoseError):
+    """A trace file cannot be used; the message names the file and what is wrong with it."""
+
+
+class TraceWriteError(DiagnoseError):
+    """A trace file cannot be created or written (no permission, disk full, …)."""
+
+
+class ReplayError(DiagnoseError):
+    """A value cannot be computed again, with the reason (weights not kept, rows not recorded, …)."""
+
+
+class MissingLedgerError(DiagnoseError, KeyError):
+    """There is no ledger for the metric or epoch asked for; the message names those that exist."""
+
+    def __str__(self) -> str:
+        # KeyError would show the message in quotes, as if it were a key.
+        return Exception.__str__(self)

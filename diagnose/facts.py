@@ -1,0 +1,54 @@
+"""Everything the rules may look at: measurements of one fit, without any judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from diagnose.diagnosis import Ledger, Restoration
+from diagnose.restore.decisions import Decision
+from diagnose.trace.model import Epoch
+from diagnose.trace.reader import Trace
+
+if TYPE_CHECKING:
+    from diagnose.replay.check import EpochCheck  # replay imports Keras; facts must not
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One fit's measurements.
+
+    `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data. `evaluated`: what Keras's `evaluate`
+    returns with the weights after fit. `held_validation`: the same over the validation data (names with `val_`).
+    `checks`: replayed epochs. `no_replay`: why values that need replay are missing, or None.
+    """
+
+    trace: Trace
+    decisions: tuple[Decision, ...]
+    restoration: Restoration | None
+    ledgers: tuple[Ledger, ...] = ()
+    reevaluated: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    evaluated: Mapping[str, float] = field(default_factory=dict)
+    held_validation: Mapping[str, float] = field(default_factory=dict)
+    checks: Mapping[int, EpochCheck] = field(default_factory=dict)
+    no_replay: str | None = None
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        return self.trace.epochs
+
+    @property
+    def steps_per_epoch(self) -> list[int]:
+        return [e.last_version - e.first_version for e in self.epochs]
+
+    @property
+    def validated(self) -> bool:
+        return bool(self.trace.evaluations)
+
+    def training_decisions(self) -> list[Decision]:
+        """Decisions that rest on values logged from train steps."""
+        return [d for d in self.decisions if d.on_training_value]
+
+    def ledger(self, metric: str, epoch: int) -> Ledger | None:
+        return next((x for x in self.ledgers if x.metric == metric and x.epoch == epoch), None)

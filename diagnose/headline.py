@@ -1,0 +1,120 @@
+"""Puts a verdict into one sentence with its numbers. Says "one update late" only where replay confirmed it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from diagnose.diagnosis import Ledger, Restoration
+from diagnose.facts import Facts
+from diagnose.rules.common import number, timing
+from diagnose.trace.reader import Trace
+
+MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
+_WORDS = {
+    "weights-lag": "each batch was scored before its update",
+    "weights-drift": "the weights moved on within the epoch",
+    "restored-weights": "the model after fit holds other weights",
+    "dropout": "dropout or noise is active in fit only",
+    "batch-norm": "batch normalisation uses batch statistics in fit only",
+    "augmentation": "augmentation is active in fit only",
+    "other-training-mode": "a layer behaves differently in training",
+    "class-weights": "samples are weighted in fit only",
+    "data-coverage": "fit and evaluate went over different rows",
+    "aggregation": "the metric depends on how rows are batched",
+}
+
+
+def restoration_sentence(r: Restoration) -> Restoration:
+    """The verdict with its sentence."""
+    return replace(r, sentence=_sentence(r))
+
+
+def _sentence(r: Restoration) -> str:
+    logged = f"{r.monitor} {number(r.best_logged)}"
+    held = "" if r.restored_value is None else f" {r.monitor} {number(r.restored_value)}"
+    if r.verdict == "aligned":
+        value = f"; evaluated again, they give{held}" if held else ""
+        return f"{r.callback} restored the weights that produced the best {logged} (epoch {r.best_epoch}, version {r.restored_version}){value}."
+    if r.verdict == "shifted" and r.shift_updates is not None and r.owner_versions:
+        updates = f"{abs(r.shift_updates)} update{'s' if abs(r.shift_updates) != 1 else ''}"
+        when = "late" if r.shift_updates > 0 else "early"
+        proof = "" if r.confirmed else " (by the order of events; not replayed)"
+        got = f" Evaluated, the restored model gives{held}." if held else ""
+        return (
+            f"{r.callback} restored epoch {r.restored_epoch}, {updates} too {when}: the best {logged}, logged under epoch {r.best_epoch}, "
+            f"was computed with version {r.owner_versions[-1]}, but the model holds version {r.restored_version}{proof}.{got}"
+        )
+    if r.verdict == "no-owner":
+        span = r.computed_at
+        over = f" (versions {span.first} to {span.last})" if span is not None and span.first != span.last else ""
+        got = f" The restored model (end of epoch {r.restored_epoch}) gives{held}." if held else ""
+        first = f"No model has the best {logged} that {r.callback} went by"
+        if r.confirmed is False:
+            return f"{first}: replay did not reproduce it.{got}"
+        return f"{first}: it was averaged over weights that changed during epoch {r.best_epoch}{over}.{got}"
+    if r.verdict == "replaced":
+        who = f" by {r.written_by}" if r.written_by else ""
+        return f"The weights do not all come from training steps: some were written{who}." + (
+            f" The model after fit gives{held}; the best logged was {logged} (epoch {r.best_epoch})." if held else ""
+        )
+    if r.best_epoch is None:
+        return f"Nothing was restored: {r.callback} never saw '{r.monitor}' in the logs."
+    return (
+        f"Nothing was restored: the model after fit holds the last weights"
+        f"{f' ({held.strip()})' if held else ''}; the best {logged} was logged under epoch {r.best_epoch}."
+    )
+
+
+def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -> Restoration | None:
+    """Adds what the mode of the layers does to the owner's number: even the owner does not give it in inference mode."""
+    if r is None or r.verdict not in ("shifted", "aligned") or r.monitor.startswith("val_"):
+        return r
+    ledger = next((x for x in ledgers if x.metric == r.monitor and x.epoch == r.best_epoch), None)
+    if ledger is None:
+        return r
+    mode = [e for e in ledger.entries if e.factor in MODES and e.amount != 0.0]
+    if not mode:
+        return r
+    parts = ", ".join(f"{e.factor} {e.amount:+.6g}" for e in mode)
+    note = f"Even the weights that own {r.monitor} {number(r.best_logged)} do not give it in inference mode: {parts}."
+    return replace(r, notes=(*r.notes, note))
+
+
+def headline(facts: Facts) -> str:
+    """The most important thing about this fit, in one sentence with its numbers."""
+    r = facts.restoration
+    threshold = next(
+        (d for d in facts.decisions if d.kind == "threshold"), None
+    )
+    if r is not None and not (r.verdict == "not-restored" and r.best_epoch == (facts.epochs[-1].epoch if facts.epochs else None)):
+        return r.sentence
+    if not facts.epochs:
+        return "No epoch was finished, so there is no logged value to explain."
+    metric = threshold.monitor if threshold is not None and threshold.on_training_value else _main_metric(facts)
+    last = facts.epochs[-1]
+    if threshold is not None and not threshold.on_training_value:
+        logged, held = last.logs.get(threshold.monitor), facts.held_validation.get(threshold.monitor)
+        if isinstance(logged, (int, float)) and held is not None:
+            same = "the model after fit has it" if abs(held - logged) <= 1e-5 * max(abs(logged), 1.0) else "not what the model after fit has"
+            return f"{threshold.monitor} {number(logged)} was logged for epoch {last.epoch}, and {number(held)} is {same if same.startswith('not') else 'what the model after fit has'}."
+    ledger = facts.ledger(metric, last.epoch)
+    if ledger is None:
+        logged = last.logs.get(metric)
+        reason = f" ({facts.no_replay})" if facts.no_replay else ""
+        return f"fit logged {metric} {number(logged)} for epoch {last.epoch}; it was not replayed{reason}."
+    if abs(ledger.gap) <= max(abs(ledger.residual), 1e-6 * abs(ledger.logged)):
+        return f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}, and evaluate returns the same: there is no gap."
+    largest = max(ledger.entries, key=lambda e: abs(e.amount), default=None)
+    because = "" if largest is None else f", mostly because {_WORDS[largest.factor]} ({largest.amount:+.4g})"
+    return f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}; evaluate returns {number(ledger.evaluated)}{because}."
+
+
+def _main_metric(facts: Facts) -> str:
+    """The metric a person looks at first: accuracy-like ones before loss, if their gap has an explanation."""
+    last = facts.epochs[-1]
+    for name in last.logs:
+        ledger = facts.ledger(name, last.epoch)
+        if name != "loss" and ledger is not None and abs(timing(ledger)) > 0 and "acc" in name:
+            return name
+    return "loss"

@@ -1,0 +1,73 @@
+"""What the recorder needs from a backend. Everything that reaches into Keras's trainers stands in this package, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from diagnose.trace.model import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """A model's variables, looked up once: walking the layers of a deep model on every step would cost milliseconds."""
+
+    all: Sequence[Any]
+    trainable: Sequence[Any]
+    non_trainable: Sequence[Any]
+    optimizer: Sequence[Any]
+    metrics: Sequence[Any]
+
+    @classmethod
+    def of(cls, model: Any) -> Variables:
+        return cls(
+            all=list(model.variables),
+            trainable=list(model.trainable_variables),
+            non_trainable=list(model.non_trainable_variables),
+            optimizer=list(model.optimizer.variables) if model.optimizer is not None else [],
+            metrics=list(model.metrics_variables),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """References to the current contents of a model's variables, as the backend holds them. Valid until the next update."""
+
+    variables: Sequence[Any]
+    optimizer: Sequence[Any]
+    metrics: Sequence[Any]
+
+
+class StepHook(Protocol):
+    """What a wrapped train or test function calls. None of these methods ever raises, except what is not an `Exception`."""
+
+    def armed(self) -> bool:
+        """Whether the call belongs to the traced fit. A wrapper left behind by a fit that raised is not armed, and passes through."""
+
+    def before(self, data: Any, state: Any) -> None:
+        """Called before the step with the batch, and the state the step gets where the backend passes one (JAX), else None."""
+
+    def after(self, state: Any) -> None:
+        """Called after the step, with the state the step returned where the backend passes one (JAX), else None."""
+
+
+class Backend(Protocol):
+    """One backend's way of running a step and of holding values."""
+
+    name: str
+
+    def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+        """A function to set as `model.train_function` in place of `original`."""
+
+    def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+        """A function to set as `model.test_function` in place of `original`."""
+
+    def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
+        """The current values (those in `state`, if given), without changing what the model's trainer does next."""
+
+    def view(self, value: Any) -> NDArray:
+        """`value` as a NumPy array. May share memory with the device buffer: read it at once and do not keep it."""
+
+    def generator_state(self) -> NDArray | None:
+        """State of the process-wide random generator that layers draw from, or None where they keep seeds in variables."""

@@ -1,0 +1,81 @@
+"""JAX: the train function carries the variables as a state tuple; they are read from there, never by a forced sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.trace.model import NDArray
+
+
+class JaxBackend:
+    """Relies on `JAXTrainer` (keras/src/backend/jax/trainer.py): `fit` calls `self.train_function(state, iterator)` by
+    attribute with state = (trainable, non_trainable, optimizer, metrics) values, and keeps the newest ones in `self._jax_state` while
+    `self._jax_state_synced` is false; buffers are donated to the next step."""
+
+    name = "jax"
+
+    def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+        return _wrap(model, original, hook)
+
+    def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+        return _wrap(model, original, hook)
+
+    def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
+        if state is None:
+            held = getattr(model, "_jax_state", None)
+            if held and not getattr(model, "_jax_state_synced", True):
+                names = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+                state = tuple(held.get(name) for name in names)
+            else:
+                state = (None, None, None, None)
+        trainable, non_trainable, optimizer, metrics = state
+        values: dict[int, Any] = {}
+        for known, held in ((variables.trainable, trainable), (variables.non_trainable, non_trainable)):
+            if held is not None:
+                values.update((id(v), value) for v, value in zip(known, held, strict=True))
+        return Live(
+            variables=[values[id(v)] if id(v) in values else v.value for v in variables.all],
+            optimizer=list(optimizer) if optimizer is not None else [v.value for v in variables.optimizer],
+            metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
+        )
+
+    def view(self, value: Any) -> NDArray:
+        return np.asarray(value)
+
+    def generator_state(self) -> NDArray | None:
+        return None
+
+
+def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+    def traced(state: Any, iterator: Any) -> Any:
+        if not hook.armed():
+            return original(state, iterator)
+        outputs = None
+        for done in range(model.steps_per_execution):
+            try:
+                data = next(iterator)
+            except StopIteration:
+                if done == 0:
+                    raise
+                break
+            hook.before(data, _four(state))
+            outputs, state = original(state, iter([data]))
+            hook.after(_four(state))
+        return outputs, state
+
+    return traced
+
+
+def _four(state: Any) -> tuple[Any, Any, Any, Any]:
+    """A step's state as (trainable, non_trainable, optimizer, metrics); test steps carry no optimizer."""
+    if len(state) == 4:
+        return tuple(state)  # type: ignore[return-value]
+    trainable, non_trainable, metrics = state
+    return trainable, non_trainable, None, metrics
+
+
+BACKEND = JaxBackend()

@@ -1,0 +1,63 @@
+"""torch: the train function gets the batch itself; layers draw from torch's global generators, so their state is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.trace.model import NDArray
+
+
+class TorchBackend:
+    """Relies on `TorchTrainer` (keras/src/backend/torch/trainer.py): `fit` calls `self.train_function(data)` by attribute,
+    with `data` a list of one batch."""
+
+    name = "torch"
+
+    def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+        return _wrap(original, hook)
+
+    def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+        return _wrap(original, hook)
+
+    def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
+        return Live(
+            variables=[v.value for v in variables.all],
+            optimizer=[getattr(v, "value", v) for v in variables.optimizer],
+            metrics=[v.value for v in variables.metrics],
+        )
+
+    def view(self, value: Any) -> NDArray:
+        tensor = value.detach() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+        if tensor.device.type != "cpu":
+            tensor = tensor.cpu()
+        if tensor.dtype == torch.bfloat16:
+            import ml_dtypes
+
+            return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return np.asarray(tensor.numpy())
+
+    def generator_state(self) -> NDArray | None:
+        states = [torch.get_rng_state().numpy()]
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            states.extend(state.cpu().numpy() for state in torch.cuda.get_rng_state_all())
+        return np.concatenate(states)
+
+
+def _wrap(original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+    def traced(data: Any) -> Any:
+        if not hook.armed():
+            return original(data)
+        hook.before(data[0], None)
+        outputs = original(data)
+        hook.after(None)
+        return outputs
+
+    return traced
+
+
+BACKEND = TorchBackend()

@@ -1,0 +1,224 @@
+"""Describes a fit in JSON: model, variables, compile settings, fit arguments, callbacks, library versions. Reads only."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from diagnose.record.callback_code import thresholds
+from diagnose.trace.model import Json
+
+LIBRARIES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy", "keras-diagnose")
+
+FIT_ARGUMENTS = (
+    "batch_size", "epochs", "verbose", "validation_split", "shuffle", "initial_epoch", "steps_per_epoch",
+    "validation_steps", "validation_batch_size", "validation_freq",
+)  # fmt: skip
+
+HOOKS = (
+    "on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_end",
+    "on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end",
+)  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python, the platform and the libraries that are installed and loaded."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in LIBRARIES:
+        if name == "keras-diagnose" or name in sys.modules:
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                module = sys.modules.get(name)
+                found[name] = str(getattr(module, "__version__", "unknown"))
+    return found
+
+
+def plain(value: Any, depth: int = 4) -> Json:
+    """`value` as JSON; what has no JSON form becomes its class name or a short text."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.generic, np.ndarray)) and getattr(value, "ndim", 0) == 0:
+        return value.item()
+    if depth and isinstance(value, Mapping):
+        return {str(k): plain(v, depth - 1) for k, v in list(value.items())[:200]}
+    if depth and isinstance(value, (list, tuple)):
+        return [plain(v, depth - 1) for v in value[:200]]
+    try:
+        return float(value)
+    except Exception:
+        name = getattr(value, "name", None) or getattr(value, "__name__", None)
+        return f"{type(value).__name__}({name})" if isinstance(name, str) else type(value).__name__
+
+
+def plain_logs(logs: Mapping[str, Any]) -> dict[str, Json]:
+    """Logs with their numbers as Python floats."""
+    return {str(name): plain(value) for name, value in logs.items()}
+
+
+def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
+    """The optimizer's current rate. A schedule costs backend operations, so it is computed only where asked for."""
+    optimizer = model.optimizer
+    rate = getattr(optimizer, "_learning_rate", None)
+    if rate is None or (not schedule and hasattr(rate, "get_config") and callable(rate)):
+        return None
+    try:
+        return float(np.asarray(optimizer.learning_rate))
+    except Exception:
+        return None
+
+
+def variables(model: Any) -> list[dict[str, Json]]:
+    """One entry per model variable: path, dtype, shape, group ("trainable", "non_trainable" or "seed")."""
+    trainable = {id(v) for v in model.trainable_variables}
+    weights = {id(v) for v in model.weights}
+
+    def group(v: Any) -> str:
+        if id(v) in trainable:
+            return "trainable"
+        return "non_trainable" if id(v) in weights else "seed"
+
+    return [{"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), "group": group(v)} for v in model.variables]
+
+
+def metric_variables(model: Any) -> list[dict[str, Json]]:
+    """One entry per metric variable, in the order of `model.metrics_variables`: metric name, variable name, dtype, shape."""
+    owners: dict[int, str] = {}
+
+    def claim(metric: Any) -> None:
+        for inner in getattr(metric, "metrics", None) or []:
+            claim(inner)
+        for v in metric.variables:
+            owners.setdefault(id(v), metric.name)
+
+    for metric in model.metrics:
+        claim(metric)
+    return [
+        {"metric": owners.get(id(v), "?"), "name": v.name, "dtype": str(v.dtype), "shape": list(v.shape)}
+        for v in model.metrics_variables
+    ]
+
+
+def model(model: Any) -> dict[str, Json]:
+    """Name, parameters, and all layers, those that behave differently in training marked with their kind."""
+    layers = [{"name": x.name, "class": type(x).__name__, "kind": layer_kind(x)} for x in model._flatten_layers(include_self=False)]
+    return {
+        "name": model.name,
+        "class": type(model).__name__,
+        "parameters": int(model.count_params()),
+        "layers": layers,
+        "own_training": bool(model._call_has_training_arg) and not _defined_by_keras(model, "call"),
+        "architecture": _architecture(model),
+    }
+
+
+def layer_kind(layer: Any) -> str | None:
+    """Which ledger factor a layer belongs to, None if it behaves the same in training and inference.
+
+    Layers of Keras are known by class; any other layer whose `call` takes `training` may differ, and is "other-training-mode".
+    """
+    from keras import layers
+
+    noise = (layers.Dropout, layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout)
+    if isinstance(layer, (*noise, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D)):
+        return "dropout"
+    if isinstance(layer, layers.BatchNormalization):
+        return "batch-norm"
+    module = type(layer).__module__
+    if module.startswith("keras."):
+        if "preprocessing" in module and type(layer).__name__ not in ("Normalization", "Resizing", "Rescaling", "CenterCrop"):
+            return "augmentation" if getattr(layer, "_call_has_training_arg", False) else None
+        if getattr(layer, "dropout", 0) and isinstance(layer.dropout, float):
+            return "dropout"
+        if getattr(layer, "recurrent_dropout", 0):
+            return "dropout"
+        if type(layer).__name__ == "SpectralNormalization":
+            return "other-training-mode"
+        return None
+    if getattr(layer, "_layers", None) and not getattr(layer, "_call_has_training_arg", False):
+        return None
+    return "other-training-mode" if getattr(layer, "_call_has_training_arg", False) else None
+
+
+def _architecture(model: Any) -> Json:
+    """The serialized model and compile settings, for `report --stored-model`; None where the model cannot be serialized."""
+    try:
+        import json
+
+        config = json.loads(model.to_json())
+        compiled = model.get_compile_config()
+        return {"model": config, "compile": json.loads(json.dumps(compiled)) if compiled else None}
+    except Exception:
+        return None
+
+
+def compile_settings(model: Any) -> dict[str, Json]:
+    """Loss, metrics, optimizer with its configuration, and how steps are run."""
+    optimizer = model.optimizer
+    config: Json = None
+    try:
+        config = plain(optimizer.get_config()) if optimizer is not None else None
+    except Exception:
+        config = None
+    loss = getattr(model, "loss", None)
+    return {
+        "loss": plain(loss) if isinstance(loss, (str, list, tuple, dict)) else _name(loss),
+        "optimizer": None if optimizer is None else {"class": type(optimizer).__name__, "config": config},
+        "run_eagerly": bool(model.run_eagerly),
+        "jit_compile": bool(model.jit_compile),
+        "steps_per_execution": int(getattr(model, "steps_per_execution", 1)),
+        "custom_train_step": not _defined_by_keras(model, "train_step"),
+        "custom_test_step": not _defined_by_keras(model, "test_step"),
+    }
+
+
+def _defined_by_keras(model: Any, method: str) -> bool:
+    return getattr(type(model), method).__module__.startswith("keras.")
+
+
+def _name(value: Any) -> str | None:
+    return None if value is None else getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)
+
+
+def fit_arguments(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
+    """The scalar arguments of `fit`, whether weights were given, and what kind of data it got."""
+    found = {name: plain(locals_of_fit.get(name)) for name in FIT_ARGUMENTS if name in locals_of_fit}
+    found["class_weight"] = locals_of_fit.get("class_weight") is not None
+    found["sample_weight"] = locals_of_fit.get("sample_weight") is not None
+    found["validation_data"] = locals_of_fit.get("validation_data") is not None
+    iterator = locals_of_fit.get("epoch_iterator")
+    found["data"] = type(getattr(iterator, "data_adapter", None)).__name__
+    found["steps"] = plain(getattr(iterator, "num_batches", None))
+    return found
+
+
+def callback(cb: Any) -> dict[str, Json]:
+    """Class, settings (public attributes with a plain value), overridden hooks, and thresholds its code compares logs with."""
+    import keras
+
+    settings: dict[str, Json] = {}
+    for name, value in list(vars(cb).items()):
+        if name.startswith("_") or name in ("model", "params", "best_weights", "history"):
+            continue
+        if name == "monitor_op":
+            settings[name] = getattr(value, "__name__", None)
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            settings[name] = value
+        elif isinstance(value, (np.generic, np.ndarray)) or hasattr(value, "__float__"):
+            settings[name] = plain(value)
+    base = keras.callbacks.Callback
+    module = type(cb).__module__
+    return {
+        "class": type(cb).__name__,
+        "module": module,
+        "bases": [c.__name__ for c in type(cb).__mro__[1:] if c not in (object, base)],
+        "builtin": module.startswith("keras."),
+        "settings": settings,
+        "hooks": [hook for hook in HOOKS if getattr(type(cb), hook, None) is not getattr(base, hook, None)],
+        "thresholds": [] if module.startswith("keras.") and type(cb).__name__ != "LambdaCallback" else thresholds(cb),
+    }

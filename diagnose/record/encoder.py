@@ -1,0 +1,250 @@
+"""Turns recorded items into trace rows: digests, deduplication, and what is kept within the budget. Runs on the background thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diagnose.record.batches import TakenBatch
+from diagnose.record.items import (
+    EpochItem,
+    EvaluationItem,
+    EventItem,
+    InfoItem,
+    Item,
+    Snapshot,
+    StateItem,
+    StepItem,
+    TrainEndItem,
+)
+from diagnose.trace.digest import array_digest, group_digest, row_digests
+from diagnose.trace.model import BatchRef, Digest, Leaf, NDArray
+from diagnose.trace.rows import pack_rows
+from diagnose.trace.writer import TraceWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be kept. `parameters`: models with more keep weights at epoch ends only. `nbytes`: beyond it,
+    weights are kept at epoch ends only and new rows by digest only."""
+
+    parameters: int = 1_000_000
+    nbytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    state: int
+    version: int
+    digests: tuple[Digest, ...]
+
+
+class Encoder:
+    """Keeps what must be remembered between items: the current state, known rows, known digests."""
+
+    def __init__(self, writer: TraceWriter, budget: Budget, *, every_update: bool) -> None:
+        self._writer = writer
+        self._budget = budget
+        self._every_update = every_update
+        self._rows: dict[Digest, int] = {}
+        self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
+        self._groups: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self._current: _Current | None = None
+        self._keep_rows = True
+
+    def handle(self, item: Item) -> bool:
+        """Writes one item. Returns True where the trace should reach the disk now (an epoch or the fit ended)."""
+        if isinstance(item, StepItem):
+            self._step(item)
+        elif isinstance(item, StateItem):
+            self._observe(item)
+        elif isinstance(item, EpochItem):
+            self._epoch(item)
+            return True
+        elif isinstance(item, EvaluationItem):
+            self._evaluation(item)
+        elif isinstance(item, InfoItem):
+            if item.key == "variables":
+                self._set_groups(item.value)
+            self._writer.info(item.key, item.value)
+        elif isinstance(item, EventItem):
+            self._writer.event(item.kind, item.detail, epoch=item.epoch, step=item.step)
+        else:
+            self._train_end(item)
+            return True
+        return False
+
+    def _set_groups(self, variables: Sequence[dict[str, object]]) -> None:
+        def indices(group: str) -> list[int]:
+            return [i for i, v in enumerate(variables) if v["group"] == group]
+
+        self._groups = (indices("trainable"), indices("non_trainable"), indices("seed"))
+
+    # ── states ──
+
+    def _write_state(
+        self,
+        digests: tuple[Digest, ...],
+        arrays: Sequence[NDArray],
+        *,
+        version: int | None,
+        label: str,
+        keep: bool,
+        optimizer: Sequence[NDArray] | None = None,
+    ) -> int:
+        if keep:
+            for digest, array in zip(digests, arrays, strict=True):
+                if not self._writer.has_array(digest):
+                    self._writer.array(array, digest)
+        slots = None if optimizer is None else tuple(self._writer.array(a) for a in optimizer)
+        trainable, non_trainable, seeds = (group_digest([digests[i] for i in group]) for group in self._groups)
+        return self._writer.state(
+            version=version,
+            label=label,
+            trainable=trainable,
+            non_trainable=non_trainable,
+            seeds=seeds,
+            optimizer=None if slots is None else group_digest(slots),
+            arrays=digests,
+            optimizer_arrays=slots,
+            kept=keep,
+        )
+
+    def _keep_updates(self) -> bool:
+        if self._every_update and self._writer.bytes_written > self._budget.nbytes:
+            self._every_update = False
+            self._limit("weights of single updates")
+        return self._every_update
+
+    def _limit(self, what: str) -> None:
+        reason = f"the trace reached {self._budget.nbytes} bytes"
+        self._writer.event("limit", {"what": what, "reason": reason}, epoch=None, step=None)
+
+    def _observe(self, item: StateItem) -> None:
+        arrays = item.snapshot.arrays
+        digests = _digests(arrays)
+        current = self._current
+        if current is None:
+            state = self._write_state(digests, arrays, version=0, label="version", keep=True)
+            self._current = _Current(state, 0, digests)
+        elif digests != current.digests:
+            # Kept whatever the budget says: no update can make these weights again.
+            state = self._write_state(digests, arrays, version=current.version, label="changed", keep=True)
+            detail = {"callback": item.callback, "hook": item.hook, "before": current.state, "after": state}
+            detail["groups"] = self._changed_groups(current.digests, digests)
+            self._writer.event("weights-changed", detail, epoch=item.epoch, step=item.step)
+            self._current = _Current(state, current.version, digests)
+        item.snapshot.release()
+
+    def _changed_groups(self, old: tuple[Digest, ...], new: tuple[Digest, ...]) -> list[str]:
+        names = ("trainable", "non_trainable", "seed")
+        return [n for n, group in zip(names, self._groups, strict=True) if any(old[i] != new[i] for i in group)]
+
+    # ── steps and batches ──
+
+    def _step(self, item: StepItem) -> None:
+        batch = self._batch(item.batch)
+        self._writer.step(
+            step=item.step,
+            epoch=item.epoch,
+            batch_index=item.batch_index,
+            computed_at=item.step,
+            produced=item.step + 1,
+            batch=batch,
+            metrics_before=item.metrics_before,
+            metrics_after=item.metrics_after,
+            generator=None if item.generator is None else self._writer.array(item.generator),
+            seconds=item.seconds,
+        )
+        digests = _digests(item.after.arrays)
+        version = item.step + 1
+        state = self._write_state(
+            digests, item.after.arrays, version=version, label="version", keep=self._keep_updates()
+        )
+        self._current = _Current(state, version, digests)
+        item.after.release()
+
+    def _batch(self, batch: TakenBatch | str) -> BatchRef:
+        if isinstance(batch, str):
+            return BatchRef(None, np.empty(0, np.int64), missing=batch)
+        known = (repr(batch.signature.structure), batch.signature.leaves)
+        number = self._signatures.get(known)
+        if number is None:
+            number = self._signatures[known] = self._writer.signature(batch.signature)
+        packed = pack_rows(batch.leaves)
+        salt = number.to_bytes(4, "little")  # the same bytes under another signature are another row
+        keys = [salt + digest for digest in row_digests(packed)]
+        ids = np.empty(len(keys), np.int64)
+        fresh: dict[Digest, int] = {}
+        for i, key in enumerate(keys):
+            row = self._rows.get(key)
+            ids[i] = -1 if row is None else row
+            if row is None:
+                fresh.setdefault(key, i)
+        if fresh:
+            self._add_rows(number, fresh, packed)
+            for i in np.flatnonzero(ids < 0):
+                ids[i] = self._rows[keys[i]]
+        weight = None if batch.sample_weight is None else self._writer.array(batch.sample_weight)
+        return BatchRef(number, ids, sample_weight=weight)
+
+    def _add_rows(self, signature: int, fresh: dict[Digest, int], packed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+        if self._keep_rows and self._writer.bytes_written > self._budget.nbytes:
+            self._keep_rows = False
+            self._limit("rows seen for the first time")
+        contents = packed[list(fresh.values())] if self._keep_rows else None
+        first = self._writer.rows(signature, [key[4:] for key in fresh], contents)
+        for offset, key in enumerate(fresh):
+            self._rows[key] = first + offset
+
+    # ── ends ──
+
+    def _evaluation(self, item: EvaluationItem) -> None:
+        if self._current is None:
+            return
+        batches = self._writer.batches([self._batch(b) for b in item.batches]) if item.batches else None
+        self._writer.evaluation(
+            epoch=item.epoch,
+            after_step=item.after_step,
+            state=self._current.state,
+            batches=batches,
+            logs=item.logs,
+        )
+
+    def _epoch(self, item: EpochItem) -> None:
+        version = item.last_version
+        digests = _digests(item.snapshot.arrays)
+        state = self._write_state(
+            digests, item.snapshot.arrays, version=version, label="epoch-end", keep=True, optimizer=item.optimizer
+        )
+        item.snapshot.release()
+        self._writer.epoch(
+            epoch=item.epoch,
+            first_version=item.first_version,
+            last_version=version,
+            logs=item.logs,
+            state=state,
+            learning_rate=item.learning_rate,
+            seconds=item.seconds,
+        )
+
+    def _train_end(self, item: TrainEndItem) -> None:
+        digests = _digests(item.snapshot.arrays)
+        state = self._write_state(
+            digests, item.snapshot.arrays, version=None, label="final", keep=True, optimizer=item.optimizer
+        )
+        item.snapshot.release()
+        self._writer.event("train-end", {"state": state}, epoch=None, step=None)
+
+
+def _digests(arrays: Sequence[NDArray]) -> tuple[Digest, ...]:
+    return tuple(array_digest(array) for array in arrays)
+
+
+def release(item: Item) -> None:
+    """Gives the item's buffers back without writing it (after an error)."""
+    snapshot = getattr(item, "after", None) or getattr(item, "snapshot", None)
+    if isinstance(snapshot, Snapshot):
+        snapshot.release()

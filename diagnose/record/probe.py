@@ -1,0 +1,91 @@
+"""Small callbacks set between the user's callbacks: after each of them they look at what it changed. They change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from diagnose.record.guard import guarded
+from diagnose.record.recorder import Recorder
+
+
+class Probe(keras.callbacks.Callback):  # type: ignore[misc]
+    """Looks at weights, learning rate and stop flag after `callback` (None: before any) ran a hook."""
+
+    def __init__(self, recorder: Recorder, callback: str | None) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.callback = callback
+
+    def set_model(self, model: Any) -> None:
+        """Keeps no model: on JAX, `Callback.model` forces a state sync."""
+
+    @guarded
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.recorder.observe("on_epoch_begin", self.callback)
+
+    @guarded
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.recorder.observe("on_epoch_end", self.callback)
+
+    @guarded
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.recorder.observe("on_test_begin", self.callback)
+
+    @guarded
+    def on_test_end(self, logs: Any = None) -> None:
+        self.recorder.observe("on_test_end", self.callback)
+
+    @guarded
+    def on_train_end(self, logs: Any = None) -> None:
+        self.recorder.observe("on_train_end", self.callback)
+
+
+class FirstProbe(Probe):
+    """Stands before all callbacks: begins epochs, and sees what Keras itself changed between two hooks."""
+
+    @guarded
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.recorder.begin_epoch(epoch + 1)
+        self.recorder.observe("on_epoch_begin", None)
+
+
+class BatchProbe(Probe):
+    """Also looks after batch hooks; set only behind callbacks that have their own."""
+
+    @guarded
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.recorder.observe("on_train_batch_begin", self.callback)
+
+    @guarded
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.recorder.observe("on_train_batch_end", self.callback)
+
+
+class LastProbe(Probe):
+    """Stands behind all callbacks: ends epochs and the fit in the trace once everything else has run."""
+
+    def __init__(self, recorder: Recorder, on_end: Any) -> None:
+        super().__init__(recorder, None)
+        self._on_end = on_end
+
+    @guarded
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.recorder.observe("on_epoch_begin", None)
+
+    @guarded
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.recorder.end_epoch(logs)
+
+    @guarded
+    def on_test_begin(self, logs: Any = None) -> None:
+        """The state is looked at when the first batch arrives."""
+
+    @guarded
+    def on_test_end(self, logs: Any = None) -> None:
+        self.recorder.end_evaluation(logs)
+
+    @guarded
+    def on_train_end(self, logs: Any = None) -> None:
+        self._on_end()

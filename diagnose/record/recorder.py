@@ -1,0 +1,253 @@
+"""Records one fit: reads state around steps and at hooks, and hands it to the background thread. Runs on the training thread.
+
+Copies are the only work done here; digests and files are the background thread's. Changes nothing it reads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from diagnose.record import describe
+from diagnose.record.backends.base import Backend, Live, Variables
+from diagnose.record.batches import NotCaptured, TakenBatch, take
+from diagnose.record.items import (
+    EpochItem,
+    EvaluationItem,
+    EventItem,
+    InfoItem,
+    Snapshot,
+    SnapshotPool,
+    StateItem,
+    StepItem,
+    TrainEndItem,
+)
+from diagnose.record.worker import Worker, describe_error
+from diagnose.trace.digest import array_digest
+from diagnose.trace.model import Digest, Json, NDArray
+
+METRIC_STATE_LIMIT = 1 << 16
+"""Bytes of metric state recorded per step at most; larger states (confusion matrices) are checked at epoch ends only."""
+
+
+class Recorder:
+    """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same fit."""
+
+    def __init__(self, model: Any, backend: Backend, worker: Worker) -> None:
+        self.model = model
+        self.backend = backend
+        self.worker = worker
+        self.pid = os.getpid()
+        self.failed: str | None = None
+        self.finished = False
+        self.epoch = 0
+        self.step = 0
+        self.variables: Variables | None = None
+        self._pool = SnapshotPool()
+        self._epoch_first = 0
+        self._epoch_started = 0.0
+        self._batch_index = 0
+        self._armed = False
+        self._observed: tuple[Digest, ...] | None = None
+        self._metrics: bytes | None = None
+        self._metrics_trusted = False
+        self.batch_hooks_present = False
+        self._taken: TakenBatch | str = ""
+        self._generator: NDArray | None = None
+        self._step_started = 0.0
+        self._stop_seen = False
+        self._rate_seen: float | None = None
+        self._evaluating = False
+        self._evaluation_batches: list[TakenBatch | str] = []
+        self._evaluation_observed = False
+
+    # ── state ──
+
+    def _live(self, state: Any = None) -> Live:
+        if self.variables is None:
+            self.variables = Variables.of(self.model)
+            self.worker.put(InfoItem("variables", describe.variables(self.model)))
+            self.worker.put(InfoItem("model", describe.model(self.model)))
+        return self.backend.live(self.model, self.variables, state)
+
+    def snapshot(self, live: Live) -> Snapshot:
+        """Copies of the variables' values, in reused buffers."""
+        buffers = self._pool.take()
+        if buffers is None:
+            return Snapshot([np.array(self.backend.view(v)) for v in live.variables], self._pool)
+        for buffer, value in zip(buffers, live.variables, strict=True):
+            np.copyto(buffer, self.backend.view(value))
+        return Snapshot(buffers, self._pool)
+
+    def _copies(self, values: Any) -> list[NDArray]:
+        return [np.array(self.backend.view(value)) for value in values]
+
+    def observe(self, hook: str, callback: str | None, state: Any = None) -> None:
+        """Looks whether the weights, the learning rate or the stop flag changed since the last look, and says by whom."""
+        if not self.model.built:
+            return
+        live = self._live(state)
+        digests = tuple(array_digest(self.backend.view(value)) for value in live.variables)
+        if digests != self._observed:
+            self.worker.put(StateItem(hook, callback, self.epoch or None, self.step, self.snapshot(live)))
+            self._observed = digests
+        stop = bool(getattr(self.model, "stop_training", False))
+        if stop and not self._stop_seen:
+            self.event("stop-requested", {"callback": callback, "hook": hook})
+        self._stop_seen = stop
+        rate = describe.learning_rate(self.model)
+        if callback is not None and rate != self._rate_seen and self._rate_seen is not None:
+            detail = {"callback": callback, "hook": hook, "before": self._rate_seen, "after": rate}
+            self.event("learning-rate", detail)
+        self._rate_seen = rate
+
+    def event(self, kind: str, detail: Mapping[str, Json]) -> None:
+        self.worker.put(EventItem(kind, detail, self.epoch or None, self.step))
+
+    # ── steps (StepHook for the train function) ──
+
+    def active(self) -> bool:
+        """False once tracing has stopped, and in a forked child, which must never write its parent's trace."""
+        return not self.finished and self.failed is None and self.pid == os.getpid()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """`epoch` is 1-based."""
+        self.epoch = epoch
+        self._epoch_first = self.step
+        self._epoch_started = time.perf_counter()
+        self._batch_index = 0
+        self._metrics_trusted = False
+
+    def arm(self) -> None:
+        """The next call of the train function is this fit's own."""
+        self._armed = True
+
+    def take_armed(self) -> bool:
+        armed, self._armed = self._armed and self.active() and not self._evaluating, False
+        return armed
+
+    def before_step(self, data: Any, state: Any) -> None:
+        if self._observed is None and self.step == 0:
+            self.observe("before-first-step", None, state)
+        self._taken = self._take(data)
+        if not self._metrics_trusted:
+            self._metrics = self._metric_state(self._live(state)) if self.model.built else None
+        self._generator = self.backend.generator_state()
+        self._step_started = time.perf_counter()
+
+    def after_step(self, state: Any) -> None:
+        seconds = time.perf_counter() - self._step_started
+        if self.step == 0:
+            # Metrics and optimizer slots may have been made in this step.
+            self.variables = None
+            self.worker.put(InfoItem("metric_variables", describe.metric_variables(self.model)))
+        live = self._live(state)
+        after = self._metric_state(live)
+        before = self._metrics if after is not None and len(self._metrics or b"") == len(after) else None
+        self.worker.put(
+            StepItem(
+                step=self.step,
+                epoch=self.epoch,
+                batch_index=self._batch_index,
+                batch=self._taken,
+                metrics_before=before,
+                metrics_after=after,
+                generator=self._generator,
+                seconds=seconds,
+                after=self.snapshot(live),
+            )
+        )
+        self._taken = ""
+        self.step += 1
+        self._batch_index += 1
+        self._metrics = after
+        self._metrics_trusted = not self.batch_hooks_present
+        self._observed = None
+
+    def _take(self, data: Any) -> TakenBatch | str:
+        try:
+            return take(data, self._batch_array)
+        except NotCaptured as reason:
+            return str(reason)
+
+    def _batch_array(self, value: Any) -> NDArray:
+        if isinstance(value, np.ndarray):
+            return value.copy()  # a generator may fill the same array again
+        array = self.backend.view(value)
+        return array if self.backend.name == "tensorflow" else array.copy()
+
+    def _metric_state(self, live: Live) -> bytes | None:
+        views = [self.backend.view(value) for value in live.metrics]
+        if sum(view.nbytes for view in views) > METRIC_STATE_LIMIT:
+            return None
+        return b"".join(np.ascontiguousarray(view).tobytes() for view in views)
+
+    # ── validation (StepHook for the test function) ──
+
+    def begin_evaluation(self) -> None:
+        self._evaluating = True
+        self._evaluation_batches = []
+        self._evaluation_observed = False
+
+    def evaluation_active(self) -> bool:
+        return self._evaluating and self.active()
+
+    def before_evaluation_batch(self, data: Any, state: Any) -> None:
+        if not self._evaluation_observed:
+            # Here, after all callbacks ran their on_test_begin, are the weights this pass is computed with.
+            self.observe("test", None, state)
+            self._evaluation_observed = True
+        self._evaluation_batches.append(self._take(data))
+
+    def end_evaluation(self, logs: Mapping[str, Any] | None) -> None:
+        if not self._evaluating:
+            return
+        self._evaluating = False
+        self._metrics_trusted = False
+        self.worker.put(
+            EvaluationItem(self.epoch, self.step, self._evaluation_batches, describe.plain_logs(logs or {}))
+        )
+        self._evaluation_batches = []
+
+    # ── ends ──
+
+    def end_epoch(self, logs: Mapping[str, Any] | None) -> None:
+        """After all callbacks ran their on_epoch_end."""
+        live = self._live()
+        self.worker.put(
+            EpochItem(
+                epoch=self.epoch,
+                first_version=self._epoch_first,
+                last_version=self.step,
+                logs=describe.plain_logs(logs or {}),
+                learning_rate=describe.learning_rate(self.model, schedule=True),
+                seconds=time.perf_counter() - self._epoch_started,
+                snapshot=self.snapshot(live),
+                optimizer=self._copies(live.optimizer),
+            )
+        )
+
+    def end_training(self) -> None:
+        """After all callbacks ran their on_train_end: the weights the model holds after fit."""
+        if not self.model.built:
+            return
+        live = self._live()
+        self.worker.put(TrainEndItem(self.snapshot(live), self._copies(live.optimizer)))
+
+    def finish(self, status: str) -> None:
+        """Seals the trace. Later calls do nothing."""
+        if not self.finished:
+            self.finished = True
+            if self.pid == os.getpid():
+                self.worker.finish(status)
+
+    def fail(self, error: BaseException) -> None:
+        """An error in the tracer itself: tracing stops here, the reason goes into the trace, training goes on."""
+        if self.failed is None:
+            self.failed = f"{type(error).__name__}: {error}"
+            self.worker.put(EventItem("tracer-error", describe_error(error), self.epoch or None, self.step))
+            self.finish("failed")

@@ -1,0 +1,25 @@
+"""What replay needs from a backend: run a function of arrays, compiled where the backend compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from diagnose.trace.model import NDArray
+
+
+class ReplayBackend(Protocol):
+    """One backend's way of running the forward half of a step on given values."""
+
+    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+        """`function(values, metric_values, x, y, sample_weight)`, compiled unless `eagerly`."""
+
+    def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
+        """A backend tensor with the array's contents."""
+
+    def array(self, tensor: Any) -> NDArray:
+        """A NumPy copy of a tensor."""
+
+    def generator(self, state: NDArray | None) -> AbstractContextManager[None]:
+        """Sets process-wide generators to a recorded state, and back to what they were on leaving."""

@@ -1,0 +1,30 @@
+"""JAX: replay runs as one jitted function per mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from diagnose.trace.model import NDArray
+
+
+class JaxReplay:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+        return function if eagerly else jax.jit(function)  # type: ignore[no-any-return]
+
+    def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
+        return jax.numpy.asarray(array, dtype=dtype)
+
+    def array(self, tensor: Any) -> NDArray:
+        return np.array(tensor)
+
+    @contextlib.contextmanager
+    def generator(self, state: NDArray | None) -> Iterator[None]:
+        yield
+
+
+BACKEND = JaxReplay()

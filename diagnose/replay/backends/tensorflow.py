@@ -1,0 +1,52 @@
+"""TensorFlow: replay runs as one tf.function per mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diagnose.trace.model import NDArray
+
+
+class TensorFlowReplay:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+        if eagerly:
+            return function
+        compiled: dict[Any, Callable[..., Any]] = {}
+
+        def run(values: Any, metrics: Any, x: Any, y: Any, sample_weight: Any) -> Any:
+            # One graph for all batch sizes, as fit has: the batch axis stays open.
+            data = (x, y, sample_weight)
+            leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
+            specs = [tf.TensorSpec([None, *leaf.shape[1:]] if leaf.shape.rank else [], leaf.dtype) for leaf in leaves]
+            absent = tf.nest.map_structure(lambda leaf: leaf is None, data)
+            key = (str(specs), str(absent))
+            if key not in compiled:
+
+                def step(values: Any, metrics: Any, leaves: Any) -> Any:
+                    rest = iter(leaves)
+                    x, y, sample_weight = tf.nest.map_structure(lambda missing: None if missing else next(rest), absent)
+                    return function(values, metrics, x, y, sample_weight)
+
+                exact = [[tf.TensorSpec.from_tensor(t) for t in group] for group in (values, metrics)]
+                compiled[key] = tf.function(step, input_signature=[*exact, specs], autograph=False)
+            return compiled[key](values, metrics, leaves)
+
+        return run
+
+    def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
+        return tf.convert_to_tensor(array if dtype is None else array.astype(dtype))
+
+    def array(self, tensor: Any) -> NDArray:
+        return np.array(tensor)
+
+    @contextlib.contextmanager
+    def generator(self, state: NDArray | None) -> Iterator[None]:
+        yield
+
+
+BACKEND = TensorFlowReplay()

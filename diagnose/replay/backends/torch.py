@@ -1,0 +1,48 @@
+"""torch: replay runs eagerly, without gradients; layers draw from the global generators, set to the recorded state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from keras import ops
+
+from diagnose.trace.model import NDArray
+
+
+class TorchReplay:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            with torch.no_grad():
+                return function(*args)
+
+        return run
+
+    def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
+        return ops.convert_to_tensor(np.array(array, dtype=dtype))
+
+    def array(self, tensor: Any) -> NDArray:
+        return np.array(ops.convert_to_numpy(tensor))
+
+    @contextlib.contextmanager
+    def generator(self, state: NDArray | None) -> Iterator[None]:
+        if state is None:
+            yield
+            return
+        cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=cuda):
+            size = torch.get_rng_state().numel()
+            torch.set_rng_state(torch.from_numpy(np.array(state[:size])))
+            rest = state[size:]
+            for i in cuda:
+                own = torch.cuda.get_rng_state(i).numel()
+                if len(rest) >= own:
+                    torch.cuda.set_rng_state(torch.from_numpy(np.array(rest[:own])), i)
+                    rest = rest[own:]
+            yield
+
+
+BACKEND = TorchReplay()

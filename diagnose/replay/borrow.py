@@ -1,0 +1,63 @@
+"""Borrows the user's model for replay and gives it back exactly as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+_KEPT = (
+    "train_function", "test_function", "predict_function", "stop_training", "stop_evaluating", "_eval_epoch_iterator",
+    "_jax_state", "_jax_state_synced", "history",
+)  # fmt: skip
+_MISSING = object()
+
+
+@contextlib.contextmanager
+def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
+    """Within: the model as it was compiled for the traced fit. After: every variable, metric, function and flag as before.
+
+    Args:
+        compiled: what `compile` made for that fit (see `diagnose.record.tracer.compiled_parts`); empty for a model that is still
+            compiled as it was.
+    """
+    current = {name: getattr(model, name, None) for name in compiled}
+    flags = {name: _get(model, name) for name in _KEPT}
+    for name, part in compiled.items():
+        if current[name] is not part:
+            setattr(model, name, part)
+    variables = [*model.variables, *model.metrics_variables]
+    contents = [np.array(v) for v in variables]
+    losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
+    training = getattr(model, "training", None)  # torch.nn.Module
+    try:
+        yield
+    finally:
+        for v, content in zip(variables, contents, strict=True):
+            if not np.array_equal(np.asarray(v), content, equal_nan=content.dtype.kind in "fc"):
+                v.assign(content)
+        for layer, own, ids in losses:
+            layer._losses[:] = own
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
+        for name, value in flags.items():
+            _set(model, name, value)
+        if isinstance(training, bool) and model.training != training:
+            model.train(training)
+        for name, part in current.items():
+            if getattr(model, name, None) is not part:
+                setattr(model, name, part)
+
+
+def _get(model: Any, name: str) -> Any:
+    return getattr(model, name, _MISSING)
+
+
+def _set(model: Any, name: str, value: Any) -> None:
+    if value is _MISSING:
+        if hasattr(model, name):
+            delattr(model, name)
+    elif getattr(model, name, _MISSING) is not value:
+        setattr(model, name, value)

@@ -1,0 +1,97 @@
+"""The replay check: computes recorded train steps again and compares what came out with what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diagnose.replay.replayer import Replayer
+from diagnose.trace.model import NDArray, Step
+from diagnose.trace.steps import was_reset
+
+RELATIVE = {"float32": 1e-5, "float64": 1e-9, "float16": 1e-2, "bfloat16": 3e-2}
+"""Largest relative error of one step's metric increment, by the dtype the model computes in."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCheck:
+    """One replayed step: its batch's own metric values as recorded and as replayed, and whether they agree."""
+
+    step: Step
+    recorded: dict[str, float]
+    replayed: dict[str, float]
+    reproduced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCheck:
+    """One replayed epoch: V(before, training, weighted, fit's batches), which must be the logged value."""
+
+    epoch: int
+    steps: tuple[StepCheck, ...]
+    value: dict[str, float]
+
+
+def relative_tolerance(replayer: Replayer) -> float:
+    """By the coarsest dtype any layer computes in."""
+    dtypes = {str(getattr(layer, "compute_dtype", "float32")) for layer in replayer.model._flatten_layers()}
+    return max((RELATIVE[d] for d in dtypes if d in RELATIVE), default=RELATIVE["float32"])
+
+
+def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
+    """Replays all steps of one (1-based) epoch in order, metric state carried from step to step.
+
+    Where the run itself changed metric state between two steps (an `evaluate` inside the epoch), the recorded state is taken up, as fit did.
+
+    Raises:
+        ReplayError: a step's weights or rows are not in the trace.
+    """
+    steps = [s for s in replayer.trace.steps if s.epoch == epoch]
+    tolerance = relative_tolerance(replayer)
+    metrics = replayer.fresh()
+    fresh = [replayer.backend.array(m) for m in metrics]
+    checks = []
+    previous: Step | None = None
+    for step in steps:
+        if was_reset(previous, step):
+            metrics = replayer.metric_tensors(step.metrics_before or b"") or metrics
+        before = [replayer.backend.array(m) for m in metrics]
+        metrics = replayer.forward(replayer.step_run(step), metrics)
+        after = [replayer.backend.array(m) for m in metrics]
+        checks.append(_compare(replayer, step, fresh, before, after, tolerance))
+        previous = step
+    return EpochCheck(epoch, tuple(checks), replayer.results(metrics))
+
+
+def _compare(
+    replayer: Replayer,
+    step: Step,
+    fresh: Sequence[NDArray],
+    before: Sequence[NDArray],
+    after: Sequence[NDArray],
+    tolerance: float,
+) -> StepCheck:
+    own = replayer.results([replayer.backend.tensor(a - b + f) for a, b, f in zip(after, before, fresh, strict=True)])
+    recorded_after = None if step.metrics_after is None else replayer.metric_arrays(step.metrics_after)
+    recorded_before = list(fresh) if step.metrics_before is None else replayer.metric_arrays(step.metrics_before)
+    if recorded_after is None or recorded_before is None:
+        return StepCheck(step, {}, own, False)
+    recorded = replayer.results(
+        [replayer.backend.tensor(a - b + f) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
+    )
+    same = all(
+        _same_increment(a - b, ra - rb, ra, tolerance)
+        for a, b, ra, rb in zip(after, before, recorded_after, recorded_before, strict=True)
+    )
+    return StepCheck(step, recorded, own, same)
+
+
+def _same_increment(replayed: NDArray, recorded: NDArray, total: NDArray, tolerance: float) -> bool:
+    """Equal up to the tolerance of one step, plus what float rounding of the running total can hide."""
+    a, b = np.asarray(replayed, np.float64), np.asarray(recorded, np.float64)
+    rounding = 4 * np.finfo(np.float32).eps * np.abs(np.asarray(total, np.float64))
+    with np.errstate(invalid="ignore"):
+        close = np.abs(a - b) <= tolerance * np.abs(b) + rounding + 1e-7 * tolerance
+    return bool(np.all(close | (a == b) | (np.isnan(a) & np.isnan(b))))

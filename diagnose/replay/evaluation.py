@@ -1,0 +1,193 @@
+"""The data evaluation goes over: the rows fit used, or what the user gives; and Keras's own `evaluate` on it, as the other end of the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diagnose.errors import DiagnoseError, ReplayError
+from diagnose.trace.digest import row_digests
+from diagnose.trace.model import DTYPES, Batch, BatchRef, NDArray
+from diagnose.trace.reader import Trace
+from diagnose.trace.rows import pack_rows
+
+KERAS_BATCH_SIZE = 32
+"""What `Model.evaluate` uses for arrays when it gets no batch size (keras/src/trainers/data_adapters/array_data_adapter.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationData:
+    """`source` is "rows fit used" or "given"; `batch_size` is that of all batches but the last."""
+
+    source: str
+    batches: tuple[Batch, ...]
+    batch_size: int
+
+    @property
+    def rows(self) -> int:
+        return sum(batch.size for batch in self.batches)
+
+
+def rows_fit_used(trace: Trace) -> EvaluationData:
+    """All rows fit trained on, each once, in order of first use, in batches of fit's size.
+
+    Raises:
+        ReplayError: rows are not in the trace.
+    """
+    refs = [step.batch for step in trace.steps]
+    if not refs:
+        raise ReplayError("no step was recorded")
+    for ref in refs:
+        if ref.missing is not None:
+            raise ReplayError(f"training rows were not recorded: {ref.missing}")
+    signature = Counter(ref.signature for ref in refs).most_common(1)[0][0]
+    size = Counter(len(ref.row_ids) for ref in refs).most_common(1)[0][0]
+    ids = np.concatenate([ref.row_ids for ref in refs if ref.signature == signature])
+    _, first = np.unique(ids, return_index=True)
+    rows = ids[np.sort(first)]
+    batches = [
+        trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
+    ]
+    return EvaluationData("rows fit used", tuple(batches), size)
+
+
+def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> EvaluationData:
+    """Evaluation data from the user: (x, y), (x, y, sample_weight), or an iterable of such batches.
+
+    Raises:
+        DiagnoseError: the data is of another form.
+    """
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not _is_batches(data):
+        parts = _split(*data, batch_size=batch_size)
+    elif isinstance(data, Iterable) and not isinstance(data, (tuple, np.ndarray, str, dict)):
+        parts = (tuple(batch) for batch in data)
+    else:
+        raise DiagnoseError("evaluate= takes (x, y), (x, y, sample_weight), or an iterable of such batches.")
+    known = _known_rows(trace)
+    batches = []
+    unknown = -1
+    for part in parts:
+        x, y, weight = (*part, None, None)[:3]
+        x, y = _to_numpy(x), _to_numpy(y)
+        ids, unknown = _identify(trace, known, x, y, unknown)
+        batches.append(Batch(x, y, None if weight is None else np.asarray(weight), ids, len(ids)))
+    if not batches:
+        raise DiagnoseError("evaluate= holds no batch.")
+    return EvaluationData("given", tuple(batches), batches[0].size)
+
+
+def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) -> dict[str, float]:
+    """`Model.evaluate` itself with these weights on this data. Use within `borrowed(model, …)`: weights and metrics are changed."""
+    for variable, array in zip(model.variables, arrays, strict=True):
+        if not np.array_equal(np.asarray(variable), array):
+            variable.assign(array)
+    x = _concatenate([b.x for b in data.batches])
+    y = _concatenate([b.y for b in data.batches])
+    weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]
+    weight = np.concatenate(weights) if len(weights) == len(data.batches) else None
+    logs = model.evaluate(x, y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
+
+
+def _is_batches(data: Sequence[Any]) -> bool:
+    return all(isinstance(part, (tuple, list)) and len(part) in (2, 3) for part in data) and hasattr(
+        data[0][0], "shape"
+    ) and isinstance(data, list)
+
+
+def _split(x: Any, y: Any, weight: Any = None, *, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
+    x, y = _to_numpy(x), _to_numpy(y)
+    weight = None if weight is None else np.asarray(weight)
+    rows = len(_leaves(x)[0])
+    for start in range(0, rows, batch_size):
+        part = slice(start, start + batch_size)
+        yield _take(x, part), _take(y, part), None if weight is None else weight[part]
+
+
+def _to_numpy(tree: Any) -> Any:
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {k: _to_numpy(v) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)) and tree and hasattr(tree[0], "shape"):
+        return type(tree)(_to_numpy(v) for v in tree)
+    from keras import ops
+
+    array = np.asarray(ops.convert_to_numpy(tree)) if not isinstance(tree, np.ndarray) else tree
+    if array.dtype == np.float64:
+        # As Keras's adapters do: float arrays take the default float type.
+        import keras
+
+        array = array.astype(keras.config.floatx())
+    return array
+
+
+def _take(tree: Any, part: slice) -> Any:
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {k: _take(v, part) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_take(v, part) for v in tree)
+    return tree[part]
+
+
+def _concatenate(trees: Sequence[Any]) -> Any:
+    first = trees[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {k: _concatenate([t[k] for t in trees]) for k in first}
+    if isinstance(first, (list, tuple)):
+        return type(first)(_concatenate([t[i] for t in trees]) for i in range(len(first)))
+    return np.concatenate(trees)
+
+
+def _leaves(tree: Any) -> list[NDArray]:
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _leaves(value)]
+    if isinstance(tree, (list, tuple)):
+        return [leaf for value in tree for leaf in _leaves(value)]
+    return [tree]
+
+
+def _known_rows(trace: Trace) -> dict[bytes, int]:
+    """Row ids of the training rows by digest, of the signature fit used."""
+    ids = {int(row) for step in trace.steps for row in step.batch.row_ids if row >= 0}
+    return {trace.row_digest(row): row for row in ids}
+
+
+def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: int) -> tuple[NDArray, int]:
+    """Ids of the rows fit saw; the others get negative ids, counted down, as no two of them need be the same."""
+    signature = next((s.batch.signature for s in trace.steps if s.batch.signature is not None), None)
+    leaves = [*_leaves(x), *_leaves(y)]
+    keys: list[bytes] = []
+    if signature is not None:
+        recorded = trace.signatures[signature].leaves
+        if len(recorded) == len(leaves):
+            fitted = [_as_recorded(a, r.dtype, r.shape) for a, r in zip(leaves, recorded, strict=True)]
+            if all(leaf is not None for leaf in fitted):
+                keys = row_digests(pack_rows([leaf for leaf in fitted if leaf is not None]))
+    rows = len(leaves[0])
+    ids = np.empty(rows, np.int64)
+    for i in range(rows):
+        row = known.get(keys[i]) if keys else None
+        if row is None:
+            row, unknown = unknown, unknown - 1
+        ids[i] = row
+    return ids, unknown
+
+
+def _as_recorded(array: NDArray, dtype: str, shape: tuple[int, ...]) -> NDArray | None:
+    if dtype not in DTYPES or int(np.prod(array.shape[1:], dtype=np.int64)) != int(np.prod(shape, dtype=np.int64)):
+        return None
+    try:
+        return np.ascontiguousarray(array.astype(dtype).reshape(len(array), *shape))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,292 @@
+"""V(schedule, mode, weighting, data): computes metrics again from recorded weights and rows. Knows nothing of ledgers or verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from diagnose.errors import ReplayError
+from diagnose.replay.backends import ReplayBackend, current_backend
+from diagnose.replay.forward import fresh_metric_values, make_step, metric_results
+from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
+from diagnose.trace.reader import Trace
+
+Schedule = Literal["before", "after", "epoch-end", "final"]
+"""Which weights each batch is forwarded with: those before its update, after it, at the end of the epoch, after fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One corner of the ledger's walk. `inference`: kinds of layers in inference mode; `weighted`: with fit's sample weights;
+    `data`: fit's batches of the epoch, or the evaluation data."""
+
+    schedule: Schedule
+    inference: frozenset[str]
+    weighted: bool
+    data: Literal["fit", "evaluate"]
+
+
+class Replayer:
+    """Replays one trace with the model that made it (or one of the same architecture). Use within `borrowed(model, …)`.
+
+    Args:
+        evaluation: the batches evaluation goes over.
+
+    Raises:
+        ReplayError: the model cannot be replayed, with the reason.
+    """
+
+    def __init__(self, trace: Trace, model: Any, evaluation: Sequence[Batch]) -> None:
+        self.trace = trace
+        self.model = model
+        self.evaluation = evaluation
+        self.backend: ReplayBackend = current_backend()
+        self.variables = list(model.variables)
+        self.metric_variables = list(model.metrics_variables)
+        self.kinds = _kinds(trace)
+        self._check()
+        self._steps: dict[tuple[bool, frozenset[str]], Callable[..., Any]] = {}
+        self._cache: dict[Any, dict[str, float]] = {}
+        self._contents: dict[tuple[bytes, ...], State] = {}
+        for state in trace.states:
+            if state.kept:
+                self._contents[state.arrays] = state
+        self._by_version: dict[int, list[State]] = {}
+        for state in trace.states:
+            if state.version is not None and state.label != "epoch-end":
+                self._by_version.setdefault(state.version, []).append(state)
+
+    def _check(self) -> None:
+        settings = self.trace.info.get("compile", {})
+        if settings.get("custom_train_step") or settings.get("custom_test_step"):
+            raise ReplayError("the model has its own train_step or test_step, which is not replayed")
+        recorded = self.trace.info.get("variables")
+        if recorded is None:
+            raise ReplayError("the recording ended before the model's variables were known")
+        if [list(v.shape) for v in self.variables] != [v["shape"] for v in recorded]:
+            raise ReplayError("the model's variables are not those of the trace (another architecture, or changed since)")
+
+    # ── states ──
+
+    def state_before(self, step: Step) -> State:
+        """The state a step computed at: the version before it, or what a callback made of that."""
+        states = self._by_version.get(step.computed_at)
+        if not states:
+            raise ReplayError(f"the weights of version {step.computed_at} were not recorded")
+        return states[-1]
+
+    def state_after(self, step: Step) -> State:
+        states = self._by_version.get(step.produced)
+        if not states:
+            raise ReplayError(f"the weights of version {step.produced} were not recorded")
+        return states[0]
+
+    def final_state(self) -> State:
+        """The state after fit; the last recorded one if the fit did not end."""
+        for event in self.trace.events:
+            if event.kind == "train-end":
+                return self.trace.states[event.detail["state"]]
+        if not self.trace.states:
+            raise ReplayError("no weights were recorded")
+        return self.trace.states[-1]
+
+    def arrays(self, state: State) -> list[NDArray]:
+        kept = self._contents.get(state.arrays)
+        if kept is None:
+            raise ReplayError(f"the weights of version {state.version} were not kept (only ends of epochs are)")
+        if len(kept.arrays) != len(self.variables):
+            raise ReplayError("the model had other variables at that time")
+        return self.trace.arrays(kept)
+
+    def _values(self, state: State) -> list[Any]:
+        return [self.backend.tensor(array) for array in self.arrays(state)]
+
+    # ── V ──
+
+    def value(self, setting: Setting, epoch: int) -> dict[str, float]:
+        """All metrics, `loss` included, for one setting and (1-based) epoch, as float64 by log name. Cached."""
+        steps = [s for s in self.trace.steps if s.epoch == epoch]
+        key: tuple[Any, ...] = (setting.inference == self.kinds or setting.inference, setting.weighted, setting.data)
+        if setting.schedule in ("epoch-end", "final"):
+            state = self._fixed_state(setting.schedule, epoch)
+            # Seeds count only where something is drawn from them: two states equal in weights evaluate alike.
+            key += (state.weights,) if setting.inference == self.kinds else (state.arrays,)
+        else:
+            state = None
+            key += (setting.schedule,)
+        key += (epoch,) if setting.data == "fit" or setting.weighted else ()
+        if key not in self._cache:
+            if setting.data == "evaluate":
+                if state is None:
+                    raise ReplayError("evaluation data has no step of its own to take weights from")
+                weights = self._row_weights(s.batch for s in steps) if setting.weighted else None
+                runs = self._fixed(state, self.evaluation, weights)
+            else:
+                runs = self._scheduled(steps, setting.schedule, state, setting.weighted)
+            training = not self.kinds or setting.inference != self.kinds
+            self._cache[key] = self.results(self.run(runs, setting.inference, training=training))
+        return self._cache[key]
+
+    def over(self, state: State, batches: Iterable[Batch]) -> dict[str, float]:
+        """All metrics of one state in inference mode over given batches, their weights included (a validation pass)."""
+        return self.results(self.run(self._fixed(state, batches), self.kinds, training=False))
+
+    def evaluate_state(self, state: State) -> dict[str, float]:
+        """All metrics of one state over the evaluation data: what `evaluate` would return."""
+        key = ("evaluate", state.weights)
+        if key not in self._cache:
+            self._cache[key] = self.over(state, self.evaluation)
+        return self._cache[key]
+
+    def _fixed_state(self, schedule: Schedule, epoch: int) -> State:
+        if schedule == "final":
+            return self.final_state()
+        for row in self.trace.epochs:
+            if row.epoch == epoch:
+                return self.trace.states[row.state]
+        raise ReplayError(f"epoch {epoch} did not end")
+
+    def _fixed(self, state: State, batches: Iterable[Batch], weights: Mapping[int, Any] | None = None) -> Iterable[_Run]:
+        """One state over given batches, with the batches' own sample weights or with `weights` by row."""
+        values = self._values(state)
+        for batch in batches:
+            own = batch.sample_weight if weights is None else _weights_of(batch.rows, weights)
+            yield _Run(values, batch, own, None)
+
+    def _scheduled(
+        self, steps: Sequence[Step], schedule: Schedule, state: State | None, weighted: bool
+    ) -> Iterable[_Run]:
+        """Fit's batches, with fit's sample weights or with those evaluation uses."""
+        fixed = None if state is None else self._values(state)
+        other = None if weighted else _by_row((b.rows, b.sample_weight) for b in self.evaluation)
+        for step in steps:
+            values = fixed
+            if values is None:
+                values = self._values(self.state_before(step) if schedule == "before" else self.state_after(step))
+            batch = self.trace.batch(step.batch)
+            yield _Run(values, batch, batch.sample_weight if other is None else _weights_of(batch.rows, other), step)
+
+    def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
+        """Fit's sample weight of each row of an epoch."""
+        batches = (self.trace.batch(ref) for ref in refs)
+        return _by_row((batch.rows, batch.sample_weight) for batch in batches)
+
+    def run(self, runs: Iterable[_Run], inference: frozenset[str], *, training: bool) -> list[Any]:
+        """Metric values after all runs, from reset."""
+        metrics = self.fresh()
+        for run in runs:
+            metrics = self.forward(run, metrics, inference, training=training)
+        return metrics
+
+    def fresh(self) -> list[Any]:
+        return fresh_metric_values(self.model, self.metric_variables)
+
+    def forward(
+        self, run: _Run, metrics: Sequence[Any], inference: frozenset[str] = frozenset(), *, training: bool = True
+    ) -> list[Any]:
+        """One batch: the metric values after it. The default is a train step's own mode."""
+        generator = None
+        if run.step is not None and run.step.generator is not None:
+            generator = self.trace.array(run.step.generator)
+        weight = run.sample_weight
+        with self.backend.generator(generator):
+            return list(
+                self._step_function(inference, training)(
+                    run.values,
+                    list(metrics),
+                    self._tree(run.batch.x),
+                    self._tree(run.batch.y),
+                    None if weight is None else self.backend.tensor(weight),
+                )
+            )
+
+    def results(self, metrics: Sequence[Any]) -> dict[str, float]:
+        found = metric_results(self.model, self.metric_variables, metrics)
+        arrays = {name: self.backend.array(value) for name, value in found.items()}
+        return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
+
+    def step_run(self, step: Step) -> _Run:
+        """A train step exactly as fit ran it."""
+        batch = self.trace.batch(step.batch)
+        return _Run(self._values(self.state_before(step)), batch, batch.sample_weight, step)
+
+    def metric_tensors(self, raw: bytes) -> list[Any] | None:
+        """Recorded metric state as backend values; None if it belongs to other metrics."""
+        arrays = self.metric_arrays(raw)
+        return None if arrays is None else [self.backend.tensor(a) for a in arrays]
+
+    def metric_arrays(self, raw: bytes) -> list[NDArray] | None:
+        arrays: list[NDArray] = []
+        start = 0
+        for v in self.metric_variables:
+            dtype = np.dtype(str(v.dtype))
+            count = int(np.prod(v.shape, dtype=np.int64))
+            end = start + count * dtype.itemsize
+            if end > len(raw):
+                return None
+            arrays.append(np.frombuffer(raw[start:end], dtype).reshape(v.shape))
+            start = end
+        return arrays if start == len(raw) else None
+
+    def _tree(self, tree: Any) -> Any:
+        if tree is None:
+            return None
+        if isinstance(tree, Mapping):
+            return {k: self._tree(v) for k, v in tree.items()}
+        if isinstance(tree, (list, tuple)):
+            return type(tree)(self._tree(v) for v in tree)
+        return self.backend.tensor(tree)
+
+    def _step_function(self, inference: frozenset[str], training: bool) -> Callable[..., Any]:
+        key = (training, inference if training else self.kinds)
+        if key not in self._steps:
+            forced = self._forced(inference) if training else []
+            step = make_step(self.model, self.variables, self.metric_variables, training=training, forced=forced)
+            self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly))
+        return self._steps[key]
+
+    def _forced(self, inference: frozenset[str]) -> list[Any]:
+        layers = self.model._flatten_layers(include_self=False)
+        recorded = self.trace.info["model"]["layers"]
+        if len(layers) != len(recorded):
+            raise ReplayError("the model's layers are not those of the trace")
+        forced = [x for x, seen in zip(layers, recorded, strict=True) if seen["kind"] in inference]
+        if self.trace.info["model"].get("own_training") and "other-training-mode" in inference:
+            forced.append(self.model)
+        return [x for x in forced if x._call_has_training_arg]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    values: list[Any]
+    batch: Batch
+    sample_weight: NDArray | None
+    step: Step | None
+
+
+def _by_row(batches: Iterable[tuple[NDArray, NDArray | None]]) -> dict[int, Any]:
+    """Sample weight by row id; rows without one are left out."""
+    found: dict[int, Any] = {}
+    for rows, weights in batches:
+        if weights is not None:
+            found.update(zip(rows.tolist(), weights, strict=True))
+    return found
+
+
+def _weights_of(rows: NDArray, weights: Mapping[int, Any]) -> NDArray | None:
+    """The weights of these rows, 1 where a row has none; None where no row has any (as without sample weights)."""
+    if not weights:
+        return None
+    one = np.ones_like(next(iter(weights.values())))
+    return np.stack([weights.get(row, one) for row in rows.tolist()])
+
+
+def _kinds(trace: Trace) -> frozenset[str]:
+    model = trace.info.get("model") or {"layers": []}
+    found = {layer["kind"] for layer in model["layers"] if layer["kind"]}
+    if model.get("own_training"):
+        found.add("other-training-mode")
+    return frozenset(found)

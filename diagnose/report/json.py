@@ -1,0 +1,41 @@
+"""`diagnosis.json`: strict JSON text of one or several diagnoses, and back. The shape of one fit is in
+`diagnose.diagnosis_json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from diagnose.diagnosis import Diagnosis
+from diagnose.diagnosis_json import SCHEMA, from_dict, to_dict
+from diagnose.errors import DiagnoseError
+
+
+def dumps(diagnoses: Sequence[Diagnosis]) -> str:
+    """The text of `diagnosis.json` (schema 1), ending in a newline."""
+    document = {"schema": SCHEMA, "fits": [to_dict(diagnosis) for diagnosis in diagnoses]}
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def loads(text: str) -> list[Diagnosis]:
+    """The diagnoses of a `diagnosis.json`, without their tables of steps.
+
+    Raises:
+        DiagnoseError: the text is not JSON, has another schema, or lacks something.
+    """
+    try:
+        document = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise DiagnoseError(f"This is no diagnosis.json: {error}.") from None
+    if not isinstance(document, dict) or not isinstance(document.get("fits"), list):
+        raise DiagnoseError("This is no diagnosis.json: it has no list of fits.")
+    if document.get("schema") != SCHEMA:
+        raise DiagnoseError(
+            f"This diagnosis.json has schema {document.get('schema')!r}; this version reads schema {SCHEMA}. "
+            "Upgrade keras-diagnose, or analyse the trace again."
+        )
+    return [from_dict(fit) for fit in document["fits"]]
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")

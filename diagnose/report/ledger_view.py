@@ -1,0 +1,91 @@
+"""Ledgers as rows of a waterfall, and which of them are drawn. The amounts come finished; only running values are
+added up here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diagnose.diagnosis import Diagnosis, Ledger
+from diagnose.report.text import compact, exact, number, printable, spell
+from diagnose.report.timeline import key_metric
+
+MOST_LEDGERS = 4
+"""Waterfalls drawn per fit; the rest stand in the table of ledgers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One row of a waterfall: where the running value stands before and after, and the range of the amount over the
+    orders."""
+
+    label: str
+    kind: Literal["logged", "factor", "residual", "evaluated"]
+    amount: float
+    start: float
+    end: float
+    low: float
+    high: float
+    text: str
+    low_text: str
+    high_text: str
+    exact: str
+
+    @property
+    def has_range(self) -> bool:
+        """Whether the amount depends on the order of the walk."""
+        return self.kind == "factor" and self.low_text != self.high_text
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    epoch: int
+    metric: str
+    title: str
+    rows: tuple[LedgerRow, ...]
+
+
+def build_ledgers(d: Diagnosis) -> tuple[tuple[LedgerView, ...], tuple[LedgerView, ...]]:
+    """Those drawn: of the key metric, the epochs that matter first if there are many; and all others, in order."""
+    key = key_metric(d) or "loss"
+    names = {ledger.metric for ledger in d.ledgers}
+    metric = key if key in names else key.removeprefix("val_")
+    if metric not in names and d.ledgers:
+        metric = d.ledgers[0].metric
+    r = d.restoration
+    wanted = [] if r is None else [r.best_epoch, r.restored_epoch]
+    of_key = [ledger for ledger in d.ledgers if ledger.metric == metric]
+    ranked = sorted(of_key, key=lambda x: (x.epoch not in wanted, -x.epoch))[:MOST_LEDGERS]
+    drawn = sorted(ranked, key=lambda x: x.epoch)
+    others = [ledger for ledger in d.ledgers if not any(ledger is one for one in drawn)]
+    return tuple(map(ledger_view, drawn)), tuple(map(ledger_view, others))
+
+
+def ledger_view(ledger: Ledger) -> LedgerView:
+    """The rows of one waterfall: logged, the factors, the residual, evaluated."""
+    texts = spell([ledger.logged, ledger.evaluated])
+    rows = [_end_row("logged", f"logged, epoch {ledger.epoch}", ledger.logged, texts[0])]
+    running = ledger.logged
+    items: list[tuple[str, Literal["factor", "residual"], float, float, float]] = [
+        (printable(e.factor).replace("-", " "), "factor", e.amount, e.low, e.high) for e in ledger.entries
+    ]
+    items.append(("residual", "residual", ledger.residual, ledger.residual, ledger.residual))
+    for label, kind, amount, low, high in items:
+        ends = (number(low, 3, sign=True), number(high, 3, sign=True)) if kind == "factor" else ("", "")
+        end = running + amount
+        rows.append(
+            LedgerRow(label, kind, amount, running, end, low, high, _amount(amount, kind), *ends, exact(amount))
+        )
+        running = end
+    rows.append(_end_row("evaluated", "evaluated", ledger.evaluated, texts[1]))
+    title = f"{printable(ledger.metric)}, epoch {ledger.epoch}: {texts[0]} logged, {texts[1]} evaluated"
+    title += f", gap {number(ledger.gap, sign=True)}"
+    return LedgerView(ledger.epoch, printable(ledger.metric), title, tuple(rows))
+
+
+def _amount(amount: float, kind: str) -> str:
+    return compact(amount, 3, sign=True) if kind == "residual" else number(amount, sign=True)
+
+
+def _end_row(kind: Literal["logged", "evaluated"], label: str, value: float, text: str) -> LedgerRow:
+    return LedgerRow(label, kind, value, value, value, value, value, text, "", "", exact(value))

@@ -1,0 +1,116 @@
+"""Everything a report of one fit shows, as finished texts and numbers. The renderers only place what is here; nothing
+here draws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from diagnose.diagnosis import Diagnosis, Finding
+from diagnose.report.epoch_table import EpochTable, build_epochs
+from diagnose.report.evidence_view import EvidenceView, build_evidence
+from diagnose.report.ledger_view import LedgerView, build_ledgers
+from diagnose.report.prose import Block, Fact, Piece, blocks, facts, inline
+from diagnose.report.restoration_view import RestorationView, Tone, build_restoration
+from diagnose.report.text import exact, number, plural, printable
+from diagnose.report.timeline import TimelineView, build_timeline
+
+STATUS_WORDS = {"failed": "Failed", "not-applicable": "Not applicable", "passed": "Passed"}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    rule: str
+    status: str
+    word: str
+    title: tuple[Piece, ...]
+    effect: Fact | None
+    evidence: tuple[Fact, ...]
+    advice: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FitView:
+    fit: int
+    name: str
+    headline: tuple[Piece, ...]
+    notice: str | None
+    meta: str
+    verdict: str | None
+    tone: Tone
+    timeline: TimelineView | None
+    ledgers: tuple[LedgerView, ...]
+    other_ledgers: tuple[LedgerView, ...]
+    epochs: EpochTable
+    restoration: RestorationView | None
+    failed: tuple[FindingView, ...]
+    not_applicable: tuple[FindingView, ...]
+    passed: tuple[FindingView, ...]
+    evidence: EvidenceView
+
+    @property
+    def counts(self) -> str:
+        """`2 failed, 1 not applicable, 4 passed`."""
+        groups = (("failed", self.failed), ("not applicable", self.not_applicable), ("passed", self.passed))
+        return ", ".join(f"{len(findings)} {word}" for word, findings in groups if findings)
+
+
+def build(diagnosis: Diagnosis) -> FitView:
+    """The view of one fit."""
+    drawn, others = build_ledgers(diagnosis)
+    findings = [_finding(finding) for finding in sorted(diagnosis.findings, key=_weight)]
+    restoration = None if diagnosis.restoration is None else build_restoration(diagnosis.restoration)
+    failed = tuple(f for f in findings if f.status == "failed")
+    return FitView(
+        fit=diagnosis.fit,
+        name=printable(diagnosis.name),
+        headline=inline(printable(diagnosis.headline)),
+        notice=None if diagnosis.notice is None else printable(diagnosis.notice),
+        meta=_meta(diagnosis),
+        verdict=None if restoration is None else restoration.verdict,
+        tone=_tone(restoration, bool(failed)),
+        timeline=build_timeline(diagnosis),
+        ledgers=drawn,
+        other_ledgers=others,
+        epochs=build_epochs(diagnosis),
+        restoration=restoration,
+        failed=failed,
+        not_applicable=tuple(f for f in findings if f.status == "not-applicable"),
+        passed=tuple(f for f in findings if f.status == "passed"),
+        evidence=build_evidence(diagnosis),
+    )
+
+
+def _tone(restoration: RestorationView | None, failed: bool) -> Tone:
+    if restoration is not None:
+        return restoration.tone
+    return "bad" if failed else "neutral"
+
+
+def _meta(d: Diagnosis) -> str:
+    model = d.model.get("name")
+    parts = [f"fit {d.fit}", plural(len(d.epoch_rows), "epoch"), plural(d.steps_total, "update")]
+    parts += [f"Keras {d.keras} on {d.backend}"] + ([f"model {model}"] if model else [])
+    return printable(" · ".join(parts))
+
+
+def _weight(finding: Finding) -> tuple[int, float, str]:
+    """Failed first, larger effects first; a finding without an effect after those with one."""
+    order = ("failed", "not-applicable", "passed").index(finding.status)
+    size = -1.0 if finding.effect is None else abs(finding.effect)
+    return (order, -math.inf if math.isnan(size) else -size, finding.rule)
+
+
+def _finding(f: Finding) -> FindingView:
+    effect = None
+    if f.effect is not None:
+        effect = Fact(printable(f.metric or "effect"), number(f.effect), exact(f.effect))
+    return FindingView(
+        rule=printable(f.rule),
+        status=f.status,
+        word=STATUS_WORDS[f.status],
+        title=inline(printable(f.title)),
+        effect=effect,
+        evidence=facts(f.evidence),
+        advice=blocks("\n".join(printable(line) for line in f.advice.expandtabs(4).splitlines())),
+    )

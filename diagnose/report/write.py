@@ -1,0 +1,74 @@
+"""The files of a report, side by side in one folder. Knows their names; what is in them is the renderers' business."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from diagnose.diagnosis import Diagnosis
+from diagnose.errors import DiagnoseError
+
+_FIGURE = re.compile(r"(fit-\d+-)?(timeline|ledger)\.png")
+
+
+def write_reports(diagnoses: Sequence[Diagnosis], out: str | os.PathLike[str]) -> list[Path]:
+    """Writes `report.html`, `diagnosis.json` and the figures as PNG into `out`, which is made if need be.
+
+    The figures of the first fit are `timeline.png` and `ledger.png`; those of later fits carry the fit's number:
+    `fit-2-timeline.png`. A fit without logged values has no timeline, one without ledgers no ledger figure. Figures
+    that an earlier report left under such names are removed, so that the folder never mixes two runs.
+
+    Returns:
+        The files written, the HTML first.
+
+    Raises:
+        DiagnoseError: the folder or a file cannot be written.
+    """
+    from diagnose.report import html, json
+
+    out = Path(out)
+    pages = [html.draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)]
+    files = {
+        "report.html": html.page(pages).encode("utf-8"),
+        "diagnosis.json": json.dumps(diagnoses).encode("utf-8"),
+    }
+    for prefix, drawn in zip(_prefixes(diagnoses), pages, strict=True):
+        figures = {"timeline.png": drawn.timeline_png, "ledger.png": drawn.ledger_png}
+        files |= {prefix + name: content for name, content in figures.items() if content is not None}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for old in out.iterdir():
+            if _FIGURE.fullmatch(old.name) and old.name not in files:
+                old.unlink()
+        for name, content in files.items():
+            write_whole(out / name, content)
+    except OSError as error:
+        raise DiagnoseError(f"The report cannot be written to {out}: {error.strerror or error}.") from error
+    return [out / name for name in files]
+
+
+def _prefixes(diagnoses: Sequence[Diagnosis]) -> list[str]:
+    numbers = [diagnosis.fit for diagnosis in diagnoses]
+    if len(set(numbers)) < len(numbers):  # two tracers in one script both count from 1
+        numbers = list(range(1, len(numbers) + 1))
+    return ["" if index == 0 else f"fit-{number}-" for index, number in enumerate(numbers)]
+
+
+def write_file(path: str | os.PathLike[str], text: str) -> None:
+    """Writes one file; its folder must exist. Raises DiagnoseError where it cannot be written."""
+    try:
+        write_whole(Path(path), text.encode("utf-8"))
+    except OSError as error:
+        raise DiagnoseError(f"{Path(path)} cannot be written: {error.strerror or error}.") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replaces `path` in one move, so that nobody reads half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,217 @@
+"""The restoration verdict: which weights the model holds after fit, beside those its best logged value was computed at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from diagnose.diagnosis import Best, Restoration, Span, Verdict
+from diagnose.restore.decisions import Decision
+from diagnose.trace.model import Epoch, Evaluation, State, Step
+from diagnose.trace.reader import Trace
+from diagnose.trace.steps import was_reset
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When a logged value was computed: the versions it was computed at, and the one version that owns it, if any.
+
+    `owners` are all versions of the span if their weights are equal, else empty. `foreign` names who wrote the weights where
+    they are no version of training.
+    """
+
+    span: Span | None
+    owners: tuple[int, ...]
+    foreign: str | None = None
+
+
+def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
+    """The clock of one logged value. Decided by what was computed when; equal numbers make no owner."""
+    if key.startswith("val_"):
+        return _validation_clock(trace, epoch)
+    steps = [s for s in trace.steps if s.epoch == epoch.epoch]
+    for i in range(len(steps) - 1, 0, -1):
+        if was_reset(steps[i - 1], steps[i]):
+            steps = steps[i:]  # the log covers only what followed the reset
+            break
+    if not steps:
+        return Clock(None, ())
+    span = Span(steps[0].computed_at, steps[-1].computed_at)
+    states = [_computed_with(trace, step) for step in steps]
+    known = [state for state in states if state is not None]
+    changed = [state for state in known if state.label == "changed"]
+    if changed:
+        return Clock(span, (), _writer(trace, changed[0]))
+    same = len(steps) == 1 or (len(known) == len(states) and len({state.weights for state in known}) == 1)
+    return Clock(span, tuple(range(span.first, span.last + 1)) if same else ())
+
+
+def _validation_clock(trace: Trace, epoch: Epoch) -> Clock:
+    found = validation_of(trace, epoch.epoch)
+    if found is None:
+        return Clock(None, ())
+    state = trace.states[found.state]
+    versions = versions_of(trace, state)
+    if not versions:
+        return Clock(None, (), _writer(trace, state))
+    at = epoch.last_version if epoch.last_version in versions else versions[-1]
+    return Clock(Span(at, at), (at,))
+
+
+def validation_of(trace: Trace, epoch: int) -> Evaluation | None:
+    """The last validation pass of a (1-based) epoch."""
+    found = [e for e in trace.evaluations if e.epoch == epoch]
+    return found[-1] if found else None
+
+
+def versions_of(trace: Trace, state: State) -> tuple[int, ...]:
+    """All versions that updates made with exactly these weights (trainable and non-trainable), ascending."""
+    return tuple(
+        sorted({s.version for s in trace.states if s.label == "version" and s.version is not None and s.weights == state.weights})
+    )
+
+
+def _computed_with(trace: Trace, step: Step) -> State | None:
+    states = [s for s in trace.states if s.version == step.computed_at and s.label != "epoch-end"]
+    return states[-1] if states else None
+
+
+def _writer(trace: Trace, state: State) -> str:
+    """Who wrote these weights: the callback after which they were first seen."""
+    for event in trace.events:
+        if event.kind == "weights-changed":
+            after = trace.states[event.detail["after"]]
+            if after.weights == state.weights:
+                return str(event.detail["callback"] or f"Keras or the script, before {event.detail['hook']}")
+    return "unknown"
+
+
+def restoring(decisions: tuple[Decision, ...]) -> Decision | None:
+    """The EarlyStopping whose restore is judged: the first that restores, else the first."""
+    stopping = [d for d in decisions if d.kind == "early-stopping"]
+    for d in stopping:
+        if d.settings.get("restore_best_weights"):
+            return d
+    return stopping[0] if stopping else None
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What replay adds to a verdict; each function returns None where replay is not possible.
+
+    `held(key)`: the monitored metric of the weights after fit. `confirm(epoch, key)`: whether replay at the owner gives the logged value.
+    `reevaluated`: epoch -> value of the monitored metric for its last version.
+    """
+
+    held: Callable[[str], float | None]
+    confirm: Callable[[Epoch, str], bool | None]
+    reevaluated: Mapping[int, float]
+    tolerance: float = 1e-5
+
+
+def judge(trace: Trace, decision: Decision, final: State | None, values: Values) -> Restoration | None:
+    """The verdict on one restoring callback; None where the fit left no epoch or no final weights to judge."""
+    if final is None or not trace.epochs:
+        return None
+    key = decision.monitor
+    mode = decision.direction
+    best = _best_logged(trace, key, mode)
+    held_versions = versions_of(trace, final)
+    last = trace.epochs[-1].last_version
+    base = Restoration(
+        callback=decision.callback,
+        monitor=key,
+        best_epoch=None if best is None else best.epoch,
+        best_logged=None if best is None else float(best.logs[key]),
+        restored_epoch=None,
+        restored_version=None,
+        restored_value=values.held(key),
+        computed_at=None,
+        owner_versions=(),
+        shift_updates=None,
+        verdict="not-restored",
+        best_by_reevaluation=_best_by_reevaluation(trace, mode, values.reevaluated),
+        mode=mode,
+    )
+    when = Clock(None, ()) if best is None else clock(trace, best, key)
+    version = _restored_version(held_versions, best)
+    base = replace(
+        base,
+        computed_at=when.span,
+        owner_versions=when.owners,
+        restored_version=version,
+        restored_epoch=None if version is None else _epoch_of(trace, version),
+    )
+    if not held_versions:
+        return replace(base, verdict="replaced", written_by=_writer(trace, final), notes=(_side("restored", trace, final),))
+    if best is None:
+        return replace(base, notes=(f"'{key}' was never logged, so nothing was kept as best.",))
+    if when.foreign is not None:
+        note = f"{key} of epoch {best.epoch} was computed with weights that no update made (written by {when.foreign})."
+        return replace(base, verdict="replaced", written_by=when.foreign, notes=(note,))
+    kept_last = version == last and best.last_version != last
+    if not decision.settings.get("restore_best_weights") or (kept_last and last not in when.owners):
+        return replace(base, verdict="not-restored")
+    return _by_owner(trace, base, best, when, held_versions, values)
+
+
+def _by_owner(
+    trace: Trace, base: Restoration, best: Epoch, when: Clock, held: tuple[int, ...], values: Values
+) -> Restoration:
+    if not when.owners:
+        return replace(base, verdict="no-owner")
+    confirmed = values.confirm(best, base.monitor)
+    if confirmed is False:
+        note = (
+            f"The weights of version {when.owners[0]} were the only ones in use when {base.monitor} was computed, but replaying them "
+            "did not give the logged value, so no version is named its owner."
+        )
+        return replace(base, verdict="no-owner", owner_versions=(), confirmed=False, notes=(note,))
+    verdict: Verdict = "aligned" if set(when.owners) & set(held) else "shifted"
+    version = next((v for v in held if v in when.owners), base.restored_version)
+    assert version is not None
+    shift = 0 if verdict == "aligned" else version - when.owners[-1]
+    return replace(
+        base,
+        verdict=verdict,
+        restored_version=version,
+        shift_updates=shift,
+        confirmed=confirmed,
+    )
+
+
+def _best_logged(trace: Trace, key: str, mode: str | None) -> Epoch | None:
+    candidates = [e for e in trace.epochs if isinstance(e.logs.get(key), (int, float)) and not math.isnan(e.logs[key])]
+    if not candidates or mode is None:
+        return None
+    # The first of equals, as EarlyStopping keeps it.
+    return min(candidates, key=lambda e: (e.logs[key] if mode == "min" else -e.logs[key], e.epoch))
+
+
+def _best_by_reevaluation(trace: Trace, mode: str | None, reevaluated: Mapping[int, float]) -> Best | None:
+    found = {epoch: value for epoch, value in reevaluated.items() if not math.isnan(value)}
+    if not found or mode is None:
+        return None
+    epoch = min(found, key=lambda e: (found[e] if mode == "min" else -found[e], e))
+    version = next(e.last_version for e in trace.epochs if e.epoch == epoch)
+    return Best(epoch, version, found[epoch])
+
+
+def _restored_version(held: tuple[int, ...], best: Epoch | None) -> int | None:
+    """Of several versions with the held weights: the end of the best epoch if it is one of them, else the last."""
+    if not held:
+        return None
+    return best.last_version if best is not None and best.last_version in held else held[-1]
+
+
+def _epoch_of(trace: Trace, version: int) -> int | None:
+    """The epoch a version ends, or stands in."""
+    for e in trace.epochs:
+        if e.first_version < version <= e.last_version:
+            return e.epoch
+    return None
+
+
+def _side(side: str, trace: Trace, state: State) -> str:
+    return f"The {side} weights are no version of training; they were written by {_writer(trace, state)}."

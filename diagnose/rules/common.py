@@ -1,0 +1,63 @@
+"""What several rules need: findings that do not apply, number texts, and the timing part of a ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from diagnose.diagnosis import Finding, Ledger
+from diagnose.facts import Facts
+from diagnose.restore.decisions import Decision
+
+TIMING = ("weights-lag", "weights-drift")
+
+
+def not_applicable(rule: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Finding:
+    """A finding for a rule that cannot be applied to this run, with the reason as its title."""
+    return Finding(rule, "not-applicable", reason, dict(evidence or {}), "")
+
+
+def number(value: float | None) -> str:
+    """Six significant digits; "NaN" and "inf" as such; "?" for a value that could not be computed."""
+    if value is None:
+        return "?"
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.6g}"
+
+
+def timing(ledger: Ledger) -> float:
+    """The part of a gap that comes from when weights were updated."""
+    return math.fsum(e.amount for e in ledger.entries if e.factor in TIMING)
+
+
+def key_of(monitor: str) -> str:
+    return monitor.removeprefix("val_")
+
+
+def rests_on_training(facts: Facts) -> list[Decision] | None:
+    """The decisions that rest on training values; [] where nothing decides and the log is all there is; None where
+    everything that decides (or can be read beside the log) comes from validation passes."""
+    found = facts.training_decisions()
+    if found:
+        return found
+    if facts.decisions or facts.validated:
+        return None
+    return []
+
+
+def metric_in_question(facts: Facts, decisions: list[Decision]) -> str:
+    """The metric the finding is about: that of the first decision, else loss."""
+    for d in decisions:
+        if any(d.monitor in e.logs for e in facts.epochs):
+            return d.monitor
+    return "loss"
+
+
+def consequence(decisions: list[Decision]) -> str:
+    """Who relies on the value, as a sentence; empty where nobody decides."""
+    if not decisions:
+        return "Nothing else in this run says how good the weights are."
+    texts = sorted({f"{d.callback} ({d.kind}, '{d.monitor}')" for d in decisions})
+    return f"It is what decides here: {', '.join(texts)}."

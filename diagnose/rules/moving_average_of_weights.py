@@ -1,0 +1,61 @@
+"""Rule `moving-average-of-weights`: with many batches, an epoch's value averages batches scored under different weights
+(keras#503, #605, #6977); no version owns it."""
+
+from __future__ import annotations
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
+
+NAME = "moving-average-of-weights"
+
+ADVICE = """\
+Decide by a value of one set of weights: give fit validation data (the training data itself will do) and monitor `val_…`:
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
+          callbacks=[keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True)])
+```
+
+To compare with the training data at the end, use `model.evaluate(x, y)`, not the last line of the log.
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where the ledger puts part of the gap down to weights that moved within the epoch, and the value is gone by."""
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    if all(n <= 1 for n in facts.steps_per_epoch):
+        return not_applicable(NAME, "Every epoch has one step: its value belongs to one set of weights.")
+    if facts.no_replay is not None:
+        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+    decisions = rests_on_training(facts)
+    if decisions is None:
+        title = "Logged training values average over moving weights, but nothing here was decided by one."
+        return Finding(NAME, "passed", title, {"decided_by": [d.monitor for d in facts.decisions]}, "")
+    metric = metric_in_question(facts, decisions)
+    many = {e.epoch for e in facts.epochs if e.last_version - e.first_version > 1}
+    ledgers = [x for x in facts.ledgers if x.metric == metric and x.epoch in many]
+    if not ledgers:
+        return not_applicable(NAME, f"'{metric}' could not be replayed.", {"metric": metric})
+    ledger = max(ledgers, key=lambda x: abs(timing(x)))
+    moved = timing(ledger)
+    epoch = next(e for e in facts.epochs if e.epoch == ledger.epoch)
+    evidence = {
+        "metric": metric,
+        "epoch": ledger.epoch,
+        "logged": ledger.logged,
+        "computed_at_versions": [epoch.first_version, epoch.last_version - 1],
+        "end_of_epoch": ledger.logged + moved,
+        "largest_gap_by_timing": moved,
+        "residual": ledger.residual,
+    }
+    if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
+        title = f"The weights moved within the epochs, but {metric} did not: no gap comes from it."
+        return Finding(NAME, "passed", title, evidence, "", metric, abs(moved))
+    title = (
+        f"The {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) averages {epoch.last_version - epoch.first_version} batches, each "
+        f"scored with other weights; no version of the model has it. At the end of that epoch it is {number(ledger.logged + moved)}"
+        f" on the same batches. {consequence(decisions)}"
+    )
+    return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(moved))

@@ -1,0 +1,1 @@
+"""The trace file: data model, format, writer and reader. Knows nothing of Keras."""

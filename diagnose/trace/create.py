@@ -1,0 +1,71 @@
+"""Creates an empty trace file with the settings that recording needs. Writes no records."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diagnose.errors import TraceWriteError
+from diagnose.trace import format as fmt
+from diagnose.trace.chain import diagnosis_digest
+from diagnose.trace.journal import is_being_written, journal_path, names_other_files
+
+BUSY_SECONDS = 60.0
+"""How long a commit waits for a reader that is copying the file."""
+
+
+def create(path: Path) -> tuple[sqlite3.Connection, int]:
+    """Makes an empty trace at `path`, in place of an older one, and missing folders.
+
+    Returns a connection inside an open transaction, usable from any one thread at a time, and a file descriptor for
+    syncing.
+    Raises TraceWriteError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _clear(path)
+        # A journal left by an older file of this name would be rolled back into the new one.
+        journal_path(path).unlink(missing_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise TraceWriteError(f"{path} cannot be created: {error.strerror or error}.") from error
+    db = None
+    try:
+        db = sqlite3.connect(path.resolve(), isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+        for pragma in (
+            f"page_size = {fmt.PAGE_BYTES}", "auto_vacuum = NONE", "encoding = 'UTF-8'",
+            "trusted_schema = OFF", "secure_delete = OFF", "journal_mode = PERSIST", "synchronous = OFF",
+            "cache_size = -32768", "temp_store = MEMORY",
+            f"application_id = {fmt.APPLICATION_ID}", f"user_version = {fmt.VERSION}",
+        ):  # fmt: skip
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("BEGIN IMMEDIATE")
+        for table in fmt.TABLES:
+            db.execute(table.ddl)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        db.execute("INSERT INTO diagnosis VALUES (1, ?, 'null', ?)", (created, diagnosis_digest(created, "null")))
+    except (sqlite3.Error, OSError) as error:
+        if db is not None:
+            db.close()
+        os.close(fd)
+        path.unlink(missing_ok=True)
+        raise TraceWriteError(f"{path} cannot be created: {error}.") from error
+    return db, fd
+
+
+def _clear(path: Path) -> None:
+    """Removes an older trace. Raises TraceWriteError if the file is something else or is being written."""
+    if not path.is_file():
+        raise TraceWriteError(f"{path} cannot be created: it exists and is not a file.")
+    with path.open("rb") as file:
+        head = file.read(100)
+    if head and not (head.startswith(b"SQLite format 3\0") and head[68:72] == fmt.APPLICATION_ID.to_bytes(4, "big")):
+        raise TraceWriteError(f"{path} exists and is not a trace; it is left as it is. Choose another name.")
+    if names_other_files(path):
+        raise TraceWriteError(f"{journal_path(path)} is not a journal of a trace; remove it or choose another name.")
+    if is_being_written(path):
+        raise TraceWriteError(f"{path} is being written by another recording. Choose another name.")
+    path.unlink()

@@ -1,0 +1,197 @@
+"""What a trace holds, as plain immutable data. Knows nothing of Keras and nothing of SQLite.
+
+Numbering, everywhere in a trace:
+
+* epochs are 1-based, as Keras prints them;
+* `step` is 0-based and counts train steps (optimizer updates) over the whole fit;
+* a weights version `v` is the model's variables after `v` updates; step `s` computes at version `s`
+  and produces version `s + 1`;
+* a digest is 16 bytes (XXH3-128).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Digest: TypeAlias = bytes
+Json: TypeAlias = Any
+"""None, bool, int, float, str, list or dict of the same (checked when written)."""
+
+NDArray: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The contents of the model's variables at one moment.
+
+    `version` is the number of updates that made it, or None for a state that no update made (`label` then says
+    what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests in variable
+    order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
+    `arrays` holds one digest per model variable, in the order of `info["variables"]`; `optimizer_arrays` likewise for
+    `info["optimizer_variables"]` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
+    """
+
+    state: int
+    version: int | None
+    label: str
+    trainable: Digest
+    non_trainable: Digest
+    seeds: Digest
+    optimizer: Digest | None
+    arrays: tuple[Digest, ...]
+    optimizer_arrays: tuple[Digest, ...] | None
+    kept: bool
+
+    @property
+    def weights(self) -> tuple[Digest, Digest]:
+        """What `get_weights()` returns, as digests: (trainable, non-trainable without seeds)."""
+        return (self.trainable, self.non_trainable)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRef:
+    """One batch, by reference to recorded rows.
+
+    `signature` indexes `Trace.signatures`. `row_ids` is int64 of shape (n,), one id per row of the batch, into the
+    content-addressed rows. `sample_weight` is the digest of a stored array (shape (n,) or as Keras passed it), or None.
+    `whole` are digests of stored arrays for leaves that have no row axis. `missing` is None, or the
+    reason why the contents of this batch are not in the file (row ids are then -1 or point to rows known only by digest).
+    """
+
+    signature: int | None
+    row_ids: npt.NDArray[np.int64]
+    sample_weight: Digest | None = None
+    whole: tuple[Digest, ...] = ()
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One train step. `metrics_before`/`metrics_after` are the raw bytes of all metric variables, in the order of
+    `info["metric_variables"]`, concatenated; None where they were not recorded. `generator` is the digest of the
+    stored state of a process-wide random generator before the step (torch), or None."""
+
+    step: int
+    epoch: int
+    batch_index: int
+    computed_at: int
+    produced: int
+    batch: BatchRef
+    metrics_before: bytes | None
+    metrics_after: bytes | None
+    generator: Digest | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One validation pass inside the fit. `state` is the id of the `State` it was computed with, `batches` the digest of the
+    list of batches it went over (`Trace.batches(digest)`), None where they were not recorded. `logs` are without the `val_` prefix."""
+
+    evaluation: int
+    epoch: int
+    after_step: int
+    state: int
+    batches: Digest | None
+    logs: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One finished epoch: versions `first_version` … `last_version` (its first step computed at the former, its last
+    produced the latter) and the logs as Keras passed them to the last callback. `state` is the state at the end of the epoch, after
+    all callbacks. `learning_rate` is the optimizer's rate during the epoch's last step, None if it cannot be read."""
+
+    epoch: int
+    first_version: int
+    last_version: int
+    logs: Mapping[str, Json]
+    state: int
+    learning_rate: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, in order. Kinds in use:
+
+    "weights-changed"  detail: callback, hook, before (state id), after (state id): who changed weights, outside a train step
+    "stop-requested"   detail: callback, hook: who set `model.stop_training`
+    "learning-rate"    detail: callback, hook, before, after
+    "metrics-reset"    detail: step: metric state was changed between two steps of one epoch
+    "callbacks-final"  detail: list of {class, settings} as after the fit
+    "train-end"        detail: {}: `on_train_end` was reached by all callbacks
+    "tracer-error"     detail: error, traceback: tracing stopped here
+    "limit"            detail: what, reason: something is not kept from here on
+    """
+
+    seq: int
+    kind: str
+    epoch: int | None
+    step: int | None
+    detail: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One array of a batch: its dtype name, and the shape of one row (without the batch axis). `whole` leaves have no row axis."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a batch is built from its leaves.
+
+    `structure` is JSON: {"x": node, "y": node} where a node is {"leaf": i}, {"list": [nodes]}, {"tuple": [nodes]},
+    {"dict": {name: node}} or {"none": true}; `i` indexes `leaves`. Sample weights are not part of it: they may differ
+    each time a row is used, so they are stored per batch.
+    """
+
+    structure: Json
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of one packed row: the row-wise leaves one after the other, in order, C order, little endian."""
+        total = 0
+        for leaf in self.leaves:
+            if not leaf.whole:
+                count = 1
+                for n in leaf.shape:
+                    count *= n
+                total += count * itemsize(leaf.dtype)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows."""
+
+    x: Any
+    y: Any
+    sample_weight: NDArray | None
+    rows: npt.NDArray[np.int64]
+    size: int = field(default=0)
+
+
+_ITEMSIZE = {
+    "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
+    "float8_e4m3fn": 1, "float8_e5m2": 1,
+}  # fmt: skip
+
+DTYPES = frozenset(_ITEMSIZE)
+"""The dtypes a trace may hold; anything else is refused when written and when read."""
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes per element of a dtype named in `DTYPES`; KeyError for any other."""
+    return _ITEMSIZE[dtype]

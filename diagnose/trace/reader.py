@@ -1,0 +1,238 @@
+"""Reads a trace file, without Keras and without changing it. A trace is untrusted input."""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+from diagnose.errors import ReplayError, TraceError, TraceWriteError
+from diagnose.trace import format as fmt
+from diagnose.trace.chain import diagnosis_digest
+from diagnose.trace.content import Contents
+from diagnose.trace.journal import journal_hint, journal_path, names_other_files
+from diagnose.trace.jsontext import from_json, to_json
+from diagnose.trace.load import load_diagnosis, load_records
+from diagnose.trace.model import (
+    Batch,
+    BatchRef,
+    Digest,
+    Epoch,
+    Evaluation,
+    Event,
+    Json,
+    NDArray,
+    Signature,
+    State,
+    Step,
+)
+from diagnose.trace.recover import Opened, discard, open_file
+from diagnose.trace.rows import build, unpack_rows
+
+CACHE_BYTES: Final = 256 * 2**20
+STORE_BUSY_SECONDS = 2.0
+"""How long `store_diagnosis` waits for others that read or write the file."""
+
+
+class Trace:
+    """One trace, open. Everything but arrays and rows was read and verified when it was opened; those are when they
+    are asked for.
+
+    Close it, or use it in a `with` statement. Methods that load contents raise ReplayError, with the reason, for what
+    was not
+    kept, and TraceError for what does not match its digest.
+    """
+
+    path: Path
+    info: Mapping[str, Json]
+    sealed: bool
+    """False: the recording was interrupted (killed), or is still running."""
+    status: str
+    """"complete", "failed" or "interrupted"; without a seal "interrupted"."""
+    states: tuple[State, ...]
+    """`states[i].state == i`."""
+    steps: tuple[Step, ...]
+    epochs: tuple[Epoch, ...]
+    evaluations: tuple[Evaluation, ...]
+    events: tuple[Event, ...]
+    signatures: tuple[Signature, ...]
+    nbytes: int
+    """Size of the file."""
+
+    def __init__(self, path: Path, opened: Opened, cache_bytes: int) -> None:
+        records = load_records(opened.db, opened.nbytes)
+        load_diagnosis(opened.db)
+        opened.db.execute("COMMIT")
+        self.path = path
+        self.info = MappingProxyType(dict(records.info))
+        self.sealed = records.status is not None
+        self.status = records.status or "interrupted"
+        self.states = records.states
+        self.steps = records.steps
+        self.epochs = records.epochs
+        self.evaluations = records.evaluations
+        self.events = records.events
+        self.signatures = records.signatures
+        self.nbytes = opened.nbytes
+        self._batch_lists = records.batch_lists
+        self._versions: dict[int, State] = {}
+        for state in records.states:
+            if state.version is not None and (
+                state.version not in self._versions or not self._versions[state.version].kept
+            ):
+                self._versions[state.version] = state
+        self._db = opened.db
+        self._contents = Contents(opened.db, records, cache_bytes)
+        self._finalizer = weakref.finalize(self, discard, opened.db, opened.folder)
+
+    def version(self, version: int) -> State | None:
+        """The state the first `version` updates made; None if it was not recorded."""
+        return self._versions.get(version)
+
+    def array(self, digest: Digest) -> NDArray:
+        """A stored array, read-only."""
+        with _damage(self.path, sealed=self.sealed):
+            try:
+                return self._contents.array(digest)
+            except KeyError:
+                if any(state.kept and digest in state.arrays for state in self.states):
+                    raise ValueError("an array of a kept state is missing") from None
+        raise ReplayError(f"Array {digest.hex()} is not kept in {self.path}.")
+
+    def arrays(self, state: State) -> list[NDArray]:
+        """The model's variables in this state, read-only, in the order of `info["variables"]`."""
+        if not state.kept:
+            name = f"version {state.version}" if state.version is not None else f"the state {state.label!r}"
+            raise ReplayError(f"The weights of {name} are not kept in {self.path}, only their digests.")
+        return [self.array(digest) for digest in state.arrays]
+
+    def batch(self, ref: BatchRef) -> Batch:
+        """A batch with its contents."""
+        if ref.missing is not None:
+            raise ReplayError(f"The contents of this batch are not in the trace: {ref.missing}")
+        if ref.signature is None:
+            raise ReplayError("The contents of this batch are not in the trace.")
+        with _damage(self.path, sealed=self.sealed):
+            signature = self.signatures[ref.signature]
+            if len(ref.row_ids) * signature.row_nbytes > max(self.nbytes, fmt.MAX_BATCH_BYTES):
+                raise ValueError("a batch is said to be larger than any batch may be")
+            packed = self._contents.rows(ref.row_ids, ref.signature)
+            try:
+                by_row = iter(unpack_rows(packed, signature))
+            except ImportError as error:
+                raise ReplayError(f"The trace holds rows that NumPy cannot read alone; install {error.name}.") from None
+            whole = iter([self.array(digest) for digest in ref.whole])
+            found = [next(whole if leaf.whole else by_row, None) for leaf in signature.leaves]
+            leaves = [leaf for leaf in found if leaf is not None]
+            if len(leaves) != len(found) or not isinstance(signature.structure, dict):
+                raise ValueError("a batch does not have the parts its signature names")
+            x, y = (build(signature.structure.get(name, {"none": True}), leaves) for name in ("x", "y"))
+        weight = None if ref.sample_weight is None else self.array(ref.sample_weight)
+        return Batch(x, y, weight, ref.row_ids, len(ref.row_ids))
+
+    def batches(self, digest: Digest) -> tuple[BatchRef, ...]:
+        """A recorded list of batches."""
+        if digest not in self._batch_lists:
+            raise ReplayError(f"The list of batches {digest.hex()} is not in {self.path}.")
+        return self._batch_lists[digest]
+
+    def row_digest(self, row: int) -> Digest:
+        """The digest of a packed row."""
+        try:
+            return self._contents.row_digest(row)
+        except ValueError:
+            raise ReplayError(f"There is no row {row} in {self.path}.") from None
+
+    def diagnosis(self) -> Json | None:
+        """The diagnosis last stored (as of opening, for an unsealed trace), or None."""
+        with _damage(self.path, sealed=self.sealed):
+            return from_json(load_diagnosis(self._db))
+
+    def close(self) -> None:
+        """Closes the file and deletes the private copy, if there is one."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_trace(path: Path, *, cache_bytes: int = CACHE_BYTES) -> Trace:
+    """Opens a trace. Raises TraceError (one clear sentence) if it is missing, not a trace, newer, truncated or altered.
+
+    The file is never changed. One without a seal is read from a private copy, which a journal beside it is rolled back
+    into.
+    `cache_bytes` bounds the arrays and rows kept in memory between calls.
+    """
+    path = Path(path)
+    sealed = False
+    opened = None
+    try:
+        with _damage(path, sealed=False):
+            opened = open_file(path)
+            sealed = opened.folder is None
+        with _damage(path, sealed=sealed):
+            return Trace(path, opened, cache_bytes)
+    except BaseException:
+        if opened is not None:
+            discard(opened.db, opened.folder)
+        raise
+
+
+def store_diagnosis(path: Path, diagnosis: Json) -> None:
+    """Puts the diagnosis last computed into a trace file, in place of an older one. A journal left by a killed
+    recording is rolled back.
+
+    Raises TraceError if the file is no readable trace, TraceWriteError if it cannot be written or is being written.
+    """
+    path = Path(path)
+    text = to_json(diagnosis)
+    if len(text) > fmt.MAX_JSON_BYTES:
+        raise TraceWriteError(f"The diagnosis has {len(text)} characters; a trace holds at most {fmt.MAX_JSON_BYTES}.")
+    read_trace(path).close()
+    if names_other_files(path):
+        raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    db = None
+    try:
+        uri = f"{path.resolve().as_uri()}?mode=rw"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=STORE_BUSY_SECONDS)
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(
+            "UPDATE diagnosis SET created = ?, json = ?, digest = ? WHERE id = 1",
+            (created, text, diagnosis_digest(created, text)),
+        )
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise TraceWriteError(
+                f"{path} is being written; its diagnosis can be stored when the recording has ended."
+            ) from error
+        raise TraceWriteError(f"The diagnosis cannot be stored in {path}: {error}.") from error
+    finally:
+        if db is not None:
+            db.close()
+
+
+@contextmanager
+def _damage(path: Path, *, sealed: bool) -> Iterator[None]:
+    """Turns what can go wrong on a damaged or hostile file into one TraceError."""
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:
+        raise TraceError(f"{path} is closed.") from error
+    except (ValueError, KeyError, TypeError, OverflowError, MemoryError, sqlite3.Error) as error:
+        hint = "" if sealed else journal_hint(path)
+        raise TraceError(f"{path} is altered or damaged: {error}.{hint}") from error
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error}.") from error

@@ -1,0 +1,170 @@
+"""Opens a trace file for reading and never changes it: a finished one in place, any other from a private copy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from diagnose.errors import TraceError
+from diagnose.trace import format as fmt
+from diagnose.trace.journal import has_journal, journal_hint, journal_path, names_other_files
+
+_MAGIC = b"SQLite format 3\0"
+_BUSY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection inside a read transaction, the private folder it reads from (None: the user's own file), and the
+    bytes of the file read."""
+
+    db: sqlite3.Connection
+    folder: Path | None
+    nbytes: int
+
+
+def open_file(path: Path) -> Opened:
+    """Opens a trace for reading. Raises TraceError if it is no trace, and sqlite3.Error or OSError if it cannot be
+    read."""
+    check_head(path)
+    db = _connect(path, "ro")
+    try:
+        _begin(db)
+    except sqlite3.Error as error:
+        db.close()
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
+            raise TraceError(f"{path} is being written right now; try again when the recording has ended.") from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and has_journal(path):
+            return _recovered(path)
+        raise
+    try:
+        check_schema(db)
+        if db.execute("SELECT count(*) FROM seal").fetchone()[0]:
+            return Opened(db, None, path.stat().st_size)
+        # A writer waits for readers, so an unfinished file is read from a copy. The read transaction keeps the copy
+        # consistent.
+        return _copied(db)
+    except BaseException:
+        db.close()
+        raise
+
+
+def check_head(path: Path) -> None:
+    """Raises TraceError unless the file starts like a trace this version can read, and is as long as it says."""
+    if not path.exists():
+        raise TraceError(f"There is no trace file {path}.")
+    if not path.is_file():
+        raise TraceError(f"{path} is not a trace: it is not a file.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not head:
+        raise TraceError(f"{path} is empty: its recording ended before anything was written, or the file was cut off.")
+    if not head.startswith(_MAGIC[: len(head)]):
+        raise TraceError(f"{path} is not a trace file.")
+    if len(head) < 100:
+        raise TraceError(f"{path} is truncated: it ends within its header.")
+    if head[68:72] != fmt.APPLICATION_ID.to_bytes(4, "big"):
+        raise TraceError(
+            f"{path} is not a trace: it is an SQLite database of another application, or its header is damaged."
+        )
+    version = int.from_bytes(head[60:64], "big")
+    if version > fmt.VERSION:
+        raise TraceError(
+            f"{path} has trace format {version}; this release reads up to {fmt.VERSION}. Please upgrade keras-diagnose."
+        )
+    # Page size 65536 is spelled 1; 1, 1: rollback journal, not WAL; the last one: UTF-8.
+    if version < 1 or head[16:20] != b"\0\1\1\1" or head[56:60] != b"\0\0\0\1":
+        raise TraceError(f"{path} is altered or damaged: its header is not that of a trace.")
+    pages = int.from_bytes(head[28:32], "big")
+    if head[24:28] == head[92:96] and size < pages * fmt.PAGE_BYTES and not has_journal(path):
+        raise TraceError(f"{path} is truncated: {size} of {pages * fmt.PAGE_BYTES} bytes are left.{journal_hint(path)}")
+
+
+def check_schema(db: sqlite3.Connection) -> None:
+    """Raises ValueError unless the database has exactly the tables of a trace and nothing else."""
+    limit = len(fmt.TABLES) + 1
+    found = db.execute(
+        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid LIMIT ?", (limit,)
+    ).fetchall()
+    if found != [("table", table.name, table.name, table.ddl) for table in fmt.TABLES]:
+        known = {table.ddl for table in fmt.TABLES}
+        strange = next((f"{kind} {name!r:.60}" for kind, name, _, sql in found if sql not in known), "a missing table")
+        raise ValueError(f"its tables are not those of a trace ({strange})")
+
+
+def discard(db: sqlite3.Connection, folder: Path | None) -> None:
+    """Closes what `open_file` opened and deletes the private copy."""
+    db.close()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _recovered(path: Path) -> Opened:
+    if names_other_files(path):
+        raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
+    folder = Path(tempfile.mkdtemp(prefix="diagnose-"))
+    try:
+        copy = folder / "trace.diag"
+        shutil.copyfile(path, copy)
+        shutil.copyfile(journal_path(path), journal_path(copy))
+        if names_other_files(copy):
+            raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
+        return _private(copy, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _copied(db: sqlite3.Connection) -> Opened:
+    folder = Path(tempfile.mkdtemp(prefix="diagnose-"))
+    try:
+        copy = folder / "trace.diag"
+        target = sqlite3.connect(copy)
+        try:
+            db.backup(target)
+        finally:
+            target.close()
+        db.close()
+        return _private(copy, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _private(copy: Path, folder: Path) -> Opened:
+    db = _connect(copy, "rw")
+    try:
+        db.execute("BEGIN IMMEDIATE")  # rolls back what the journal holds
+        db.execute("COMMIT")
+        check_head(copy)
+        _begin(db)
+        check_schema(db)
+    except BaseException:
+        db.close()
+        raise
+    return Opened(db, folder, copy.stat().st_size)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    # No value in an honest file is longer than the file.
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(max(path.stat().st_size, 1_000_000), 1_000_000_000))
+    db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    return db
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        db.execute(f"PRAGMA {pragma}")
+    db.execute("BEGIN")
+    db.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -1,0 +1,190 @@
+"""The file under a TraceWriter: chained rows and contents, transactions, failures. Knows tables, not their meaning."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from diagnose.errors import TraceWriteError
+from diagnose.trace import format as fmt
+from diagnose.trace.chain import Chain, Value
+from diagnose.trace.create import create
+from diagnose.trace.journal import journal_path
+
+_INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in fmt.TABLES}
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What was written so far. Kept a second time as of the last commit, so that a failed write can be taken back."""
+
+    seq: int = 0
+    arrays: int = 0
+    blobs: int = 0
+    chain: Chain = field(default_factory=Chain)
+
+    def snapshot(self) -> _Progress:
+        return replace(self, chain=self.chain.copy())
+
+
+class TraceStore:
+    """Creates the file and inserts into it. After a failed write only inserts that say `after_failure` work; see
+    `TraceWriter`."""
+
+    def __init__(self, path: Path, part_bytes: int) -> None:
+        self.path = path
+        self.part_bytes = part_bytes
+        self.bytes_written = 0
+        self._now = _Progress()
+        self._committed = self._now
+        self._failure: str | None = None
+        self._sealed = False
+        self._journal = journal_path(path)
+        self._fd: int | None
+        self._db: sqlite3.Connection | None
+        self._db, self._fd = create(path)
+        try:
+            self._commit_chain()
+        except TraceWriteError:
+            self._release()
+            raise
+
+    def insert(self, table: fmt.Table, *values: Value, after_failure: bool = False) -> None:
+        """Adds a row to a chained table. Raises ValueError, before anything changes, if the row is not valid."""
+        self._ready(after_failure=after_failure)
+        row = (self._now.seq + 1, *values)
+        fmt.check_row(table, row)
+        assert table.tag is not None
+        self.bytes_written += self._now.chain.add(table.tag, row)
+        self._now.seq += 1
+        self._execute(_INSERT[table.name], row)
+
+    def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
+        """Adds an array: its content, flat, and its entry in the index."""
+        self._ready()
+        row = (self._now.arrays + 1, digest, dtype, shape, data.size)
+        fmt.check_row(fmt.ARRAYS, (*row, None))
+        self._execute(_INSERT["arrays"], (*row, self.insert_content(data)))
+        self._now.arrays += 1
+
+    def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
+        """Adds flat bytes as consecutive parts. Returns the number of the first part; None if there are no bytes."""
+        self._ready()
+        first = self._now.blobs + 1 if data.size else None
+        for start in range(0, data.size, self.part_bytes):
+            self._now.blobs += 1
+            self._execute(_INSERT["blobs"], (self._now.blobs, data[start : start + self.part_bytes].data))
+        self.bytes_written += data.size
+        return first
+
+    def commit(self, *, sync: bool) -> None:
+        """Ends the transaction and begins the next."""
+        self._ready(after_failure=True)
+        if (self._now.seq, self._now.arrays, self._now.blobs) != (
+            self._committed.seq,
+            self._committed.arrays,
+            self._committed.blobs,
+        ):
+            self._commit_chain()
+        if sync:
+            self._sync()
+
+    def seal(self, status: str) -> None:
+        """Commits, syncs, adds the seal and closes."""
+        self.commit(sync=True)
+        self._end_transaction()
+        # The one write SQLite itself orders and syncs: after power loss the seal is there with everything before it,
+        # or not at all.
+        self._execute("PRAGMA synchronous = FULL")
+        self._execute("BEGIN IMMEDIATE")
+        self.insert(fmt.SEAL, status, after_failure=True)
+        self._commit_chain()
+        self._sealed = True
+        self.close()
+
+    def close(self) -> None:
+        """Commits what is left and closes; a second call does nothing."""
+        if self._db is None:
+            return
+        try:
+            if not self._sealed:
+                self.commit(sync=False)
+            self._end_transaction()
+            # A file that is not being written any more stands alone, without a journal beside it.
+            self._execute("PRAGMA journal_mode = DELETE")
+            self._sync()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        db, fd = self._db, self._fd
+        self._db = self._fd = None
+        if db is not None:
+            db.close()
+        if fd is not None:
+            # Closed last: on POSIX, closing any descriptor of a file drops the locks the process holds on it.
+            os.close(fd)
+
+    def _commit_chain(self) -> None:
+        self.insert(fmt.CHAIN, self._now.chain.digest(), self._now.arrays, after_failure=True)
+        self._execute("COMMIT")
+        self._committed = self._now.snapshot()
+        # Held between commits, this lock tells other processes that the file is being written; readers are not kept
+        # out.
+        self._execute("BEGIN IMMEDIATE")
+
+    def _end_transaction(self) -> None:
+        if self._db is not None and self._db.in_transaction:
+            self._execute("COMMIT")
+
+    def _sync(self) -> None:
+        try:
+            if self._fd is not None:
+                os.fsync(self._fd)
+            for path in (self._journal, self._journal.parent):
+                # The emptied journal has to reach the disk too, or power loss could bring an old one back.
+                if os.name == "posix" and path.exists():
+                    _sync_path(path)
+        except OSError as error:
+            self._fail(error)
+
+    def _ready(self, *, after_failure: bool = False) -> None:
+        if self._db is None or (self._sealed and not after_failure):
+            raise TraceWriteError(f"{self.path} is closed: nothing more can be recorded in it.")
+        if self._failure is not None and not after_failure:
+            raise TraceWriteError(self._failure)
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        assert self._db is not None
+        try:
+            self._db.execute(sql, values)
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Takes back the open transaction, so that file and counters agree again, and raises."""
+        self._failure = f"{self.path} cannot be written ({error}). What was recorded until the last commit is in it."
+        assert self._db is not None
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            pass  # The next write fails with its own message.
+        self._now = self._committed.snapshot()
+        raise TraceWriteError(self._failure) from error
+
+
+def _sync_path(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

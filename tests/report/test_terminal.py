@@ -1,0 +1,58 @@
+"""The terminal summary: at most 15 lines of 100 columns, whatever the diagnosis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from diagnose.diagnosis import Diagnosis
+from diagnose.report.terminal import COLUMNS, LINES, summary
+from diagnose.report.text import width
+from tests.report import examples
+from tests.report.test_json import diagnoses
+
+
+def check(text: str) -> None:
+    lines = text.split("\n")
+    assert len(lines) <= LINES
+    assert all(width(line) <= COLUMNS for line in lines)
+    assert all(character == "\n" or character.isprintable() for character in text)
+
+
+@pytest.mark.parametrize("name", list(examples.ALL))
+def test_it_fits(name: str) -> None:
+    check(str(examples.ALL[name]()))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(diagnoses)
+def test_any_diagnosis_fits(diagnosis: Diagnosis) -> None:
+    check(summary(diagnosis))
+
+
+def test_the_fullest_case_keeps_the_headline_the_verdict_and_the_failures() -> None:
+    base = examples.hostile()
+    failed = tuple(replace(f, rule=f"rule-{i}", status="failed") for i, f in enumerate(base.findings * 5))
+    text = str(replace(base, findings=(*failed, *base.findings)))
+    check(text)
+    assert "shifted: " in text and "[failed] " in text and "see the report" in text and "replay: " in text
+
+
+def test_what_it_says() -> None:
+    text = str(examples.single_batch())
+    lines = text.split("\n")
+    assert lines[0] == "single_batch | fit 1 | 8 epochs | 8 updates | Keras 3.15.1 on tensorflow | model sequential"
+    assert lines[1].startswith("EarlyStopping restored version 6, whose loss is 38.882, not the 33.216 logged")
+    assert "  best logged            33.216  epoch 6, computed at version 5" in lines
+    assert "  restored               38.882  epoch 6, version 6" in lines
+    assert any(line.startswith("[failed] one-step-epoch: ") for line in lines)
+    assert "[not applicable] moving-average-of-weights, threshold-on-training-metric" in lines
+    assert any(line.startswith("ledger loss, epoch 6: 33.216 logged, 38.882 evaluated") for line in lines)
+    assert text.isascii()
+
+
+def test_an_interrupted_recording_says_so_before_the_verdict() -> None:
+    lines = str(examples.interrupted()).split("\n")
+    assert lines[1].startswith("! The recording was interrupted")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diagnose.trace.jsontext import MAX_REPR, from_json, to_json
+from tests.trace.sample import plain
+
+KEYS = st.text(max_size=4) | st.sampled_from(["$float", "$$float", "$"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def comparable(value: Any) -> Any:
+    """As `plain`, with one NaN: JSON keeps that it is one, not its payload bits."""
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    if isinstance(value, dict):
+        return {key: comparable(item) for key, item in value.items()}
+    return [comparable(item) for item in value] if isinstance(value, list) else plain(value)
+
+
+@given(VALUES)
+def test_json_comes_back_as_it_was(value: Any) -> None:
+    text = to_json(value)
+    json.loads(text, parse_constant=pytest.fail)  # strict JSON: no NaN or Infinity literals
+    assert comparable(from_json(text)) == comparable(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_non_finite_floats_are_spelled_out(value: float) -> None:
+    assert json.loads(to_json(value)) == {"$float": str(value)}
+    assert str(from_json(to_json({"loss": np.float32(value)}))["loss"]) == str(value)
+
+
+class Tensor:
+    def __float__(self) -> float:
+        return float("nan")
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.5), 0.5), (np.int8(-3), -3), (np.bool_(True), True), (np.float64(1e300), 1e300), ((1, 2), [1, 2]),
+        (ml_dtypes.bfloat16(1.5), 1.5), (np.array(7), 7), (np.array([[1, 2]]), [[1, 2]]),
+        ({1: "a"}, {"1": "a"}), (1j, "1j"),
+        (b"x", "b'x'"), (Broken(), "<Broken that cannot be shown>"), (np.str_("s"), "s"),
+        ({"$float": "nan"}, {"$float": "nan"}),
+    ],
+)  # fmt: skip
+def test_values_of_other_types_become_the_nearest_json(value: Any, expected: Any) -> None:
+    back = from_json(to_json(value))
+    assert back == expected and type(back) is type(expected)
+
+
+def test_what_converts_to_a_number_becomes_one() -> None:
+    assert math.isnan(from_json(to_json(Tensor())))
+
+
+def test_long_circular_and_huge_values_are_cut_not_refused() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    assert len(from_json(to_json(object.__new__(type("C", (), {"__repr__": lambda _: "y" * 9999}))))) == MAX_REPR
+    assert to_json(circle).startswith("[[[[")
+    assert from_json(to_json(10**5000)).startswith("0x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "NaN", "[Infinity]", '{"$float":"seven"}', '{"$code":1}', "[" * 200_000, "1" * 5000, '{"$float":[]}'],
+)
+def test_bad_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_json(text)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diagnose.errors import TraceError
+from diagnose.trace.journal import has_journal
+from diagnose.trace.reader import Trace, read_trace, store_diagnosis
+from diagnose.trace.writer import TraceWriter
+from tests.trace import sample
+from tests.trace.killed_writer import row_of, weights_of
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 10
+
+
+def kill_a_writer(path: Path, seconds: float) -> int:
+    """Has a process write a trace, kills it, and returns the number of steps it had acknowledged."""
+    command = [sys.executable, "-m", "tests.trace.killed_writer", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        lines += process.stdout.readlines()
+    # The last line may have been cut by the kill.
+    return int([line for line in lines if line.endswith("\n")][-1])
+
+
+def check_contents(trace: Trace) -> None:
+    assert not trace.sealed and trace.status == "interrupted"
+    for number, (step, state) in enumerate(zip(trace.steps, trace.states, strict=True)):
+        assert (step.step, state.version) == (number, number + 1)
+        assert trace.batch(step.batch).x.tobytes() == row_of(number).tobytes()
+        assert trace.arrays(state)[0].tobytes() == weights_of(number).tobytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_every_acknowledged_commit_survives_sigkill(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    hot = 0
+    for number in range(ROUNDS):
+        folder = tmp_path / str(number)
+        path = folder / "a.diag"
+        acknowledged = kill_a_writer(path, chance.uniform(0.0, 0.15))
+        hot += has_journal(path)
+        before = {p.name: p.read_bytes() for p in folder.iterdir()}
+        with read_trace(path) as trace:
+            assert len(trace.steps) >= acknowledged and len(trace.steps) % 3 == 0
+            check_contents(trace)
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+        # Without its journal the file is either complete up to some commit, or says what it lacks.
+        alone = tmp_path / f"alone-{number}.diag"
+        shutil.copyfile(path, alone)
+        try:
+            with read_trace(alone) as trace:
+                assert len(trace.steps) % 3 == 0
+                check_contents(trace)
+        except TraceError as error:
+            assert f"alone-{number}.diag-journal" in str(error)
+
+        store_diagnosis(path, {"round": number})
+        assert [p.name for p in folder.iterdir()] == ["a.diag"]
+        with read_trace(path) as trace:
+            assert trace.diagnosis() == {"round": number} and len(trace.steps) >= acknowledged
+        shutil.rmtree(folder)
+        alone.unlink()
+    assert hot, "no kill fell into a transaction: the test did not test what it should"
+
+
+def test_a_live_trace_can_be_read_up_to_its_last_commit_and_does_not_stop_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "a.diag"
+    writer = TraceWriter(path)
+    sample.fill(writer)
+    writer.commit()
+    writer.info("not", "committed")
+    with read_trace(path) as trace:
+        assert (trace.sealed, trace.status, len(trace.steps)) == (False, "interrupted", 4)
+        assert "not" not in trace.info
+        writer.commit()
+        writer.seal("complete")
+        assert not trace.sealed
+        sample.everything(trace)
+    with read_trace(path) as trace:
+        assert trace.sealed and trace.info["not"] == "committed"
+
+
+def test_a_writer_in_the_middle_of_a_commit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diagnose.trace.recover._BUSY_SECONDS", 0.05)
+    writer = TraceWriter(tmp_path / "a.diag")
+    db = writer._store._db
+    assert db is not None
+    db.execute("PRAGMA cache_size = 1")  # forces pages into the file before the commit, which takes the exclusive lock
+    sample.fill(writer)
+    writer.array(np.zeros(200_000))
+    with pytest.raises(TraceError, match="being written right now"):
+        read_trace(tmp_path / "a.diag")
+    writer.close()
+    with read_trace(tmp_path / "a.diag") as trace:
+        assert len(trace.steps) == 4
