@@ -70,9 +70,14 @@ def ticks(values: Sequence[float]) -> list[str]:
 
 
 def printable(text: object) -> str:
-    """`text` without control characters, surrogates and direction marks: they could repaint a terminal or break an
-    SVG."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c for c in str(text))
+    """`text` in one line, without control characters, surrogates and direction marks: they could repaint a terminal."""
+    return "".join(map(_printable, str(text)))
+
+
+def _printable(c: str) -> str:
+    if c in "\n\r\t\u2028\u2029":
+        return " "
+    return "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c
 
 
 def width(text: str) -> int:

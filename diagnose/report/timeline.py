@@ -93,7 +93,7 @@ def key_metric(diagnosis: Diagnosis) -> str | None:
     if diagnosis.restoration is not None and diagnosis.restoration.monitor in logged:
         return diagnosis.restoration.monitor
     for finding in diagnosis.findings:
-        if finding.status == "failed" and "threshold" in finding.rule and finding.metric in logged:
+        if finding.status != "not-applicable" and "threshold" in finding.rule and finding.metric in logged:
             return finding.metric
     if "loss" in logged:
         return "loss"

@@ -109,8 +109,6 @@ def discard(db: sqlite3.Connection, folder: Path | None) -> None:
 
 
 def _recovered(path: Path) -> Opened:
-    if names_other_files(path):
-        raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
     folder = Path(tempfile.mkdtemp(prefix="diagnose-"))
     try:
         copy = folder / "trace.diag"

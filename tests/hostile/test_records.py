@@ -11,6 +11,7 @@ import pytest
 import xxhash
 
 from diagnose.errors import ReplayError, TraceError
+from diagnose.trace.digest import row_digests
 from diagnose.trace.model import BatchRef, Leaf, Signature
 from diagnose.trace.reader import read_trace, store_diagnosis
 from diagnose.trace.writer import TraceWriter
@@ -246,6 +247,23 @@ def test_rows_of_another_signature(tmp_path: Path) -> None:
         writer.seal("complete")
     with read_trace(tmp_path / "a.diag") as trace, pytest.raises(TraceError, match="another signature"):
         trace.batch(BatchRef(pairs[1], np.array([0])))
+
+
+def test_one_damaged_row_in_a_large_block(tmp_path: Path) -> None:
+    rows = np.arange(40, dtype=np.uint8).reshape(20, 2)
+    with TraceWriter(tmp_path / "a.diag") as writer:
+        writer.signature(Signature({"x": {"leaf": 0}}, (Leaf("uint8", (2,)),)))
+        writer.rows(0, row_digests(rows), rows)
+        writer.seal("complete")
+    rows[7, 1] ^= 1
+    change(tmp_path / "a.diag", "UPDATE blobs SET data = ?", values=(rows.tobytes(),))
+    with read_trace(tmp_path / "a.diag", cache_bytes=0) as trace:
+        # Without a cache a few rows of a block are read alone, so the others are not held up by the damaged one.
+        assert trace.batch(BatchRef(0, np.array([19, 6]))).x.tolist() == rows[[19, 6]].tolist()
+        with pytest.raises(TraceError, match="row in it does not match"):
+            trace.batch(BatchRef(0, np.array([19, 7])))
+    with read_trace(tmp_path / "a.diag") as trace, pytest.raises(TraceError, match="row in it does not match"):
+        trace.batch(BatchRef(0, np.array([19, 6])))
 
 
 def test_damage_is_never_reported_as_not_kept(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures exist, decode, have a sane size, and leave Matplotlib as they found it. What they show is tested on the view."""
+"""Figures exist, decode, have a sane size, and leave Matplotlib as it was. What they show is tested on the view."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_figures(name: str) -> None:
     for png, svg in images:
         image = pixels(png)
         assert image.shape[1] == 1600 and 300 <= image.shape[0] <= 2400
-        assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 20  # something is drawn
+        assert image[..., :3].std() > 0.03  # something is drawn
         # Nothing runs off the edges.
         edge = np.concatenate([image[:, :4, :3].reshape(-1, 3), image[:, -4:, :3].reshape(-1, 3)])
         assert np.ptp(edge, axis=0).max() < 0.02
@@ -77,13 +77,14 @@ def test_the_users_matplotlib_is_left_alone() -> None:
     code = """
 import matplotlib
 matplotlib.rcParams.update({"font.size": 31.0, "axes.grid": True, "svg.fonttype": "path", "lines.linewidth": 9.0})
-before = dict(matplotlib.rcParams)
+read = lambda: {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
+before = read()
 from diagnose.report.figures import timeline_images
 from diagnose.report.view import build
 from tests.report import examples
 view = build(examples.single_batch())
 one = timeline_images(view.timeline, "a")
-assert dict(matplotlib.rcParams) == before
+assert read() == before
 import sys
 assert "matplotlib.pyplot" not in sys.modules
 matplotlib.rcdefaults()

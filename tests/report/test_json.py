@@ -133,7 +133,7 @@ diagnoses = st.builds(
     ),
     step_rows=st.just(()),
     replay=st.none()
-    | st.builds(ReplayCheck, counts, counts, values, values, st.lists(counts, max_size=2).map(tuple), st.none() | texts),
+    | st.builds(ReplayCheck, counts, counts, values, values, several(counts), st.none() | texts),
     ledgers=several(
         st.builds(
             Ledger, counts, texts, numbers, numbers, numbers,

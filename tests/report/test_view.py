@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ def test_the_waterfall_walks_from_logged_to_evaluated() -> None:
     rows = ledger_view(ledger).rows
     assert [row.kind for row in rows] == ["logged", "factor", "factor", "residual", "evaluated"]
     assert [row.label for row in rows] == ["logged, epoch 3", "weights lag", "dropout", "residual", "evaluated"]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         assert math.isclose(before.end, after.start)
     assert [row.text for row in rows] == ["2.0000", "-1.5000", "+0.40000", "+0.1", "1.0000"]
     assert [row.has_range for row in rows] == [False, True, False, False, False]
@@ -152,7 +153,8 @@ def test_facts() -> None:
 def test_evidence() -> None:
     view = build(examples.many_batches()).evidence
     assert view.replay == (
-        "All 32 steps computed again (epochs 1, 10) came out as recorded; the fit has 160. Other epochs were not analysed."
+        "All 32 steps computed again (epochs 1, 10) came out as recorded; the fit has 160. "
+        "Other epochs were not analysed."
     )
     loss = view.errors[0]
     assert (loss.metric, loss.error.text, loss.within) == ("loss", "4.10e-07", True)

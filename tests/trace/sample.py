@@ -52,7 +52,8 @@ def fill(writer: TraceWriter, steps: int = 3) -> None:
         slots = [writer.array(np.full(2, step, np.float32))]
         state = writer.state(
             version=step + 1, label="update", trainable=group_digest(arrays[:1]),
-            non_trainable=group_digest(arrays[1:]), seeds=NONE, optimizer=group_digest(slots), arrays=arrays, optimizer_arrays=slots, kept=True,
+            non_trainable=group_digest(arrays[1:]), seeds=NONE, optimizer=group_digest(slots), arrays=arrays,
+            optimizer_arrays=slots, kept=True,
         )  # fmt: skip
         batch = BatchRef(signature, np.array([4, step % 5]), sample_weight, (mask,))
         writer.step(

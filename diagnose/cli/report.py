@@ -1,0 +1,81 @@
+"""`report`: reports a saved trace; analyses it again where the model is at hand."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from diagnose.cli.output import finish
+from diagnose.diagnosis import Diagnosis
+from diagnose.errors import DiagnoseError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: reports/NAME of the trace)")
+    parser.add_argument("--json", action="store_true", help="print diagnosis.json")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--model", metavar="MODULE:FUNCTION", help="analyse again with the compiled model this function returns"
+    )
+    model.add_argument(
+        "--stored-model",
+        action="store_true",
+        help="analyse again with the architecture stored in the trace (built-in Keras layers only)",
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    diagnosis = _diagnosis(options)
+    out: Path = options.out or Path("reports") / options.trace.stem
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        finish([diagnosis], out, as_json=options.json)
+    except OSError as error:
+        raise DiagnoseError(f"Cannot write reports to {out}: {error.strerror or error}. Choose another --out.") from error
+    return 0
+
+
+def _diagnosis(options: argparse.Namespace) -> Diagnosis:
+    from diagnose.analysis import analyse_file
+    from diagnose.diagnosis_json import from_dict
+    from diagnose.trace.reader import read_trace
+
+    trace = read_trace(options.trace)
+    try:
+        stored, backend, info = trace.diagnosis(), trace.info.get("backend"), dict(trace.info)
+    finally:
+        trace.close()
+    if options.model or options.stored_model:
+        if backend and "keras" not in sys.modules:
+            os.environ.setdefault("KERAS_BACKEND", str(backend))  # seeds and kernels are the backend's own
+        model = _from_function(options.model) if options.model else _from_trace(info)
+        return analyse_file(options.trace, model, name=options.trace.stem)
+    if stored is not None:
+        return from_dict(stored)
+    return analyse_file(options.trace, None, name=options.trace.stem)
+
+
+def _from_function(target: str) -> Any:
+    module_name, _, function_name = target.partition(":")
+    if not function_name:
+        raise DiagnoseError(f"--model takes MODULE:FUNCTION, not '{target}'.")
+    sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise DiagnoseError(f"--model {target}: {error}.") from error
+    model = function()
+    if not getattr(model, "compiled", False):
+        raise DiagnoseError(f"--model {target} returned no compiled Keras model.")
+    return model
+
+
+def _from_trace(info: dict[str, Any]) -> Any:
+    from diagnose.replay.stored_model import build
+
+    return build(info)
