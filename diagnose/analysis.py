@@ -126,7 +126,7 @@ class _Analysis:
             keras=environment.get("keras", "unknown"),
             backend=str(info.get("backend", "unknown")),
             steps_total=len(self.trace.steps),
-            headline=headline(facts),
+            headline=headline(facts, findings),
             epoch_rows=tuple(self._epoch_row(e, reevaluated, chosen) for e in self.trace.epochs),
             step_rows=tuple(self._step_rows(checks)),
             replay=self._replay_check(checks),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from diagnose.diagnosis import Ledger, Restoration
+from diagnose.diagnosis import Finding, Ledger, Restoration
 from diagnose.facts import Facts
 from diagnose.rules.common import number, timing
 from diagnose.trace.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 _WORDS = {
-    "weights-lag": "each batch was scored before its update",
+    "weights-lag": "each batch was scored before its own update",
     "weights-drift": "the weights moved on within the epoch",
     "restored-weights": "the model after fit holds other weights",
     "dropout": "dropout or noise is active in fit only",
@@ -81,40 +81,52 @@ def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -
     return replace(r, notes=(*r.notes, note))
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     """The most important thing about this fit, in one sentence with its numbers."""
     r = facts.restoration
-    threshold = next(
-        (d for d in facts.decisions if d.kind == "threshold"), None
-    )
-    if r is not None and not (r.verdict == "not-restored" and r.best_epoch == (facts.epochs[-1].epoch if facts.epochs else None)):
-        return r.sentence
     if not facts.epochs:
         return "No epoch was finished, so there is no logged value to explain."
-    metric = threshold.monitor if threshold is not None and threshold.on_training_value else _main_metric(facts)
     last = facts.epochs[-1]
+    if r is not None and (r.verdict != "not-restored" or r.best_epoch != last.epoch):
+        return r.sentence
+    stopped = next((f for f in findings if f.rule == "threshold-on-training-metric" and f.status == "failed"), None)
+    if stopped is not None:
+        return stopped.title
+    threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:
-        logged, held = last.logs.get(threshold.monitor), facts.held_validation.get(threshold.monitor)
-        if isinstance(logged, (int, float)) and held is not None:
-            same = "the model after fit has it" if abs(held - logged) <= 1e-5 * max(abs(logged), 1.0) else "not what the model after fit has"
-            return f"{threshold.monitor} {number(logged)} was logged for epoch {last.epoch}, and {number(held)} is {same if same.startswith('not') else 'what the model after fit has'}."
+        held = facts.held_validation.get(threshold.monitor)
+        if held is not None and isinstance(last.logs.get(threshold.monitor), (int, float)):
+            return _validation(threshold.monitor, last.epoch, float(last.logs[threshold.monitor]), held)
+    return _gap(facts, _main_metric(facts) if threshold is None else threshold.monitor)
+
+
+def _validation(monitor: str, epoch: int, logged: float, held: float) -> str:
+    if abs(held - logged) <= 1e-5 * max(abs(logged), 1.0):
+        return f"{monitor} {number(logged)} was logged for epoch {epoch}, and the model after fit has it."
+    return f"{monitor} {number(logged)} was logged for epoch {epoch}, but the model after fit has {number(held)}."
+
+
+def _gap(facts: Facts, metric: str) -> str:
+    last = facts.epochs[-1]
     ledger = facts.ledger(metric, last.epoch)
     if ledger is None:
-        logged = last.logs.get(metric)
         reason = f" ({facts.no_replay})" if facts.no_replay else ""
-        return f"fit logged {metric} {number(logged)} for epoch {last.epoch}; it was not replayed{reason}."
+        logged = number(last.logs.get(metric))
+        return f"fit logged {metric} {logged} for epoch {last.epoch}; it was not replayed{reason}."
+    start = f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}"
     if abs(ledger.gap) <= max(abs(ledger.residual), 1e-6 * abs(ledger.logged)):
-        return f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}, and evaluate returns the same: there is no gap."
-    largest = max(ledger.entries, key=lambda e: abs(e.amount), default=None)
-    because = "" if largest is None else f", mostly because {_WORDS[largest.factor]} ({largest.amount:+.4g})"
-    return f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}; evaluate returns {number(ledger.evaluated)}{because}."
+        return f"{start}, and evaluate returns the same: there is no gap."
+    largest = sorted((e for e in ledger.entries if e.amount != 0.0), key=lambda e: -abs(e.amount))[:2]
+    because = " and ".join(f"{_WORDS[e.factor]} ({e.amount:+.4g})" for e in largest)
+    reason = f", mostly because {because}" if because else ", and nothing that was measured explains it"
+    return f"{start}; evaluate returns {number(ledger.evaluated)}{reason}."
 
 
 def _main_metric(facts: Facts) -> str:
-    """The metric a person looks at first: accuracy-like ones before loss, if their gap has an explanation."""
+    """The metric a person looks at first: accuracy-like ones before loss, if their gap has to do with timing."""
     last = facts.epochs[-1]
     for name in last.logs:
         ledger = facts.ledger(name, last.epoch)
-        if name != "loss" and ledger is not None and abs(timing(ledger)) > 0 and "acc" in name:
+        if "acc" in name and ledger is not None and abs(timing(ledger)) > 0:
             return name
     return "loss"

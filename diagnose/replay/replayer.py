@@ -50,6 +50,8 @@ class Replayer:
         self._check()
         self._steps: dict[tuple[bool, frozenset[str]], Callable[..., Any]] = {}
         self._cache: dict[Any, dict[str, float]] = {}
+        self._fresh: list[Any] | None = None
+        self._results: Callable[..., Any] | None = None
         self._contents: dict[tuple[bytes, ...], State] = {}
         for state in trace.states:
             if state.kept:
@@ -182,7 +184,10 @@ class Replayer:
         return metrics
 
     def fresh(self) -> list[Any]:
-        return fresh_metric_values(self.model, self.metric_variables)
+        """Metric values right after a reset."""
+        if self._fresh is None:
+            self._fresh = fresh_metric_values(self.model, self.metric_variables)
+        return list(self._fresh)
 
     def forward(
         self, run: _Run, metrics: Sequence[Any], inference: frozenset[str] = frozenset(), *, training: bool = True
@@ -204,7 +209,14 @@ class Replayer:
             )
 
     def results(self, metrics: Sequence[Any]) -> dict[str, float]:
-        found = metric_results(self.model, self.metric_variables, metrics)
+        """What the metrics report in this state, as float64 by log name; metrics that report no scalar are left out."""
+        if self._results is None:
+
+            def results(values: Sequence[Any]) -> dict[str, Any]:
+                return metric_results(self.model, self.metric_variables, values)
+
+            self._results = self.backend.compile_simple(results)
+        found = self._results(list(metrics))
         arrays = {name: self.backend.array(value) for name, value in found.items()}
         return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
 

@@ -15,6 +15,9 @@ class ReplayBackend(Protocol):
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
         """`function(values, metric_values, x, y, sample_weight)`, compiled unless `eagerly`."""
 
+    def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of a list of tensors of fixed shapes, compiled where the backend compiles."""
+
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         """A backend tensor with the array's contents."""
 

@@ -16,6 +16,9 @@ class JaxReplay:
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
         return function if eagerly else jax.jit(function)  # type: ignore[no-any-return]
 
+    def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.jit(function)  # type: ignore[no-any-return]
+
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return jax.numpy.asarray(array, dtype=dtype)
 

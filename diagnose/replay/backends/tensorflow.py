@@ -38,6 +38,9 @@ class TensorFlowReplay:
 
         return run
 
+    def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return tf.function(function, autograph=False)  # type: ignore[no-any-return]
+
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return tf.convert_to_tensor(array if dtype is None else array.astype(dtype))
 

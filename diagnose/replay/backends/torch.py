@@ -21,6 +21,9 @@ class TorchReplay:
 
         return run
 
+    def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.compile(function, eagerly=True)
+
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return ops.convert_to_tensor(np.array(array, dtype=dtype))
 

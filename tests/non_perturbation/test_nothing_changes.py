@@ -1,0 +1,164 @@
+"""Every kind of fit in `fits.CASES`, traced and untraced, from the same seed: all it leaves behind must be equal bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from diagnose import Tracer, read_trace
+from tests.non_perturbation.fits import CASES, EPOCHS, STEPS, Comparison, Outcome, differences, existing, rows, run_case, run_fit
+
+
+@pytest.fixture(scope="module")
+def untraced(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Comparison]:
+    @cache
+    def run(name: str) -> Comparison:
+        return run_case(CASES[name], tmp_path_factory.mktemp("untraced"))
+
+    return run
+
+
+def insert(tracer: Tracer, place: str = "last") -> Callable[[list[Any]], list[Any]]:
+    def add(callbacks: list[Any]) -> list[Any]:
+        at = {"first": 0, "middle": len(callbacks) // 2, "last": len(callbacks)}[place]
+        return [*callbacks[:at], tracer, *callbacks[at:]]
+
+    return add
+
+
+def assert_same(a: Any, b: Any) -> None:
+    found = differences(a, b)
+    assert not found, "\n".join(found)
+
+
+def assert_recorded(outcome: Outcome, tracer: Tracer, *, complete: bool) -> None:
+    """The traced side really was traced: one step per update, with its batch."""
+    updates = next(v for v in outcome.model["optimizer"] if v[0] == "iteration")
+    with read_trace(tracer.path) as trace:
+        assert [e for e in trace.events if e.kind == "tracer-error"] == []
+        assert trace.status == ("complete" if complete else "failed")
+        assert len(trace.steps) == int.from_bytes(updates[3], "little")
+        assert [s.batch.missing for s in trace.steps] == [None] * len(trace.steps)
+        if complete:
+            assert [e.epoch for e in trace.epochs] == [e + 1 for e in outcome.epochs or []]
+            assert {k: [e.logs[k] for e in trace.epochs if k in e.logs] for k in outcome.history or {}} == outcome.history
+
+
+def test_the_oracle_is_stable(untraced: Callable[[str], Comparison], tmp_path: Path) -> None:
+    """Two untraced runs are equal, so a difference below is the tracer's."""
+    assert_same(untraced("dropout_and_batch_norm"), run_case(CASES["dropout_and_batch_norm"], tmp_path))
+
+
+@pytest.mark.parametrize("name", existing())
+def test_a_traced_fit_is_the_same_fit(name: str, untraced: Callable[[str], Comparison], tmp_path: Path) -> None:
+    case = CASES[name]
+    plain = untraced(name)
+    assert (plain.first.error is None) == (case.ends_with is None)
+    if case.ends_with is not None and case.ends_with is not Exception:
+        assert plain.first.error is not None and plain.first.error[0] == case.ends_with.__name__
+    assert plain.next.error is None
+    tracer = Tracer(tmp_path / "fit.diag")
+    models: list[Any] = []
+
+    def add(callbacks: list[Any]) -> list[Any]:
+        return insert(tracer)(callbacks)
+
+    traced = run_case(case, tmp_path, add)
+    models.append(tracer._model)
+    assert_same(plain, traced)
+    tracer.close()
+    assert_recorded(traced.first, tracer, complete=case.ends_with is None)
+    assert_unwrapped(models[0])
+
+
+def assert_unwrapped(model: Any) -> None:
+    for function in (model.train_function, model.test_function, model.predict_function):
+        assert not hasattr(function, "__diagnose__")
+
+
+@pytest.mark.parametrize("place", ["first", "middle"])
+@pytest.mark.parametrize(
+    "name", ["early_stopping_restore", "batch_hooks", "learning_rate_callback", "swap_moving_average", "callback_raises_before_a_batch"]
+)
+def test_the_tracers_place_among_the_callbacks_does_not_matter(
+    name: str, place: str, untraced: Callable[[str], Comparison], tmp_path: Path
+) -> None:
+    tracer = Tracer(tmp_path / "fit.diag")
+    traced = run_case(CASES[name], tmp_path, insert(tracer, place))
+    assert_same(untraced(name), traced)
+    tracer.close()
+    assert_recorded(traced.first, tracer, complete=CASES[name].ends_with is None)
+
+
+@pytest.mark.parametrize("name", ["dropout_and_batch_norm", "shuffling"])
+@pytest.mark.parametrize("settings", [{"weights": "epochs"}, {"max_bytes": 1}], ids=["epochs only", "budget used up"])
+def test_how_much_is_kept_does_not_matter(
+    name: str, settings: dict[str, Any], untraced: Callable[[str], Comparison], tmp_path: Path
+) -> None:
+    tracer = Tracer(tmp_path / "fit.diag", **settings)
+    traced = run_case(CASES[name], tmp_path, insert(tracer))
+    assert_same(untraced(name), traced)
+    with read_trace(tracer.path) as trace:
+        assert trace.status == "complete" and len(trace.steps) == STEPS * EPOCHS
+        kept = [s.kept for s in trace.states if s.label == "version" and s.version]
+        assert not all(kept)
+
+
+def two_fits(tracer: Tracer | None) -> list[Outcome]:
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(7)
+    case = CASES["dropout_and_batch_norm"]
+    model = case.model()
+    return [run_fit(model, case.data(), [] if tracer is None else [tracer]) for _ in range(2)]
+
+
+def test_two_fits_with_one_tracer_make_two_traces(tmp_path: Path) -> None:
+    tracer = Tracer(tmp_path / "fit.diag")
+    plain, traced = two_fits(None), two_fits(tracer)
+    assert_same(plain, traced)
+    assert sorted(p.name for p in tmp_path.glob("*.diag")) == ["fit-2.diag", "fit.diag"]
+    losses = []
+    for path in (tmp_path / "fit.diag", tmp_path / "fit-2.diag"):
+        with read_trace(path) as trace:
+            assert trace.status == "complete"
+            assert [s.step for s in trace.steps] == list(range(STEPS * EPOCHS))
+            losses.append([e.logs["loss"] for e in trace.epochs])
+    assert losses == [(o.history or {})["loss"] for o in traced]
+
+
+def test_evaluate_and_predict_between_two_traced_fits_see_no_wrapper(tmp_path: Path) -> None:
+    def use(tracer: Tracer | None) -> list[Any]:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(7)
+        case = CASES["validation_data"]
+        model = case.model()
+        x, y = rows(9, seed=4)
+        callbacks = [] if tracer is None else [tracer]
+        found: list[Any] = [run_fit(model, case.data(), callbacks)]
+        found.append(model.evaluate(x, y, verbose=0, return_dict=True))
+        found.append(model.predict(x, verbose=0).tobytes())
+        found.append({k: float(v) for k, v in model.train_on_batch(x, y, return_dict=True).items()})
+        found.append(run_fit(model, case.data(), callbacks))
+        return found
+
+    assert_same(use(None), use(Tracer(tmp_path / "fit.diag")))
+
+
+@pytest.mark.parametrize("name", [n for n in existing() if CASES[n].ends_with is not None])
+def test_a_wrapper_left_by_a_failed_fit_records_nothing(name: str, tmp_path: Path) -> None:
+    """The next fit is not this tracer's, though its wrapper may still be on the model."""
+    tracer = Tracer(tmp_path / "fit.diag")
+    traced = run_case(CASES[name], tmp_path, insert(tracer, "first"))
+    x, y = rows(9, seed=4)
+    tracer._model.evaluate(x, y, verbose=0)
+    tracer.close()
+    assert_unwrapped(tracer._model)
+    assert_recorded(traced.first, tracer, complete=False)
+    with read_trace(tracer.path) as trace:
+        assert all(step.epoch <= EPOCHS for step in trace.steps)
+        assert trace.evaluations == () or trace.evaluations[-1].after_step <= len(trace.steps)
