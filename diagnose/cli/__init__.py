@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "scenarios": ("diagnose.cli.scenarios", "list the shipped scenarios"),
     "report": ("diagnose.cli.report", "report a saved trace again"),
 }
+INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A script run by `run` that fails has its own exit code.
     """
+    words, script_words = _split(list(sys.argv[1:] if argv is None else argv))
     parser = argparse.ArgumentParser(
         prog="python -m diagnose", description="Explains why fit and evaluate disagree, with proof from your own run."
     )
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, (module, text) in COMMANDS.items():
         modules[name] = importlib.import_module(module)
         modules[name].add_arguments(verbs.add_parser(name, help=text, description=text))
-    options = parser.parse_args(argv)
+    options = parser.parse_args(words)
+    options.arguments = script_words
     try:
         return int(modules[options.command].execute(options))
     except UsageError as error:
@@ -39,3 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DiagnoseError as error:
         print(f"diagnose: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("diagnose: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our words, and those after `--`, which are the script's. Not left to argparse: which argument it gives them to
+    depends on the order of the options before."""
+    if words[:1] != ["run"] or "--" not in words:
+        return words, []
+    cut = words.index("--")
+    return words[:cut], words[cut + 1 :]

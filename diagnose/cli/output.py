@@ -1,29 +1,60 @@
-"""What `run` and `report` have in common at the end: write the reports, print the summary, tell whether there was a mismatch."""
+"""What `run` and `report` have in common at the end: write the reports, print the summary, tell of a mismatch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from diagnose.diagnosis import Diagnosis
 
 MISMATCH = 3
 
 
-def finish(diagnoses: Sequence[Diagnosis], out: Path, *, as_json: bool) -> bool:
-    """Writes all reports into `out` and prints a summary (or the JSON). Returns whether a mismatch was found."""
+class Output:
+    """Where the results go: the standard output as it was when this was made, whatever a script does to it afterwards.
+
+    Args:
+        as_json: the results are the only thing on standard output; all that is printed from here on, by whomever,
+            goes to standard error.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._stream: Any = sys.stdout
+        if as_json:
+            sys.stdout.flush()
+            self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+            os.dup2(2, 1)
+
+    def write(self, text: str) -> None:
+        """Prints text; characters that the terminal cannot show become question marks. Nobody reading is no error."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        with _nobody_reads():
+            self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            self._stream.flush()
+
+
+def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path) -> bool:
+    """Writes all reports into `out` and prints a summary (or the JSON). Returns whether a mismatch was found.
+
+    Args:
+        shown: `out` as the user gave it.
+    """
     from diagnose.report import write_reports
     from diagnose.report.json import dumps
     from diagnose.report.terminal import summary
 
     write_reports(diagnoses, out)
-    if as_json:
-        print(dumps(diagnoses))
+    if output.as_json:
+        output.write(dumps(diagnoses).rstrip("\n"))
     else:
         for diagnosis in diagnoses:
-            print()
-            print(summary(diagnosis))
-        print(f"\nReport: {out / 'report.html'}")
+            output.write(f"\n{summary(diagnosis)}")
+        output.write(f"\nReport: {shown / 'report.html'}")
     return any(is_mismatch(d) for d in diagnoses)
 
 
@@ -33,3 +64,15 @@ def is_mismatch(diagnosis: Diagnosis) -> bool:
     return any(f.status == "failed" for f in diagnosis.findings) or (
         r is not None and r.verdict in ("shifted", "no-owner", "replaced")
     )
+
+
+@contextlib.contextmanager
+def _nobody_reads() -> Iterator[None]:
+    """Passes over a closed pipe or a stream the script closed; the reports are in the folder anyway."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Else Python fails once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except ValueError:
+        return

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from diagnose.cli.output import finish
+from diagnose.cli.output import Output, finish
 from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError
 
@@ -30,13 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    output = Output(as_json=options.json)
     diagnosis = _diagnosis(options)
     out: Path = options.out or Path("reports") / options.trace.stem
     try:
         out.mkdir(parents=True, exist_ok=True)
-        finish([diagnosis], out, as_json=options.json)
+        finish([diagnosis], out, output, shown=out)
     except OSError as error:
-        raise DiagnoseError(f"Cannot write reports to {out}: {error.strerror or error}. Choose another --out.") from error
+        raise DiagnoseError(
+            f"Cannot write reports to {out}: {error.strerror or error}. Choose another --out."
+        ) from error
     return 0
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnose.cli.catalogue import find
-from diagnose.cli.output import MISMATCH, finish
+from diagnose.cli.output import MISMATCH, Output, finish
 from diagnose.cli.script import Outcome, run_script
 from diagnose.errors import DiagnoseError
 from diagnose.record.attach import Attachment, attached
@@ -33,31 +31,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, help="Keras backend (default: by Keras's own rules)")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json; the script's output goes to stderr")
     parser.add_argument("--fail-on-mismatch", action="store_true", help="exit with 3 if a mismatch was found")
-    parser.add_argument("arguments", nargs="*", metavar="-- SCRIPT ARGS", help="arguments for the script")
+    parser.usage = f"{parser.prog} [options] NAME|SCRIPT.py [-- SCRIPT ARGS]"
 
 
 def execute(options: argparse.Namespace) -> int:
     script = find(options.target)
-    out: Path = options.out or Path("reports") / script.stem
+    shown: Path = options.out or Path("reports") / script.stem
+    out = shown.absolute()  # the script may change the working folder
     _choose_backend(options.backend)
     _make_writable(out)
-    with _stdout_to_stderr() if options.json else contextlib.nullcontext():
-        with attached(lambda number: _tracer(out, number)) as attachment:
-            outcome = run_script(script, options.arguments)
-        diagnoses = _analyse(attachment, script.stem)
-    return _end(options, script, out, outcome, diagnoses)
-
-
-def _end(options: argparse.Namespace, script: Path, out: Path, outcome: Outcome, diagnoses: Sequence[Diagnosis]) -> int:
+    output = Output(as_json=options.json)
+    with attached(lambda number: _tracer(out, number)) as attachment:
+        outcome = run_script(script, options.arguments)
+    diagnoses = _analyse(attachment, script.stem)
     if not diagnoses:
-        if outcome.failed or outcome.code:
-            print(f"diagnose: {script} ended before any fit could be traced.", file=sys.stderr)
-            return outcome.code
-        raise DiagnoseError(f"{script} made no fit, so there is nothing to diagnose.")
-    mismatch = finish(diagnoses, out, as_json=options.json)
+        return _nothing(script, attachment, outcome)
+    mismatch = finish(diagnoses, out, output, shown=shown)
     if outcome.code or outcome.failed:
         return outcome.code
     return MISMATCH if mismatch and options.fail_on_mismatch else 0
+
+
+def _nothing(script: Path, attachment: Attachment, outcome: Outcome) -> int:
+    """Says why there is nothing to report."""
+    if attachment.runs:
+        text = f"No fit of {script} could be analysed, so there is no report."
+    elif attachment.started:
+        text = f"No fit of {script} got as far as training, so there is nothing to diagnose."
+    elif outcome.failed or outcome.code:
+        text = f"{script} ended before any fit could be traced."
+    else:
+        text = f"{script} made no fit, so there is nothing to diagnose."
+    if not outcome.code:
+        raise DiagnoseError(text)
+    print(f"diagnose: {text}", file=sys.stderr)
+    return outcome.code
 
 
 def _tracer(out: Path, number: int) -> Tracer:
@@ -72,7 +80,7 @@ def _analyse(attachment: Attachment, name: str) -> list[Diagnosis]:
     from diagnose.analysis import diagnose_run
 
     found = []
-    for number, run in enumerate(attachment.runs, start=1):
+    for number, run in attachment.runs.items():
         try:
             found.append(diagnose_run(run, name=name, number=number))
         except DiagnoseError as error:
@@ -103,18 +111,6 @@ def _make_writable(out: Path) -> None:
             if _OURS.fullmatch(path.name):
                 path.unlink()
     except OSError as error:
-        raise DiagnoseError(f"Cannot write reports to {out}: {error.strerror or error}. Choose another --out.") from error
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """What the script and its libraries print goes to stderr, so that stdout holds the JSON alone."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+        raise DiagnoseError(
+            f"Cannot write reports to {out}: {error.strerror or error}. Choose another --out."
+        ) from error

@@ -23,26 +23,26 @@ class Attachment:
     """All fits traced while attached, in order.
 
     Args:
-        new_tracer: makes the tracer for fit number n (1-based). Not asked where the user's own callbacks hold a tracer already.
+        new_tracer: makes the tracer for fit number n (1-based). Not asked where the user's own callbacks hold one.
     """
 
     def __init__(self, new_tracer: Callable[[int], Tracer]) -> None:
         self._new_tracer = new_tracer
         self._active = True
-        self.tracers: list[Tracer] = []
+        self._tracers: list[Tracer] = []
+        self._runs: dict[int, Run] = {}
+        self.started = 0
+        """How many fits were called."""
 
     @property
-    def runs(self) -> list[Run]:
-        """The traced fits, in the order they started."""
-        found: list[Run] = []
-        for tracer in self.tracers:
-            found.extend(run for run in tracer.runs if run not in found)
-        return sorted(found, key=lambda run: run.started)
+    def runs(self) -> dict[int, Run]:
+        """The traced fits by number, in the order they started. A fit that failed before training began has none."""
+        return dict(sorted(self._runs.items()))
 
     def stop(self) -> None:
         """Fits from here on are not traced; recordings that are still open are closed."""
         self._active = False
-        for tracer in self.tracers:
+        for tracer in self._tracers:
             tracer.close()
 
     def wrap(self, module: Any) -> None:
@@ -55,22 +55,30 @@ class Attachment:
         def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
             if not self._active:
                 return original(model, *args, **kwargs)
+            self.started += 1
+            number = self.started
             try:
                 bound = signature.bind(model, *args, **kwargs)
-                tracer = self._add_tracer(model, bound.arguments)
             except TypeError:
                 return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
+            try:
+                tracer, take_out = self._add_tracer(model, bound.arguments, number)
             except Exception as error:
                 _warn(error)
                 return original(model, *args, **kwargs)
+            before = len(tracer.runs)
             try:
                 return original(*bound.args, **bound.kwargs)
             finally:
+                take_out()
                 tracer.close()
+                if len(tracer.runs) > before:
+                    self._runs[number] = tracer.runs[before]
 
         model_class.fit = fit
 
-    def _add_tracer(self, model: Any, arguments: dict[str, Any]) -> Tracer:
+    def _add_tracer(self, model: Any, arguments: dict[str, Any], number: int) -> tuple[Tracer, Callable[[], None]]:
+        """Returns the tracer of this fit, and what takes it out of an object of the user's again."""
         import keras
 
         from diagnose.record.tracer import Tracer
@@ -78,24 +86,22 @@ class Attachment:
         given = arguments.get("callbacks")
         listed = given.callbacks if isinstance(given, keras.callbacks.CallbackList) else keras.tree.flatten(given or [])
         own = next((cb for cb in listed if isinstance(cb, Tracer)), None)
-        if own is not None:
-            if own not in self.tracers:
-                self.tracers.append(own)
-            return own
-        tracer = self._new_tracer(len(self.tracers) + 1)
-        if isinstance(given, keras.callbacks.CallbackList):
+        tracer = own or self._new_tracer(number)
+        if tracer not in self._tracers:
+            self._tracers.append(tracer)
+        if own is None and isinstance(given, keras.callbacks.CallbackList):
             tracer.set_model(model)
             given.callbacks.append(tracer)
-        else:
+            return tracer, lambda: given.callbacks.remove(tracer)
+        if own is None:
             arguments["callbacks"] = [*listed, tracer]
-        self.tracers.append(tracer)
-        return tracer
+        return tracer, lambda: None
 
 
 @contextmanager
 def attached(new_tracer: Callable[[int], Tracer]) -> Iterator[Attachment]:
-    """Within: every `fit` is traced, from whenever Keras is imported. Keras is not imported by this: a script may first set up
-    its backend and environment."""
+    """Within: every `fit` is traced, from whenever Keras is imported. Keras is not imported by this: a script may first
+    set up its backend and environment."""
     attachment = Attachment(new_tracer)
     wrapt.register_post_import_hook(attachment.wrap, MODEL_MODULE)
     try:

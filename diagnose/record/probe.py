@@ -75,6 +75,11 @@ class LastProbe(Probe):
         self.recorder.observe("on_epoch_begin", None)
 
     @guarded
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        # Behind all callbacks: if one of them raises here, no step follows, and the flag must not meet a later one.
+        self.recorder.arm()
+
+    @guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.recorder.end_epoch(logs)
 

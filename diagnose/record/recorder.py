@@ -76,6 +76,8 @@ class Recorder:
 
     def snapshot(self, live: Live) -> Snapshot:
         """Copies of the variables' values, in reused buffers."""
+        if live.owned:
+            return Snapshot(list(live.variables))
         buffers = self._pool.take()
         if buffers is None:
             return Snapshot([np.array(self.backend.view(v)) for v in live.variables], self._pool)
@@ -133,11 +135,15 @@ class Recorder:
     def before_step(self, data: Any, state: Any) -> None:
         if self._observed is None and self.step == 0:
             self.observe("before-first-step", None, state)
-        self._taken = self._take(data)
+        if data is not None:
+            self.fetched(data)
         if not self._metrics_trusted:
             self._metrics = self._metric_state(self._live(state)) if self.model.built else None
         self._generator = self.backend.generator_state()
         self._step_started = time.perf_counter()
+
+    def fetched(self, data: Any) -> None:
+        self._taken = self._take(data)
 
     def after_step(self, state: Any) -> None:
         seconds = time.perf_counter() - self._step_started
@@ -196,11 +202,13 @@ class Recorder:
     def evaluation_active(self) -> bool:
         return self._evaluating and self.active()
 
-    def before_evaluation_batch(self, data: Any, state: Any) -> None:
+    def before_evaluation_batch(self, state: Any) -> None:
         if not self._evaluation_observed:
             # Here, after all callbacks ran their on_test_begin, are the weights this pass is computed with.
             self.observe("test", None, state)
             self._evaluation_observed = True
+
+    def evaluation_batch(self, data: Any) -> None:
         self._evaluation_batches.append(self._take(data))
 
     def end_evaluation(self, logs: Mapping[str, Any] | None) -> None:
@@ -227,7 +235,7 @@ class Recorder:
                 learning_rate=describe.learning_rate(self.model, schedule=True),
                 seconds=time.perf_counter() - self._epoch_started,
                 snapshot=self.snapshot(live),
-                optimizer=self._copies(live.optimizer),
+                optimizer=self._copies(live.optimizer()),
             )
         )
 
@@ -236,7 +244,7 @@ class Recorder:
         if not self.model.built:
             return
         live = self._live()
-        self.worker.put(TrainEndItem(self.snapshot(live), self._copies(live.optimizer)))
+        self.worker.put(TrainEndItem(self.snapshot(live), self._copies(live.optimizer())))
 
     def finish(self, status: str) -> None:
         """Seals the trace. Later calls do nothing."""

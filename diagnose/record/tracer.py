@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import sys
 import tempfile
 import time
@@ -100,11 +101,6 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 _warn_not_started(error)
         finally:
             del frame
-
-    @guarded
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        assert self.recorder is not None
-        self.recorder.arm()
 
     @guarded
     def on_test_begin(self, logs: Any = None) -> None:
@@ -255,6 +251,10 @@ class _TrainHook:
         self.recorder.before_step(data, state)
 
     @guarded
+    def fetched(self, data: Any) -> None:
+        self.recorder.fetched(data)
+
+    @guarded
     def after(self, state: Any) -> None:
         self.recorder.after_step(state)
 
@@ -268,7 +268,13 @@ class _TestHook:
 
     @guarded
     def before(self, data: Any, state: Any) -> None:
-        self.recorder.before_evaluation_batch(data, state)
+        self.recorder.before_evaluation_batch(state)
+        if data is not None:
+            self.recorder.evaluation_batch(data)
+
+    @guarded
+    def fetched(self, data: Any) -> None:
+        self.recorder.evaluation_batch(data)
 
     def after(self, state: Any) -> None:
         """Nothing is read after a test step: it changes no weights."""
@@ -281,9 +287,8 @@ def compiled_parts(model: Any) -> dict[str, Any]:
 
 
 def _start_recorder(path: Path, model: Any, backend: Backend, weights: str, budget: Budget) -> Recorder:
-    remove_trace(path)
     writer = TraceWriter(path)
-    parameters = sum(int(v.size) if hasattr(v, "size") else 0 for v in model.variables) if model.built else 0
+    parameters = sum(math.prod(v.shape) for v in model.variables) if model.built else 0
     every_update = weights == "auto" and parameters <= budget.parameters
     writer.info("policy", {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes})
     encoder = Encoder(writer, budget, every_update=every_update)
@@ -303,20 +308,6 @@ def _unwrap(model: Any, name: str) -> None:
     function = getattr(model, name, None)
     if getattr(function, "__diagnose__", None) is not None:
         setattr(model, name, function.__wrapped__)
-
-
-def remove_trace(path: Path) -> None:
-    """Removes an older trace at `path`, with its journal.
-
-    Raises:
-        TraceWriteError: what is there is not a trace; it is left alone.
-    """
-    if path.exists():
-        with path.open("rb") as file:
-            if not file.read(16).startswith(b"SQLite format 3") and path.stat().st_size:
-                raise TraceWriteError(f"{path} exists and is not a trace; choose another path.")
-        path.unlink()
-    path.with_name(path.name + "-journal").unlink(missing_ok=True)
 
 
 def _check_writable(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -14,6 +15,7 @@ from diagnose.trace.model import DTYPES, Digest, NDArray
 DIGEST_BYTES = 16
 
 
+@functools.lru_cache(maxsize=256)
 def dtype_name(dtype: np.dtype[np.generic]) -> str:
     """The name of a dtype a trace can hold, whatever its byte order. Raises TypeError for any other."""
     name = dtype.name
@@ -48,12 +50,17 @@ def array_bytes(array: NDArray) -> npt.NDArray[np.uint8]:
     return flat.view(np.uint8) if array.size else np.empty(0, np.uint8)
 
 
+@functools.lru_cache(maxsize=4096)
+def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    # The newline ends the header and cannot occur in it, so no two (dtype, shape, bytes) share one input.
+    return f"{dtype}:{','.join(str(n) for n in shape)}\n".encode()
+
+
 def content_digest(
     dtype: str, shape: Sequence[int], data: Iterable[bytes | memoryview | npt.NDArray[np.uint8]]
 ) -> Digest:
     """The digest of an array given as dtype name, shape and the parts of its bytes."""
-    # The newline ends the header and cannot occur in it, so no two (dtype, shape, bytes) share one input.
-    hasher = xxhash.xxh3_128(f"{dtype}:{','.join(str(n) for n in shape)}\n".encode())
+    hasher = xxhash.xxh3_128(_header(dtype, tuple(shape)))
     for part in data:
         hasher.update(part)  # type: ignore[arg-type]
     return hasher.digest()

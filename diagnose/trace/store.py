@@ -21,6 +21,11 @@ from diagnose.trace.journal import journal_path
 _INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in fmt.TABLES}
 
 
+_SMALL_BYTES: Final = 1 << 16
+_MOST_WAITING: Final = 256
+"""Rows that may wait for one insert, each of at most `_SMALL_BYTES` of content."""
+
+
 @dataclass(slots=True)
 class _Progress:
     """What was written so far. Kept a second time as of the last commit, so that a failed write can be taken back."""
@@ -46,6 +51,8 @@ class TraceStore:
         self._committed = self._now
         self._failure: str | None = None
         self._sealed = False
+        self._waiting: dict[str, list[tuple[Any, ...]]] = {}
+        self._waiting_rows = 0
         self._journal = journal_path(path)
         self._fd: int | None
         self._db: sqlite3.Connection | None
@@ -64,14 +71,14 @@ class TraceStore:
         assert table.tag is not None
         self.bytes_written += self._now.chain.add(table.tag, row)
         self._now.seq += 1
-        self._execute(_INSERT[table.name], row)
+        self._insert(table.name, row)
 
     def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
         """Adds an array: its content, flat, and its entry in the index."""
         self._ready()
         row = (self._now.arrays + 1, digest, dtype, shape, data.size)
         fmt.check_row(fmt.ARRAYS, (*row, None))
-        self._execute(_INSERT["arrays"], (*row, self.insert_content(data)))
+        self._insert("arrays", (*row, self.insert_content(data)))
         self._now.arrays += 1
 
     def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
@@ -80,9 +87,29 @@ class TraceStore:
         first = self._now.blobs + 1 if data.size else None
         for start in range(0, data.size, self.part_bytes):
             self._now.blobs += 1
-            self._execute(_INSERT["blobs"], (self._now.blobs, data[start : start + self.part_bytes].data))
+            part = data[start : start + self.part_bytes]
+            if part.size <= _SMALL_BYTES:
+                self._insert("blobs", (self._now.blobs, part.tobytes()))
+            else:
+                self._execute(_INSERT["blobs"], (self._now.blobs, part.data))
         self.bytes_written += data.size
         return first
+
+    def _insert(self, table: str, row: tuple[Any, ...]) -> None:
+        """Keeps a row for the next flush: many rows in one call cost a fraction of a call each."""
+        self._waiting.setdefault(table, []).append(row)
+        self._waiting_rows += 1
+        if self._waiting_rows >= _MOST_WAITING:
+            self._flush()
+
+    def _flush(self) -> None:
+        assert self._db is not None
+        waiting, self._waiting, self._waiting_rows = self._waiting, {}, 0
+        try:
+            for table, rows in waiting.items():
+                self._db.executemany(_INSERT[table], rows)
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            self._fail(error)
 
     def commit(self, *, sync: bool) -> None:
         """Ends the transaction and begins the next."""
@@ -134,6 +161,7 @@ class TraceStore:
 
     def _commit_chain(self) -> None:
         self.insert(fmt.CHAIN, self._now.chain.digest(), self._now.arrays, after_failure=True)
+        self._flush()
         self._execute("COMMIT")
         self._committed = self._now.snapshot()
         # Held between commits, this lock tells other processes that the file is being written; readers are not kept
@@ -142,6 +170,7 @@ class TraceStore:
 
     def _end_transaction(self) -> None:
         if self._db is not None and self._db.in_transaction:
+            self._flush()
             self._execute("COMMIT")
 
     def _sync(self) -> None:
@@ -179,6 +208,7 @@ class TraceStore:
         except sqlite3.Error:
             pass  # The next write fails with its own message.
         self._now = self._committed.snapshot()
+        self._waiting, self._waiting_rows = {}, 0
         raise TraceWriteError(self._failure) from error
 
 

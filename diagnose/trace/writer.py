@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -157,7 +158,7 @@ class TraceWriter:
         if digest is None:
             digest = array_digest(array)
         if digest not in self._arrays:
-            self._store.insert_array(digest, dtype_name(array.dtype), _json(list(array.shape)), array_bytes(array))
+            self._store.insert_array(digest, dtype_name(array.dtype), _shape(array.shape), array_bytes(array))
             self._arrays.add(digest)
         return digest
 
@@ -204,6 +205,11 @@ class TraceWriter:
         if not 0 <= state < self._states:
             raise ValueError(f"there is no state {state}")
         return int(state)
+
+
+@functools.lru_cache(maxsize=4096)
+def _shape(shape: tuple[int, ...]) -> str:
+    return _json(list(shape))
 
 
 def _int(value: int | None) -> int | None:

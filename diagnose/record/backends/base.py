@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from diagnose.trace.model import NDArray
@@ -18,6 +18,8 @@ class Variables:
     non_trainable: Sequence[Any]
     optimizer: Sequence[Any]
     metrics: Sequence[Any]
+    prepared: dict[str, Any] = field(default_factory=dict)
+    """What a backend prepares once for reading these variables fast."""
 
     @classmethod
     def of(cls, model: Any) -> Variables:
@@ -32,11 +34,13 @@ class Variables:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """References to the current contents of a model's variables, as the backend holds them. Valid until the next update."""
+    """The current contents of a model's variables, as the backend holds them. Valid until the next update, unless `owned`."""
 
     variables: Sequence[Any]
-    optimizer: Sequence[Any]
+    optimizer: Callable[[], Sequence[Any]]
     metrics: Sequence[Any]
+    owned: bool = False
+    """True: `variables` are NumPy arrays that nothing will change, so they need not be copied."""
 
 
 class StepHook(Protocol):
@@ -46,7 +50,11 @@ class StepHook(Protocol):
         """Whether the call belongs to the traced fit. A wrapper left behind by a fit that raised is not armed, and passes through."""
 
     def before(self, data: Any, state: Any) -> None:
-        """Called before the step with the batch, and the state the step gets where the backend passes one (JAX), else None."""
+        """Called before the step with the batch (None: `fetched` brings it), and the state the step gets where the backend passes
+        one (JAX), else None."""
+
+    def fetched(self, data: Any) -> None:
+        """Called between `before` and `after` with the batch, where the step itself fetches it."""
 
     def after(self, state: Any) -> None:
         """Called after the step, with the state the step returned where the backend passes one (JAX), else None."""

@@ -39,7 +39,7 @@ class JaxBackend:
                 values.update((id(v), value) for v, value in zip(known, held, strict=True))
         return Live(
             variables=[values[id(v)] if id(v) in values else v.value for v in variables.all],
-            optimizer=list(optimizer) if optimizer is not None else [v.value for v in variables.optimizer],
+            optimizer=lambda: [v.value for v in variables.optimizer] if optimizer is None else list(optimizer),
             metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
         )
 

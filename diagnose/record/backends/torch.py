@@ -27,7 +27,7 @@ class TorchBackend:
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         return Live(
             variables=[v.value for v in variables.all],
-            optimizer=[getattr(v, "value", v) for v in variables.optimizer],
+            optimizer=lambda: [v.value for v in variables.optimizer],
             metrics=[v.value for v in variables.metrics],
         )
 

@@ -1,0 +1,362 @@
+"""`diagnose run` on a user's own script: everything the script sees and prints is as without the tool."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from diagnose import read_trace
+from tests.cli.command import BACKEND, SCRIPTS, Done, diagnose, fits, start, start_diagnose, strict_json, without_times
+from tests.conftest import Pair, Traced
+
+Scratch = Callable[[str], Path]
+
+
+# ── a script that works ──
+
+
+def test_script_prints_and_sees_the_same(two_fits: Pair) -> None:
+    """Arguments, __name__, __file__, path, siblings, pickles, backend of its own choice, losses, raw writes."""
+    plain, traced = two_fits.plain, two_fits.traced.done
+    assert plain.code == traced.code == 0, traced.stderr
+    own, end, nothing = without_times(plain.stdout).rpartition("goodbye\n")
+    assert (end, nothing) == ("goodbye\n", "") and "losses" in own and "written past Python" in own
+    assert f"backend {BACKEND}" in own and "imported before []" in own and "'--rate', '0.1', '--', '-x'" in own
+    printed = without_times(traced.stdout)
+    assert printed.startswith(own)
+    assert printed.endswith(end)
+
+
+def test_script_leaves_the_same_on_standard_error(two_fits: Pair) -> None:
+    assert two_fits.traced.done.stderr == two_fits.plain.stderr
+    assert "val_loss` which is not available" in two_fits.plain.stderr  # a warning that Keras gives in fit
+
+
+def test_summary_follows_the_scripts_output(two_fits: Pair) -> None:
+    own = without_times(two_fits.plain.stdout).removesuffix("goodbye\n")
+    ours = without_times(two_fits.traced.done.stdout).removeprefix(own).removesuffix("goodbye\n")
+    assert ours.startswith("\nordinary | fit 1 | ")
+    assert "\nordinary | fit 2 | " in ours
+    assert ours.endswith("\nReport: out/report.html\n")
+    assert all(len(block.strip("\n").splitlines()) <= 15 for block in ours.split("\n\n"))
+
+
+def test_each_fit_has_its_trace_and_its_place_in_the_json(two_fits: Pair) -> None:
+    out = two_fits.traced.out
+    assert two_fits.traced.files >= {
+        "fit-1.diag", "fit-2.diag", "report.html", "diagnosis.json",
+        "timeline.png", "ledger.png", "fit-2-timeline.png", "fit-2-ledger.png",
+    }  # fmt: skip
+    assert not {name for name in two_fits.traced.files if "journal" in name or name.startswith(".")}
+    losses = [
+        json.loads(line.removeprefix("losses "))
+        for line in two_fits.plain.stdout.splitlines()
+        if line.startswith("losses ")
+    ]
+    found = fits(out)
+    assert [fit["fit"] for fit in found] == [1, 2]
+    assert [[epoch["logged"]["loss"] for epoch in fit["epochs"]] for fit in found] == losses
+    assert [fit["backend"] for fit in found] == [BACKEND, BACKEND]
+    for fit in found:
+        with read_trace(out / f"fit-{fit['fit']}.diag") as trace:
+            assert trace.sealed and trace.status == "complete"
+            assert len(trace.steps) == fit["steps"]
+
+
+@pytest.fixture(scope="module")
+def again(two_fits: Pair) -> Traced:
+    """One fit into the folder that held two, with --json, from a script that ends with exit code 7; warnings are errors."""
+    out = two_fits.traced.out
+    (out / "notes.txt").write_text("mine")
+    arguments = ("ordinary.py", "--json", "--fail-on-mismatch", "--out", "out", "--", "seven")
+    return Traced.of(diagnose("run", *arguments, cwd=out.parent, python=("-W", "error")), out)
+
+
+def test_later_run_replaces_what_an_earlier_one_left(again: Traced, two_fits: Pair) -> None:
+    assert "fit-2.diag" in two_fits.traced.files
+    assert again.files == {"fit-1.diag", "report.html", "diagnosis.json", "timeline.png", "ledger.png", "notes.txt"}
+    assert len(fits(again.out)) == 1
+
+
+def test_json_is_all_of_standard_output(again: Traced) -> None:
+    """Not even what the script prints at exit, or writes past Python's own streams, gets between."""
+    document = strict_json(again.done.stdout)
+    assert document == strict_json((again.out / "diagnosis.json").read_text("utf-8"))
+    for printed in ("arguments", "to the other stream", "written past Python", "goodbye"):
+        assert printed in again.done.stderr
+    assert "Report:" not in again.done.stderr
+
+
+def test_scripts_exit_code_comes_before_ours(again: Traced) -> None:
+    (fit,) = fits(again.out)
+    assert any(finding["status"] == "failed" for finding in fit["findings"])  # else 3 would not be in question
+    assert again.done.code == 7
+
+
+def test_no_warning_is_set_off_even_where_warnings_are_errors(again: Traced) -> None:
+    assert "Warning" not in again.done.stderr and "Traceback" not in again.done.stderr
+
+
+def test_mismatch_gives_exit_code_3_only_where_asked_for(shipped: dict[str, Traced], two_fits: Pair) -> None:
+    assert shipped["single_batch"].done.code == 3, shipped["single_batch"].done.stderr
+    assert shipped["many_batches_val"].done.code == 0, shipped["many_batches_val"].done.stderr
+    restoration = fits(two_fits.traced.out)[0]["restoration"]
+    assert restoration["verdict"] == "shifted" and two_fits.traced.done.code == 0
+
+
+# ── callbacks ──
+
+
+@pytest.fixture(scope="module")
+def forms(scratch: Scratch) -> Traced:
+    """Also run where the terminal can show ASCII only."""
+    cwd = scratch("forms")
+    done = diagnose(
+        "run", SCRIPTS / "callback_forms.py", "--out", "out", "--", "mine.diag", cwd=cwd, PYTHONIOENCODING="ascii"
+    )
+    assert done.code == 0, done.stderr
+    return Traced.of(done, cwd / "out")
+
+
+def test_callbacks_of_every_form_are_called_as_always(forms: Traced) -> None:
+    found = json.loads(forms.done.stdout.splitlines()[0])
+    history = found.pop("history")
+    wrong = found.pop("wrong argument")
+    assert found == {
+        "single": 2,
+        "tuple": [2, 2],
+        "positional": 2,
+        "list": 4,  # two fits with one CallbackList
+        "list unchanged": True,
+        "own tracer": [2, 1],
+    }
+    assert len(history) == 2
+    assert "no_such_argument" in wrong
+
+
+def test_each_of_these_fits_is_traced_once(forms: Traced) -> None:
+    found = fits(forms.out)
+    # The seventh call was refused by Keras; the sixth fit has a tracer of its own, which writes where it was told to.
+    assert [fit["fit"] for fit in found] == [1, 2, 3, 4, 5, 6, 8]
+    assert all(fit["steps"] == fit["replay"]["reproduced"] == 2 for fit in found)
+    traces = {name for name in forms.files if name.endswith(".diag")}
+    assert traces == {f"fit-{number}.diag" for number in (1, 2, 3, 4, 5, 8)}
+    assert Path(found[5]["trace"]["path"]).name == "mine.diag"
+    with read_trace(forms.out.parent / "mine.diag") as trace:
+        assert trace.status == "complete" and len(trace.steps) == 2
+
+
+@pytest.mark.parametrize(("number", "name"), [(1, "Doubled"), (2, "Lambda")])
+def test_stored_model_refuses_what_needs_code(forms: Traced, number: int, name: str) -> None:
+    """Neither is built: that would run code which the trace names or holds."""
+    done = diagnose("report", f"out/fit-{number}.diag", "--stored-model", "--out", "again", cwd=forms.out.parent)
+    assert done.code == 1 and done.stdout == ""
+    assert f"'{name}'" in done.error and "--model MODULE:FUNCTION" in done.error
+    assert not (forms.out.parent / "again").exists()
+
+
+# ── a script that fails ──
+
+
+@pytest.fixture(scope="module")
+def failed(scratch: Scratch) -> Pair:
+    cwd = scratch("failed")
+    script = SCRIPTS / "fails.py"
+    plain, traced = start(script, cwd=cwd), start_diagnose("run", script, "--out", "out", cwd=cwd)
+    return Pair(plain.done(), Traced.of(traced.done(), cwd / "out"))
+
+
+def test_traceback_is_the_one_python_prints(failed: Pair) -> None:
+    assert "stumbled" in failed.plain.stderr
+    assert failed.traced.done.stderr == failed.plain.stderr
+    assert failed.traced.done.code == failed.plain.code == 1
+    assert failed.traced.done.stdout.startswith(failed.plain.stdout)
+
+
+def test_what_was_traced_before_the_error_is_reported(failed: Pair) -> None:
+    first, second = fits(failed.traced.out)
+    assert first["notice"] is None and first["trace"]["status"] == "complete"
+    assert second["trace"]["status"] == "failed" and "did not reach its end" in second["notice"]
+    assert [epoch["epoch"] for epoch in second["epochs"]] == [1]  # it stumbled while epoch 2 was ending
+    assert second["steps"] == 2
+    page = (failed.traced.out / "report.html").read_text("utf-8")
+    assert "did not reach its end" in page
+
+
+CHEAP = {
+    "before any fit": "import sys\nprint('so far')\ndef f():\n    return 1 / 0\nf()\n",
+    "chained": "try:\n    1 / 0\nexcept ZeroDivisionError:\n    [].pop()\n",
+    "does not compile": "print('never'\n",
+    "cannot be decoded": b"x = '\xff'\n",
+    "deep recursion": "def f(n):\n    return f(n + 1)\nf(0)\n",
+    "exit with text": "import sys\nsys.exit('no data: café')\n",
+    "exit with a number": "import sys\nsys.exit(7)\n",
+    "exit with a negative number": "raise SystemExit(-1)\n",
+    "hook of its own": "import sys\nsys.excepthook = lambda *a: print('hooked', a[0].__name__, file=sys.stderr)\n1 / 0\n",
+    "group": "raise ExceptionGroup('several', [ValueError('a'), KeyError('b')])\n",
+    "closed streams": "import sys\nsys.stdout.close()\n1 / 0\n",
+}
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_script_that_ends_before_any_fit_ends_as_in_python(name: str, tmp_path: Path) -> None:
+    text = CHEAP[name]
+    (tmp_path / "script.py").write_bytes(text if isinstance(text, bytes) else text.encode())
+    started = start("script.py", cwd=tmp_path), start_diagnose("run", "script.py", cwd=tmp_path)
+    plain, traced = (process.done() for process in started)
+    assert traced.code == plain.code != 0
+    assert traced.stdout == plain.stdout
+    assert traced.stderr == plain.stderr + "diagnose: script.py ended before any fit could be traced.\n"
+
+
+@pytest.mark.parametrize("text", ["print('fine')\n", "raise SystemExit\n", "import sys\nsys.exit(0)\n"])
+def test_script_without_fit(text: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(text)
+    done = diagnose("run", "script.py", cwd=tmp_path)
+    assert (done.code, done.error) == (1, "script.py made no fit, so there is nothing to diagnose.")
+
+
+# ── training that ends early ──
+
+
+@pytest.fixture(scope="module")
+def ended_within(scratch: Scratch) -> Traced:
+    """`os._exit(5)` in the middle of training: nobody can report in that process any more."""
+    cwd = scratch("ended_within")
+    done = diagnose("run", SCRIPTS / "interrupted.py", "--out", "out", "--", "exit", cwd=cwd)
+    return Traced.of(done, cwd / "out")
+
+
+def test_trace_of_a_process_that_vanished_can_be_reported(ended_within: Traced) -> None:
+    assert (ended_within.done.code, ended_within.done.stdout) == (5, "well into training\n")
+    reported = diagnose("report", ended_within.out / "fit-1.diag", "--out", "out", cwd=ended_within.out.parent)
+    assert reported.code == 0, reported.stderr
+    (fit,) = fits(ended_within.out)
+    assert fit["trace"]["status"] == "interrupted"
+    assert 20 <= len(fit["epochs"]) <= 26 and fit["steps"] >= 2 * len(fit["epochs"])
+    assert f"{len(fit['epochs'])} finished epochs, {fit['steps']} steps" in fit["notice"]
+
+
+@pytest.fixture(scope="module")
+def stopped_by_hand(scratch: Scratch) -> Traced:
+    """Ctrl-C, sent once the script says that it trains."""
+    cwd = scratch("stopped_by_hand")
+    started = start_diagnose("run", SCRIPTS / "interrupted.py", "--out", "out", "--", "wait", cwd=cwd)
+    assert started.process.stdout is not None
+    try:
+        assert started.process.stdout.readline() == "well into training\n"
+        started.process.send_signal(signal.SIGINT)
+        return Traced.of(started.done(), cwd / "out")
+    finally:
+        started.process.kill()
+
+
+def test_ctrl_c_ends_with_130_and_a_report(stopped_by_hand: Traced) -> None:
+    done = stopped_by_hand.done
+    assert done.code == 130
+    assert done.stderr.startswith("Traceback") and done.stderr.endswith("KeyboardInterrupt\n")
+    assert "/diagnose/" not in done.stderr and "never reached" not in done.stdout
+    (fit,) = fits(stopped_by_hand.out)
+    assert "did not reach its end" in fit["notice"] and len(fit["epochs"]) >= 25
+    assert fit["replay"]["reproduced"] == fit["replay"]["steps"] > 0
+    assert fit["notice"].split(".")[0] in " ".join(done.stdout.split())
+
+
+# ── what is refused before anything runs ──
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("single_bach", "There is no scenario or script 'single_bach'. Did you mean single_batch?"),
+        ("zzz", "There is no scenario or script 'zzz'. `python -m diagnose scenarios` lists them."),
+        ("trian.py", "There is no script 'trian.py'. Did you mean train.py?"),
+        ("deeper/none.py", "There is no script 'deeper/none.py'."),
+        ("deeper", "deeper is a folder; name a script in it."),
+        (".", ". is a folder; name a script in it."),
+    ],
+)
+def test_target_that_is_not_there(target: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
+    (tmp_path / "deeper").mkdir()
+    done = diagnose("run", target, cwd=tmp_path)
+    assert (done.code, done.stdout, done.error) == (1, "", message)
+    assert {path.name for path in tmp_path.iterdir()} == {"train.py", "deeper"}
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/deeper", "/proc/none"])
+def test_folder_that_cannot_be_written_is_refused_before_the_script_runs(out: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
+    (tmp_path / "taken").write_text("mine")
+    done = diagnose("run", "train.py", "--out", out, cwd=tmp_path)
+    assert (done.code, done.stdout) == (1, "")
+    assert done.error.startswith(f"Cannot write reports to {out}: ") and "--out" in done.error
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_backend_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
+    # An environment in which there is no torch, whatever this one has.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
+    )
+    from tests.cli.command import ROOT
+
+    done = diagnose("run", "train.py", "--backend", "torch", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (done.code, done.stdout) == (1, "")
+    assert "'torch' is not installed" in done.error and "keras-diagnose[torch]" in done.error
+    assert not (tmp_path / "reports").exists()
+
+
+def usage(*arguments: str, cwd: Path) -> Done:
+    done = diagnose(*arguments, cwd=cwd)
+    assert done.code == 2 and done.stdout == "" and "Traceback" not in done.stderr
+    assert done.stderr.startswith("usage: python -m diagnose")
+    return done
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("explain",),
+        ("run",),
+        ("run", "train.py", "more"),
+        ("run", "train.py", "--backend", "theano"),
+        ("run", "--", "train.py"),
+        ("run", "train.py", "--out"),
+        ("report",),
+        ("report", "a.diag", "--model", "m:f", "--stored-model"),
+        ("scenarios", "more"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
+    usage(*arguments, cwd=tmp_path)
+
+
+def test_help_shows_where_the_scripts_arguments_go(tmp_path: Path) -> None:
+    done = diagnose("run", "--help", cwd=tmp_path)
+    assert done.code == 0
+    assert "NAME|SCRIPT.py [-- SCRIPT ARGS]" in done.stdout.splitlines()[0]
+
+
+def test_nobody_reading_the_summary_is_no_error(two_fits: Pair) -> None:
+    """`diagnose report ... | head -0`: the files are written, and nothing is complained about."""
+    cwd = two_fits.traced.out.parent
+    started = (
+        start_diagnose("report", "kept.diag", "--out", "piped", cwd=cwd)
+        if ((cwd / "kept.diag").write_bytes((cwd / "out" / "fit-1.diag").read_bytes()))
+        else None
+    )
+    assert started is not None and started.process.stdout is not None
+    started.process.stdout.close()
+    errors = started.process.stderr.read() if started.process.stderr else ""
+    assert (started.process.wait(), errors) == (0, "")
+    assert (cwd / "piped" / "report.html").is_file()

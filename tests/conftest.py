@@ -1,0 +1,62 @@
+"""Runs that tests of several folders look at; each is made once in a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import SCRIPTS, Done, start, start_diagnose
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What one `diagnose run` printed and wrote."""
+
+    done: Done
+    out: Path
+    files: frozenset[str]
+
+    @classmethod
+    def of(cls, done: Done, out: Path) -> Traced:
+        return cls(done, out, frozenset(path.name for path in out.iterdir()) if out.is_dir() else frozenset())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same script with and without the tool."""
+
+    plain: Done
+    traced: Traced
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    return tmp_path_factory.mktemp
+
+
+@pytest.fixture(scope="session")
+def shipped(scratch: Callable[[str], Path]) -> dict[str, Traced]:
+    """`single_batch` and `many_batches_val`, both with --json."""
+    cwd = scratch("shipped")
+    started = {
+        name: start_diagnose("run", name, "--json", "--fail-on-mismatch", cwd=cwd)
+        for name in ("single_batch", "many_batches_val")
+    }
+    return {name: Traced.of(process.done(), cwd / "reports" / name) for name, process in started.items()}
+
+
+@pytest.fixture(scope="session")
+def two_fits(scratch: Callable[[str], Path]) -> Pair:
+    """`ordinary.py` with two fits and arguments of its own, which changes the working folder on the way."""
+    cwd = scratch("two_fits")
+    words = ("two", "away", "--rate", "0.1", "--", "-x")
+    script = Path("..") / cwd.name / "ordinary.py"
+    for name in ("ordinary.py", "beside.py"):
+        (cwd / name).write_bytes((SCRIPTS / name).read_bytes())
+    # The script chooses the backend itself; a tool that imported Keras before it would fail.
+    plain = start(script, *words, cwd=cwd, KERAS_BACKEND="none such")
+    traced = start_diagnose("run", script, "--out", "out", "--", *words, cwd=cwd, KERAS_BACKEND="none such")
+    return Pair(plain.done(), Traced.of(traced.done(), cwd / "out"))
