@@ -2,7 +2,8 @@
 
     python benchmarks/overhead.py [--repeats 7] [--backend tensorflow|jax|torch]
 
-For each model: median seconds per step untraced, median of the per-pair ratios traced / untraced with their quartiles, time
+For each model: median seconds per step untraced, median of the per-pair ratios traced / untraced with their
+quartiles, time
 spent in the tracer on the training thread per step, and bytes of trace per step.
 """
 

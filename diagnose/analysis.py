@@ -1,4 +1,5 @@
-"""From a trace to a Diagnosis: replay what is needed, build ledgers, judge, run the rules. The only module that knows all phases."""
+"""From a trace to a Diagnosis: replay what is needed, build ledgers, judge, run the rules. The only module that knows
+all phases."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def analyse(
     """Analyses a trace.
 
     Args:
-        model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all that
+        model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all
+        that
             needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         evaluate: see `Tracer.diagnose`.
@@ -169,7 +171,8 @@ class _Analysis:
         return None
 
     def _evaluated(self) -> dict[str, float]:
-        """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not end)."""
+        """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not
+        end)."""
         state = self._final() or (self.trace.states[self.trace.epochs[-1].state] if self.trace.epochs else None)
         if self.replayer is None or self.data is None or state is None:
             return {}
@@ -331,7 +334,9 @@ class _Analysis:
             for metric, value in (check.value if check else {}).items():
                 logged = e.logs.get(metric)
                 if isinstance(logged, (int, float)):
-                    difference = 0.0 if value == logged or (value != value and logged != logged) else abs(value - logged)
+                    difference = (
+                        0.0 if value == logged or (value != value and logged != logged) else abs(value - logged)
+                    )
                     errors[metric] = max(errors.get(metric, 0.0), difference)
         steps = [s for check in checks.values() for s in check.steps]
         tolerance = relative_tolerance(self.replayer)
@@ -361,13 +366,16 @@ class _Analysis:
         error = next((e for e in self.trace.events if e.kind == "tracer-error"), None)
         so_far = f"{len(self.trace.epochs)} finished epochs, {len(self.trace.steps)} steps"
         if error is not None:
-            return f"Tracing stopped after an error in the tracer ({error.detail.get('error')}); this report covers {so_far}."
+            what = error.detail.get("error")
+            return f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
         if not self.trace.sealed:
             return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
         if self.trace.status != "complete":
             return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
         if self.reason is not None:
-            return f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
+            return (
+                f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
+            )
         return None
 
 

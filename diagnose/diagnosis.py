@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from diagnose.trace.reader import Trace
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Facts:
     """One fit's measurements.
 
-    `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data. `evaluated`: what Keras's `evaluate`
+    `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data. `evaluated`: what
+    Keras's `evaluate`
     returns with the weights after fit. `held_validation`: the same over the validation data (names with `val_`).
     `checks`: replayed epochs. `no_replay`: why values that need replay are missing, or None.
     """

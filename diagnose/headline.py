@@ -35,15 +35,17 @@ def _sentence(r: Restoration) -> str:
     held = "" if r.restored_value is None else f" {r.monitor} {number(r.restored_value)}"
     if r.verdict == "aligned":
         value = f"; evaluated again, they give{held}" if held else ""
-        return f"{r.callback} restored the weights that produced the best {logged} (epoch {r.best_epoch}, version {r.restored_version}){value}."
+        where = f"(epoch {r.best_epoch}, version {r.restored_version})"
+        return f"{r.callback} restored the weights that produced the best {logged} {where}{value}."
     if r.verdict == "shifted" and r.shift_updates is not None and r.owner_versions:
         updates = f"{abs(r.shift_updates)} update{'s' if abs(r.shift_updates) != 1 else ''}"
         when = "late" if r.shift_updates > 0 else "early"
         proof = "" if r.confirmed else " (by the order of events; not replayed)"
         got = f" Evaluated, the restored model gives{held}." if held else ""
         return (
-            f"{r.callback} restored epoch {r.restored_epoch}, {updates} too {when}: the best {logged}, logged under epoch {r.best_epoch}, "
-            f"was computed with version {r.owner_versions[-1]}, but the model holds version {r.restored_version}{proof}.{got}"
+            f"{r.callback} restored epoch {r.restored_epoch}, {updates} too {when}: the best {logged}, "
+            f"logged under epoch {r.best_epoch}, was computed with version {r.owner_versions[-1]}, "
+            f"but the model holds version {r.restored_version}{proof}.{got}"
         )
     if r.verdict == "no-owner":
         span = r.computed_at
@@ -67,7 +69,8 @@ def _sentence(r: Restoration) -> str:
 
 
 def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -> Restoration | None:
-    """Adds what the mode of the layers does to the owner's number: even the owner does not give it in inference mode."""
+    """Adds what the mode of the layers does to the owner's number: even the owner does not give it in inference
+    mode."""
     if r is None or r.verdict not in ("shifted", "aligned") or r.monitor.startswith("val_"):
         return r
     ledger = next((x for x in ledgers if x.metric == r.monitor and x.epoch == r.best_epoch), None)

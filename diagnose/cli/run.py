@@ -39,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
     shown: Path = options.out or Path("reports") / script.stem
     out = shown.absolute()  # the script may change the working folder
     _choose_backend(options.backend)
-    _make_writable(out)
+    _make_writable(shown)
     output = Output(as_json=options.json)
     with attached(lambda number: _tracer(out, number)) as attachment:
         outcome = run_script(script, options.arguments)

@@ -44,7 +44,9 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
         entries = tuple(
             LedgerEntry(s.factor, s.amount, s.low, s.high)
             for s in sorted(shares, key=lambda s: FACTORS.index(s.factor))
-            if s.factor != CLASS_WEIGHTS or s.low != 0.0 or s.high != 0.0  # metrics not compiled as weighted ignore weights
+            if s.factor != CLASS_WEIGHTS
+            or s.low != 0.0
+            or s.high != 0.0  # metrics not compiled as weighted ignore weights
         )
         residual = math.fsum([gap, *(-e.amount for e in entries)])
         ledgers.append(Ledger(epoch.epoch, metric, float(logged), evaluated[metric], gap, entries, residual))

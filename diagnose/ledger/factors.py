@@ -1,4 +1,5 @@
-"""The factors a ledger may hold, which of them can differ in a run, and the replay setting that each set of them stands for."""
+"""The factors a ledger may hold, which of them can differ in a run, and the replay setting that each set of them
+stands for."""
 
 from __future__ import annotations
 

@@ -56,9 +56,7 @@ def shapley(
     return tuple(shares)
 
 
-def _orders(
-    start: frozenset[str], factors: list[str], need: Mapping[str, frozenset[str]]
-) -> dict[frozenset[str], int]:
+def _orders(start: frozenset[str], factors: list[str], need: Mapping[str, frozenset[str]]) -> dict[frozenset[str], int]:
     """For every set reachable from `start`: how many admissible orders lead from it to the full set."""
     known: dict[frozenset[str], int] = {}
 

@@ -1,4 +1,5 @@
-"""Describes a fit in JSON: model, variables, compile settings, fit arguments, callbacks, library versions. Reads only."""
+"""Describes a fit in JSON: model, variables, compile settings, fit arguments, callbacks, library versions. Reads
+only."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ def variables(model: Any) -> list[dict[str, Json]]:
 
 
 def metric_variables(model: Any) -> list[dict[str, Json]]:
-    """One entry per metric variable, in the order of `model.metrics_variables`: metric name, variable name, dtype, shape."""
+    """One entry per metric variable, in the order of `model.metrics_variables`: metric name, variable name, dtype,
+    shape."""
     owners: dict[int, str] = {}
 
     def claim(metric: Any) -> None:
@@ -106,7 +108,10 @@ def metric_variables(model: Any) -> list[dict[str, Json]]:
 
 def model(model: Any) -> dict[str, Json]:
     """Name, parameters, and all layers, those that behave differently in training marked with their kind."""
-    layers = [{"name": x.name, "class": type(x).__name__, "kind": layer_kind(x)} for x in model._flatten_layers(include_self=False)]
+    layers = [
+        {"name": x.name, "class": type(x).__name__, "kind": layer_kind(x)}
+        for x in model._flatten_layers(include_self=False)
+    ]
     return {
         "name": model.name,
         "class": type(model).__name__,
@@ -120,7 +125,8 @@ def model(model: Any) -> dict[str, Json]:
 def layer_kind(layer: Any) -> str | None:
     """Which ledger factor a layer belongs to, None if it behaves the same in training and inference.
 
-    Layers of Keras are known by class; any other layer whose `call` takes `training` may differ, and is "other-training-mode".
+    Layers of Keras are known by class; any other layer whose `call` takes `training` may differ, and is "other-
+    training-mode".
     """
     from keras import layers
 
@@ -131,7 +137,12 @@ def layer_kind(layer: Any) -> str | None:
         return "batch-norm"
     module = type(layer).__module__
     if module.startswith("keras."):
-        if "preprocessing" in module and type(layer).__name__ not in ("Normalization", "Resizing", "Rescaling", "CenterCrop"):
+        if "preprocessing" in module and type(layer).__name__ not in (
+            "Normalization",
+            "Resizing",
+            "Rescaling",
+            "CenterCrop",
+        ):
             return "augmentation" if getattr(layer, "_call_has_training_arg", False) else None
         if getattr(layer, "dropout", 0) and isinstance(layer.dropout, float):
             return "dropout"
@@ -146,7 +157,8 @@ def layer_kind(layer: Any) -> str | None:
 
 
 def _architecture(model: Any) -> Json:
-    """The serialized model and compile settings, for `report --stored-model`; None where the model cannot be serialized."""
+    """The serialized model and compile settings, for `report --stored-model`; None where the model cannot be
+    serialized."""
     try:
         import json
 
@@ -178,7 +190,7 @@ def compile_settings(model: Any) -> dict[str, Json]:
 
 
 def _defined_by_keras(model: Any, method: str) -> bool:
-    return getattr(type(model), method).__module__.startswith("keras.")
+    return str(getattr(type(model), method).__module__).startswith("keras.")
 
 
 def _name(value: Any) -> str | None:
@@ -198,7 +210,8 @@ def fit_arguments(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def callback(cb: Any) -> dict[str, Json]:
-    """Class, settings (public attributes with a plain value), overridden hooks, and thresholds its code compares logs with."""
+    """Class, settings (public attributes with a plain value), overridden hooks, and thresholds its code compares logs
+    with."""
     import keras
 
     settings: dict[str, Json] = {}

@@ -1,4 +1,5 @@
-"""Turns recorded items into trace rows: digests, deduplication, and what is kept within the budget. Runs on the background thread."""
+"""Turns recorded items into trace rows: digests, deduplication, and what is kept within the budget. Runs on the
+background thread."""
 
 from __future__ import annotations
 
@@ -132,8 +133,13 @@ class Encoder:
         elif digests != current.digests:
             # Kept whatever the budget says: no update can make these weights again.
             state = self._write_state(digests, arrays, version=current.version, label="changed", keep=True)
-            detail = {"callback": item.callback, "hook": item.hook, "before": current.state, "after": state}
-            detail["groups"] = self._changed_groups(current.digests, digests)
+            detail = {
+                "callback": item.callback,
+                "hook": item.hook,
+                "before": current.state,
+                "after": state,
+                "groups": self._changed_groups(current.digests, digests),
+            }
             self._writer.event("weights-changed", detail, epoch=item.epoch, step=item.step)
             self._current = _Current(state, current.version, digests)
         item.snapshot.release()
@@ -185,12 +191,14 @@ class Encoder:
                 fresh.setdefault(key, i)
         if fresh:
             self._add_rows(number, fresh, packed)
-            for i in np.flatnonzero(ids < 0):
-                ids[i] = self._rows[keys[i]]
+            for i, key in enumerate(keys):
+                ids[i] = self._rows[key]
         weight = None if batch.sample_weight is None else self._writer.array(batch.sample_weight)
         return BatchRef(number, ids, sample_weight=weight)
 
-    def _add_rows(self, signature: int, fresh: dict[Digest, int], packed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    def _add_rows(
+        self, signature: int, fresh: dict[Digest, int], packed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+    ) -> None:
         if self._keep_rows and self._writer.bytes_written > self._budget.nbytes:
             self._keep_rows = False
             self._limit("rows seen for the first time")

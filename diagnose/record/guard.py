@@ -16,7 +16,8 @@ class TracingStopped(UserWarning):
 
 
 def guarded(method: F) -> F:
-    """For methods of objects with a `recorder`: does nothing once tracing ended; an `Exception` ends tracing, never the fit."""
+    """For methods of objects with a `recorder`: does nothing once tracing ended; an `Exception` ends tracing, never
+    the fit."""
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -87,7 +87,8 @@ class EpochItem:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationItem:
-    """A finished validation pass; the state it was computed with came just before, as a `StateItem` with hook "test"."""
+    """A finished validation pass; the state it was computed with came just before, as a `StateItem` with hook
+    "test"."""
 
     epoch: int
     after_step: int

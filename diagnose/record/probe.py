@@ -1,4 +1,5 @@
-"""Small callbacks set between the user's callbacks: after each of them they look at what it changed. They change nothing."""
+"""Small callbacks set between the user's callbacks: after each of them they look at what it changed. They change
+nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Records one fit: reads state around steps and at hooks, and hands it to the background thread. Runs on the training thread.
+"""Records one fit: reads state around steps and at hooks, and hands it to the background thread. Runs on the training
+thread.
 
 Copies are the only work done here; digests and files are the background thread's. Changes nothing it reads.
 """
@@ -31,11 +32,13 @@ from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, Json, NDArray
 
 METRIC_STATE_LIMIT = 1 << 16
-"""Bytes of metric state recorded per step at most; larger states (confusion matrices) are checked at epoch ends only."""
+"""Bytes of metric state recorded per step at most; larger states (confusion matrices) are checked at epoch ends
+only."""
 
 
 class Recorder:
-    """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same fit."""
+    """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
+    fit."""
 
     def __init__(self, model: Any, backend: Backend, worker: Worker) -> None:
         self.model = model
@@ -89,7 +92,8 @@ class Recorder:
         return [np.array(self.backend.view(value)) for value in values]
 
     def observe(self, hook: str, callback: str | None, state: Any = None) -> None:
-        """Looks whether the weights, the learning rate or the stop flag changed since the last look, and says by whom."""
+        """Looks whether the weights, the learning rate or the stop flag changed since the last look, and says by
+        whom."""
         if not self.model.built:
             return
         live = self._live(state)

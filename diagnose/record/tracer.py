@@ -1,4 +1,5 @@
-"""The callback users attach: wires recorder, probes and wrapped step functions into one fit, and takes them out again."""
+"""The callback users attach: wires recorder, probes and wrapped step functions into one fit, and takes them out
+again."""
 
 from __future__ import annotations
 
@@ -49,11 +50,16 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     """Records a fit so that it can be diagnosed. Changes nothing in it.
 
     Args:
-        path: the trace file to write (".diag" is usual). A second fit with the same tracer writes "NAME-2.diag" beside it, and so on; a
-            trace that is there already is replaced. Without a path, traces live in a temporary folder until the process ends.
-        weights: "auto" keeps the weights of every update while the model has up to a million parameters and the trace is
-            below `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only. Digests of every version are always kept.
-        max_bytes: size of the trace beyond which only epoch ends (weights) and digests (rows not seen before) are added.
+        path: the trace file to write (".diag" is usual). A second fit with the same tracer writes "NAME-2.diag"
+        beside it, and so on; a
+            trace that is there already is replaced. Without a path, traces live in a temporary folder until the
+            process ends.
+        weights: "auto" keeps the weights of every update while the model has up to a million parameters and the trace
+        is
+            below `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only. Digests of
+            every version are always kept.
+        max_bytes: size of the trace beyond which only epoch ends (weights) and digests (rows not seen before) are
+        added.
 
     Raises:
         TraceWriteError: the trace file cannot be created (raised here, before training starts, never inside `fit`).
@@ -113,7 +119,10 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     def _begin(self, frame: Any) -> None:
         self.close()
         model = self._model
-        if getattr(model.train_function, "__diagnose__", None) is not None and model.train_function.__diagnose__.active():
+        if (
+            getattr(model.train_function, "__diagnose__", None) is not None
+            and model.train_function.__diagnose__.active()
+        ):
             self.recorder = None  # another tracer records this fit already
             return
         _unwrap(model, "train_function")
@@ -138,14 +147,19 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         put = recorder.worker.put
         put(InfoItem("environment", describe.environment()))
         put(InfoItem("backend", backend.name))
-        put(InfoItem("fit", {"number": number, "arguments": describe.fit_arguments(arguments), "found": bool(arguments)}))
+        put(
+            InfoItem(
+                "fit", {"number": number, "arguments": describe.fit_arguments(arguments), "found": bool(arguments)}
+            )
+        )
         put(InfoItem("compile", describe.compile_settings(recorder.model)))
         callbacks = callback_list.callbacks
         put(InfoItem("callbacks", [describe.callback(cb) for cb in callbacks if cb is not self]))
         self._callbacks = [cb for cb in callbacks if cb is not self]
 
     def _set_probes(self, recorder: Recorder, callback_list: Any) -> Callable[[], None]:
-        """Sets probes between the callbacks. The list in use is replaced, not changed: Keras is iterating over it right now."""
+        """Sets probes between the callbacks. The list in use is replaced, not changed: Keras is iterating over it
+        right now."""
         original = callback_list.callbacks
         probed: list[Any] = [FirstProbe(recorder, None)]
         asynchronous = getattr(callback_list, "_async_train", False)
@@ -221,8 +235,10 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         """Analyses a traced fit.
 
         Args:
-            evaluate: the data the question is about: (x, y), (x, y, sample_weight), or an iterable of such batches; arrays are
-                evaluated in batches of 32, as Keras's `evaluate` does by default. Without it, the rows `fit` used, each once.
+            evaluate: the data the question is about: (x, y), (x, y, sample_weight), or an iterable of such batches;
+            arrays are
+                evaluated in batches of 32, as Keras's `evaluate` does by default. Without it, the rows `fit` used,
+                each once.
             fit: which fit of this tracer, 1-based; the last by default.
 
         Raises:
@@ -305,7 +321,7 @@ def _set_wrapped(model: Any, name: str, wrap: Any, hook: Any, recorder: Recorder
 
 
 def _unwrap(model: Any, name: str) -> None:
-    function = getattr(model, name, None)
+    function: Any = getattr(model, name, None)
     if getattr(function, "__diagnose__", None) is not None:
         setattr(model, name, function.__wrapped__)
 

@@ -1,4 +1,5 @@
-"""The background thread that writes the trace: a bounded queue in front of one encoder. Never raises into the training thread."""
+"""The background thread that writes the trace: a bounded queue in front of one encoder. Never raises into the
+training thread."""
 
 from __future__ import annotations
 

@@ -17,10 +17,12 @@ _MISSING = object()
 
 @contextlib.contextmanager
 def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
-    """Within: the model as it was compiled for the traced fit. After: every variable, metric, function and flag as before.
+    """Within: the model as it was compiled for the traced fit. After: every variable, metric, function and flag as
+    before.
 
     Args:
-        compiled: what `compile` made for that fit (see `diagnose.record.tracer.compiled_parts`); empty for a model that is still
+        compiled: what `compile` made for that fit (see `diagnose.record.tracer.compiled_parts`); empty for a model
+        that is still
             compiled as it was.
     """
     current = {name: getattr(model, name, None) for name in compiled}

@@ -43,7 +43,8 @@ def relative_tolerance(replayer: Replayer) -> float:
 def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     """Replays all steps of one (1-based) epoch in order, metric state carried from step to step.
 
-    Where the run itself changed metric state between two steps (an `evaluate` inside the epoch), the recorded state is taken up, as fit did.
+    Where the run itself changed metric state between two steps (an `evaluate` inside the epoch), the recorded state
+    is taken up, as fit did.
 
     Raises:
         ReplayError: a step's weights or rows are not in the trace.

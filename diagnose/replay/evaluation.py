@@ -1,4 +1,5 @@
-"""The data evaluation goes over: the rows fit used, or what the user gives; and Keras's own `evaluate` on it, as the other end of the ledger."""
+"""The data evaluation goes over: the rows fit used, or what the user gives; and Keras's own `evaluate` on it, as the
+other end of the ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from diagnose.trace.reader import Trace
 from diagnose.trace.rows import pack_rows
 
 KERAS_BATCH_SIZE = 32
-"""What `Model.evaluate` uses for arrays when it gets no batch size (keras/src/trainers/data_adapters/array_data_adapter.py)."""
+"""What `Model.evaluate` uses for arrays when it gets no batch size
+(keras/src/trainers/data_adapters/array_data_adapter.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> Evalua
 
 
 def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) -> dict[str, float]:
-    """`Model.evaluate` itself with these weights on this data. Use within `borrowed(model, …)`: weights and metrics are changed."""
+    """`Model.evaluate` itself with these weights on this data. Use within `borrowed(model, …)`: weights and metrics
+    are changed."""
     for variable, array in zip(model.variables, arrays, strict=True):
         if not np.array_equal(np.asarray(variable), array):
             variable.assign(array)
@@ -94,9 +97,11 @@ def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) 
 
 
 def _is_batches(data: Sequence[Any]) -> bool:
-    return all(isinstance(part, (tuple, list)) and len(part) in (2, 3) for part in data) and hasattr(
-        data[0][0], "shape"
-    ) and isinstance(data, list)
+    return (
+        all(isinstance(part, (tuple, list)) and len(part) in (2, 3) for part in data)
+        and hasattr(data[0][0], "shape")
+        and isinstance(data, list)
+    )
 
 
 def _split(x: Any, y: Any, weight: Any = None, *, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:

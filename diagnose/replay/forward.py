@@ -1,4 +1,5 @@
-"""The forward half of a train step as a pure function of values: predictions, loss, metric update. No gradients, no update."""
+"""The forward half of a train step as a pure function of values: predictions, loss, metric update. No gradients, no
+update."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def make_step(
 ) -> Step:
     """A function (variable values, metric values, x, y, sample_weight) -> new metric values.
 
-    Follows `TensorFlowTrainer.train_step`/`test_step` (the same in the other trainers) up to the gradients: call, `_compute_loss`,
+    Follows `TensorFlowTrainer.train_step`/`test_step` (the same in the other trainers) up to the gradients: call,
+    `_compute_loss`,
     loss tracker weighted by the number of rows, `compute_metrics`.
 
     Args:

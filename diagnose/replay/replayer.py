@@ -1,4 +1,5 @@
-"""V(schedule, mode, weighting, data): computes metrics again from recorded weights and rows. Knows nothing of ledgers or verdicts."""
+"""V(schedule, mode, weighting, data): computes metrics again from recorded weights and rows. Knows nothing of ledgers
+or verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Schedule = Literal["before", "after", "epoch-end", "final"]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One corner of the ledger's walk. `inference`: kinds of layers in inference mode; `weighted`: with fit's sample weights;
+    """One corner of the ledger's walk. `inference`: kinds of layers in inference mode; `weighted`: with fit's sample
+    weights;
     `data`: fit's batches of the epoch, or the evaluation data."""
 
     schedule: Schedule
@@ -69,7 +71,9 @@ class Replayer:
         if recorded is None:
             raise ReplayError("the recording ended before the model's variables were known")
         if [list(v.shape) for v in self.variables] != [v["shape"] for v in recorded]:
-            raise ReplayError("the model's variables are not those of the trace (another architecture, or changed since)")
+            raise ReplayError(
+                "the model's variables are not those of the trace (another architecture, or changed since)"
+            )
 
     # ── states ──
 
@@ -151,7 +155,9 @@ class Replayer:
                 return self.trace.states[row.state]
         raise ReplayError(f"epoch {epoch} did not end")
 
-    def _fixed(self, state: State, batches: Iterable[Batch], weights: Mapping[int, Any] | None = None) -> Iterable[_Run]:
+    def _fixed(
+        self, state: State, batches: Iterable[Batch], weights: Mapping[int, Any] | None = None
+    ) -> Iterable[_Run]:
         """One state over given batches, with the batches' own sample weights or with `weights` by row."""
         values = self._values(state)
         for batch in batches:

@@ -1,4 +1,5 @@
-"""Builds a model from the architecture stored in a trace: built-in Keras classes only, checked before anything is built."""
+"""Builds a model from the architecture stored in a trace: built-in Keras classes only, checked before anything is
+built."""
 
 from __future__ import annotations
 
@@ -33,18 +34,23 @@ def build(info: Mapping[str, Any]) -> Any:
 
 
 def _check(node: Any, depth: int = 0) -> None:
-    """Every serialized object must be one of Keras's own, registered under no foreign name, and none that carries code."""
+    """Every serialized object must be one of Keras's own, registered under no foreign name, and none that carries
+    code."""
     if depth > 200:
         raise DiagnoseError("The stored architecture is nested too deeply.")
     if isinstance(node, Mapping):
         if "class_name" in node:
             module, name = node.get("module"), str(node["class_name"])
-            # A plain function is {"class_name": "function", "config": "name"}: only Keras's own are looked up by that name.
+            # A plain function is {"class_name": "function", "config": "name"}: only Keras's own are looked up by that
+            # name.
             foreign = not (module is None or module == "builtins" or str(module).split(".")[0] == "keras")
-            custom = node.get("registered_name") not in (None, name) and not str(node.get("registered_name")).startswith("keras>")
+            custom = node.get("registered_name") not in (None, name) and not str(
+                node.get("registered_name")
+            ).startswith("keras>")
             if foreign or custom or name in _REFUSED or (module == "builtins" and name != "function"):
                 raise DiagnoseError(
-                    f"The stored architecture holds '{name}', which is not a plain built-in Keras object; use --model MODULE:FUNCTION."
+                    f"The stored architecture holds '{name}', which is not a plain built-in Keras object; "
+                    "use --model MODULE:FUNCTION."
                 )
         for value in node.values():
             _check(value, depth + 1)

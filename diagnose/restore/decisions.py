@@ -12,7 +12,8 @@ from diagnose.trace.reader import Trace
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`monitor` is a key of the logs; `kind` says what rests on it. `settings` are the callback's, as after fit where that was reached.
+    """`monitor` is a key of the logs; `kind` says what rests on it. `settings` are the callback's, as after fit where
+    that was reached.
 
     For a threshold: `op` and `value` (None where the code does not show it), and the `hook` and `code` it stands in.
     """
@@ -53,9 +54,7 @@ def decisions(trace: Trace) -> tuple[Decision, ...]:
         elif "ModelCheckpoint" in family and isinstance(monitor, str) and settings.get("save_best_only"):
             found.append(Decision(name, "checkpoint", monitor, settings))
         for t in cb["thresholds"]:
-            found.append(
-                Decision(name, "threshold", t["key"], settings, t["op"], t["value"], t["hook"], t["code"])
-            )
+            found.append(Decision(name, "threshold", t["key"], settings, t["op"], t["value"], t["hook"], t["code"]))
     return tuple(found)
 
 

@@ -1,4 +1,5 @@
-"""The restoration verdict: which weights the model holds after fit, beside those its best logged value was computed at."""
+"""The restoration verdict: which weights the model holds after fit, beside those its best logged value was computed
+at."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from diagnose.trace.steps import was_reset
 class Clock:
     """When a logged value was computed: the versions it was computed at, and the one version that owns it, if any.
 
-    `owners` are all versions of the span if their weights are equal, else empty. `foreign` names who wrote the weights where
+    `owners` are all versions of the span if their weights are equal, else empty. `foreign` names who wrote the
+    weights where
     they are no version of training.
     """
 
@@ -68,7 +70,13 @@ def validation_of(trace: Trace, epoch: int) -> Evaluation | None:
 def versions_of(trace: Trace, state: State) -> tuple[int, ...]:
     """All versions that updates made with exactly these weights (trainable and non-trainable), ascending."""
     return tuple(
-        sorted({s.version for s in trace.states if s.label == "version" and s.version is not None and s.weights == state.weights})
+        sorted(
+            {
+                s.version
+                for s in trace.states
+                if s.label == "version" and s.version is not None and s.weights == state.weights
+            }
+        )
     )
 
 
@@ -100,7 +108,8 @@ def restoring(decisions: tuple[Decision, ...]) -> Decision | None:
 class Values:
     """What replay adds to a verdict; each function returns None where replay is not possible.
 
-    `held(key)`: the monitored metric of the weights after fit. `confirm(epoch, key)`: whether replay at the owner gives the logged value.
+    `held(key)`: the monitored metric of the weights after fit. `confirm(epoch, key)`: whether replay at the owner
+    gives the logged value.
     `reevaluated`: epoch -> value of the monitored metric for its last version.
     """
 
@@ -144,7 +153,9 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
         restored_epoch=None if version is None else _epoch_of(trace, version),
     )
     if not held_versions:
-        return replace(base, verdict="replaced", written_by=_writer(trace, final), notes=(_side("restored", trace, final),))
+        return replace(
+            base, verdict="replaced", written_by=_writer(trace, final), notes=(_side("restored", trace, final),)
+        )
     if best is None:
         return replace(base, notes=(f"'{key}' was never logged, so nothing was kept as best.",))
     if when.foreign is not None:
@@ -164,8 +175,8 @@ def _by_owner(
     confirmed = values.confirm(best, base.monitor)
     if confirmed is False:
         note = (
-            f"The weights of version {when.owners[0]} were the only ones in use when {base.monitor} was computed, but replaying them "
-            "did not give the logged value, so no version is named its owner."
+            f"The weights of version {when.owners[0]} were the only ones in use when {base.monitor} was computed, "
+            "but replaying them did not give the logged value, so no version is named its owner."
         )
         return replace(base, verdict="no-owner", owner_versions=(), confirmed=False, notes=(note,))
     verdict: Verdict = "aligned" if set(when.owners) & set(held) else "shifted"

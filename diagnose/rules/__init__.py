@@ -20,7 +20,8 @@ RULES: Final[dict[str, Rule]] = {
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
-    """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not applicable; the others run."""
+    """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not
+    applicable; the others run."""
     found = []
     for name, rule in RULES.items():
         try:

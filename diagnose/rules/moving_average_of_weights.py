@@ -10,7 +10,8 @@ from diagnose.rules.common import consequence, metric_in_question, not_applicabl
 NAME = "moving-average-of-weights"
 
 ADVICE = """\
-Decide by a value of one set of weights: give fit validation data (the training data itself will do) and monitor `val_…`:
+Decide by a value of one set of weights: give fit validation data (the training data itself will do), and
+monitor `val_…`:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
@@ -22,7 +23,8 @@ To compare with the training data at the end, use `model.evaluate(x, y)`, not th
 
 
 def check(facts: Facts) -> Finding:
-    """Fails where the ledger puts part of the gap down to weights that moved within the epoch, and the value is gone by."""
+    """Fails where the ledger puts part of the gap down to weights that moved within the epoch, and the value is gone
+    by."""
     if not facts.epochs:
         return not_applicable(NAME, "No epoch was finished.")
     if all(n <= 1 for n in facts.steps_per_epoch):
@@ -53,9 +55,11 @@ def check(facts: Facts) -> Finding:
     if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
         title = f"The weights moved within the epochs, but {metric} did not: no gap comes from it."
         return Finding(NAME, "passed", title, evidence, "", metric, abs(moved))
+    batches = epoch.last_version - epoch.first_version
     title = (
-        f"The {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) averages {epoch.last_version - epoch.first_version} batches, each "
-        f"scored with other weights; no version of the model has it. At the end of that epoch it is {number(ledger.logged + moved)}"
+        f"The {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) averages {batches} batches, each "
+        "scored with other weights; no version of the model has it. "
+        f"At the end of that epoch it is {number(ledger.logged + moved)}"
         f" on the same batches. {consequence(decisions)}"
     )
     return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(moved))

@@ -1,4 +1,5 @@
-"""Rule `no-restore`: EarlyStopping watched a best epoch, but the model after fit is simply the last one (keras#12511, tf#35634)."""
+"""Rule `no-restore`: EarlyStopping watched a best epoch, but the model after fit is simply the last one (keras#12511,
+tf#35634)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def check(facts: Facts) -> Finding:
     if r.best_epoch is None:
         return not_applicable(NAME, f"{r.callback} never saw '{r.monitor}', so there was no best epoch to restore.")
     if r.verdict == "replaced":
-        return not_applicable(NAME, f"The weights after fit are not the last ones of training: {r.written_by} wrote others.")
+        return not_applicable(
+            NAME, f"The weights after fit are not the last ones of training: {r.written_by} wrote others."
+        )
     last = facts.epochs[-1]
     evidence = {
         "callback": r.callback,
@@ -39,11 +42,16 @@ def check(facts: Facts) -> Finding:
         title = f"{r.callback} restored: the model holds epoch {r.restored_epoch}."
         return Finding(NAME, "passed", title, evidence, "", r.monitor)
     if r.best_epoch == last.epoch:
-        return Finding(NAME, "passed", "Nothing had to be restored: the best epoch is the last.", evidence, "", r.monitor, 0.0)
+        return Finding(
+            NAME, "passed", "Nothing had to be restored: the best epoch is the last.", evidence, "", r.monitor, 0.0
+        )
     title = (
-        f"The model after fit holds the last weights (epoch {last.epoch}, {r.monitor} {number(last.logs.get(r.monitor))}), "
+        f"The model after fit holds the last weights "
+        f"(epoch {last.epoch}, {r.monitor} {number(last.logs.get(r.monitor))}), "
         f"not those of its best epoch {r.best_epoch} ({number(r.best_logged)})."
     )
     logged = last.logs.get(r.monitor)
-    effect = abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None
+    effect = (
+        abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None
+    )
     return Finding(NAME, "failed", title, evidence, ADVICE, r.monitor, effect)

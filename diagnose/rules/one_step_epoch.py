@@ -1,4 +1,5 @@
-"""Rule `one-step-epoch`: with one batch per epoch, the logged value belongs to the end of the epoch before (keras#20323, #8578)."""
+"""Rule `one-step-epoch`: with one batch per epoch, the logged value belongs to the end of the epoch before
+(keras#20323, #8578)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from diagnose.rules.common import consequence, metric_in_question, not_applicabl
 NAME = "one-step-epoch"
 
 ADVICE = """\
-Monitor a value that is computed after the update, over the data you care about. Validation data may be the training data itself:
+Monitor a value that is computed after the update, over the data you care about.
+Validation data may be the training data itself:
 
 ```python
 model.fit(x, y, epochs=..., batch_size=len(x),
@@ -38,7 +40,9 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, f"'{metric}' could not be replayed.", {"metric": metric})
     unproven = [e for e, c in facts.checks.items() if not all(s.reproduced for s in c.steps)]
     if unproven:
-        return not_applicable(NAME, "Replay did not reproduce every step, so no shift is claimed.", {"epochs": unproven})
+        return not_applicable(
+            NAME, "Replay did not reproduce every step, so no shift is claimed.", {"epochs": unproven}
+        )
     best = facts.restoration.best_epoch if facts.restoration is not None else None
     ledger = next((x for x in ledgers if x.epoch == best), ledgers[-1])
     shift = timing(ledger)
@@ -51,10 +55,13 @@ def check(facts: Facts) -> Finding:
         "matches": _matches(facts, metric),
     }
     if abs(shift) <= abs(ledger.residual) or shift == 0.0:
-        return Finding(NAME, "passed", "One step per epoch, but the update did not change the value.", evidence, "", metric, 0.0)
+        return Finding(
+            NAME, "passed", "One step per epoch, but the update did not change the value.", evidence, "", metric, 0.0
+        )
     title = (
-        f"One batch per epoch: the {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) is that of the weights before "
-        f"the epoch's only update; after it, it is {number(ledger.logged + shift)}. {consequence(decisions)}"
+        f"One batch per epoch: the {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) is that of "
+        f"the weights before the epoch's only update; after it, it is {number(ledger.logged + shift)}. "
+        f"{consequence(decisions)}"
     )
     return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(shift))
 

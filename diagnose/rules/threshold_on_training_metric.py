@@ -18,7 +18,8 @@ _OPERATORS: Final = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<="
 
 
 def check(facts: Facts) -> Finding:
-    """Fails where the value the callback saw and the value of the model it stopped with lie on two sides of the threshold."""
+    """Fails where the value the callback saw and the value of the model it stopped with lie on two sides of the
+    threshold."""
     thresholds = [d for d in facts.decisions if d.kind == "threshold"]
     if not thresholds:
         return _without_code(facts)
@@ -29,7 +30,9 @@ def check(facts: Facts) -> Finding:
         return _validation_threshold(facts, thresholds[0])
     decision = training[0]
     if decision.value is None:
-        return not_applicable(NAME, f"{decision.callback} compares '{decision.monitor}' with a value its code does not show.")
+        return not_applicable(
+            NAME, f"{decision.callback} compares '{decision.monitor}' with a value its code does not show."
+        )
     if facts.no_replay is not None:
         return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
     if decision.hook != "on_epoch_end":
@@ -45,7 +48,8 @@ def _training_threshold(facts: Facts, decision: Decision) -> Finding:
         "callback": decision.callback,
         "recognised_by": "its code and its effect" if stopped else "its code",
         "code": decision.code,
-        "threshold": f"{metric} {decision.op} {number(decision.value)}",
+        "comparison": decision.op,
+        "threshold": decision.value,
         "stopped": stopped,
         "epoch": last.epoch,
         "logged": last.logs.get(metric),
@@ -55,12 +59,20 @@ def _training_threshold(facts: Facts, decision: Decision) -> Finding:
         return _stopped(facts, decision, held, evidence)
     first = _first_reached(facts, decision)
     if first is None:
-        return Finding(NAME, "passed", f"Neither the logged nor the re-evaluated {metric} ever reached the threshold.", evidence, "", metric)
+        return Finding(
+            NAME,
+            "passed",
+            f"Neither the logged nor the re-evaluated {metric} ever reached the threshold.",
+            evidence,
+            "",
+            metric,
+        )
     evidence["first_reached_epoch"] = first
     evidence["first_reached_value"] = facts.reevaluated[first][metric]
     title = (
-        f"{decision.callback} never stopped the run, but the model reached {metric} {decision.op} {number(decision.value)} "
-        f"at the end of epoch {first} (re-evaluated {number(facts.reevaluated[first][metric])}; logged {number(_logged(facts, first, metric))})."
+        f"{decision.callback} never stopped the run, but the model reached "
+        f"{metric} {decision.op} {number(decision.value)} at the end of epoch {first} "
+        f"(re-evaluated {number(facts.reevaluated[first][metric])}; logged {number(_logged(facts, first, metric))})."
     )
     effect = abs(facts.reevaluated[first][metric] - (_logged(facts, first, metric) or 0.0))
     return Finding(NAME, "failed", title, evidence, _advice(decision), metric, effect)
@@ -72,7 +84,10 @@ def _stopped(facts: Facts, decision: Decision, held: float | None, evidence: Map
     if held is None or not isinstance(logged, (int, float)):
         return not_applicable(NAME, f"'{metric}' could not be evaluated with the weights after fit.", evidence)
     if _reached(decision, held):
-        title = f"{decision.callback} stopped at {metric} {number(logged)}, and the model it stopped with has {number(held)}: also past the threshold."
+        title = (
+            f"{decision.callback} stopped at {metric} {number(logged)}, "
+            f"and the model it stopped with has {number(held)}: also past the threshold."
+        )
         return Finding(NAME, "passed", title, evidence, "", metric, abs(held - logged))
     title = (
         f"{decision.callback} stopped after epoch {last.epoch} because the logged {metric} was {number(logged)} "
@@ -85,12 +100,25 @@ def _validation_threshold(facts: Facts, decision: Decision) -> Finding:
     """On validation values the rule can only fail to apply, or be shown to hold."""
     metric, last = decision.monitor, facts.epochs[-1]
     logged, held = last.logs.get(metric), facts.held_validation.get(metric)
-    evidence = {"callback": decision.callback, "code": decision.code, "monitor": metric, "logged": logged, "evaluated": held}
+    evidence = {
+        "callback": decision.callback,
+        "code": decision.code,
+        "monitor": metric,
+        "logged": logged,
+        "evaluated": held,
+    }
     if held is None or not isinstance(logged, (int, float)):
-        return not_applicable(NAME, f"{decision.callback} watches '{metric}', a validation value; it could not be computed again.", evidence)
+        return not_applicable(
+            NAME,
+            f"{decision.callback} watches '{metric}', a validation value; it could not be computed again.",
+            evidence,
+        )
     if stopped_by(facts.trace) == decision.callback and decision.value is not None and not _reached(decision, held):
         return not_applicable(NAME, f"{decision.callback} watches '{metric}', a validation value.", evidence)
-    title = f"{decision.callback} watches '{metric}', computed with one set of weights: logged {number(logged)}, the model after fit has {number(held)}."
+    title = (
+        f"{decision.callback} watches '{metric}', computed with one set of weights: "
+        f"logged {number(logged)}, the model after fit has {number(held)}."
+    )
     return Finding(NAME, "passed", title, evidence, "", metric, abs(held - logged))
 
 
@@ -99,7 +127,11 @@ def _without_code(facts: Facts) -> Finding:
     known = {d.callback for d in facts.decisions}
     if who is None or who in known or who in ("EarlyStopping", "TerminateOnNaN"):
         return not_applicable(NAME, "No callback stops at a threshold of a logged value.")
-    return not_applicable(NAME, f"{who} stopped the run, but its code does not show by which value.", {"callback": who, "recognised_by": "its effect"})
+    return not_applicable(
+        NAME,
+        f"{who} stopped the run, but its code does not show by which value.",
+        {"callback": who, "recognised_by": "its effect"},
+    )
 
 
 def _first_reached(facts: Facts, decision: Decision) -> int | None:

@@ -30,7 +30,8 @@ class State:
     """The contents of the model's variables at one moment.
 
     `version` is the number of updates that made it, or None for a state that no update made (`label` then says
-    what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests in variable
+    what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests
+    in variable
     order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
     `arrays` holds one digest per model variable, in the order of `info["variables"]`; `optimizer_arrays` likewise for
     `info["optimizer_variables"]` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
@@ -60,7 +61,8 @@ class BatchRef:
     `signature` indexes `Trace.signatures`. `row_ids` is int64 of shape (n,), one id per row of the batch, into the
     content-addressed rows. `sample_weight` is the digest of a stored array (shape (n,) or as Keras passed it), or None.
     `whole` are digests of stored arrays for leaves that have no row axis. `missing` is None, or the
-    reason why the contents of this batch are not in the file (row ids are then -1 or point to rows known only by digest).
+    reason why the contents of this batch are not in the file (row ids are then -1 or point to rows known only by
+    digest).
     """
 
     signature: int | None
@@ -90,8 +92,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One validation pass inside the fit. `state` is the id of the `State` it was computed with, `batches` the digest of the
-    list of batches it went over (`Trace.batches(digest)`), None where they were not recorded. `logs` are without the `val_` prefix."""
+    """One validation pass inside the fit. `state` is the id of the `State` it was computed with, `batches` the digest
+    of the
+    list of batches it went over (`Trace.batches(digest)`), None where they were not recorded. `logs` are without the
+    `val_` prefix."""
 
     evaluation: int
     epoch: int
@@ -104,7 +108,8 @@ class Evaluation:
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """One finished epoch: versions `first_version` … `last_version` (its first step computed at the former, its last
-    produced the latter) and the logs as Keras passed them to the last callback. `state` is the state at the end of the epoch, after
+    produced the latter) and the logs as Keras passed them to the last callback. `state` is the state at the end of
+    the epoch, after
     all callbacks. `learning_rate` is the optimizer's rate during the epoch's last step, None if it cannot be read."""
 
     epoch: int
@@ -120,7 +125,8 @@ class Epoch:
 class Event:
     """Something that happened, in order. Kinds in use:
 
-    "weights-changed"  detail: callback, hook, before (state id), after (state id): who changed weights, outside a train step
+    "weights-changed"  detail: callback, hook, before (state id), after (state id): who changed weights, outside a
+    train step
     "stop-requested"   detail: callback, hook: who set `model.stop_training`
     "learning-rate"    detail: callback, hook, before, after
     "metrics-reset"    detail: step: metric state was changed between two steps of one epoch
@@ -139,7 +145,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One array of a batch: its dtype name, and the shape of one row (without the batch axis). `whole` leaves have no row axis."""
+    """One array of a batch: its dtype name, and the shape of one row (without the batch axis). `whole` leaves have no
+    row axis."""
 
     dtype: str
     shape: tuple[int, ...]

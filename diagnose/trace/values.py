@@ -13,7 +13,8 @@ from diagnose.trace.reader import Trace
 def own_values(trace: Trace, step: Step) -> dict[str, float]:
     """metric -> mean over this batch alone, from the difference of total and count before and after the step.
 
-    Metrics with other state are left out: their value is not a function of the difference that is known here. An empty batch gives NaN.
+    Metrics with other state are left out: their value is not a function of the difference that is known here. An
+    empty batch gives NaN.
     """
     described = trace.info.get("metric_variables")
     if described is None or step.metrics_after is None or step.metrics_before is None:

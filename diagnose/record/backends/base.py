@@ -1,4 +1,5 @@
-"""What the recorder needs from a backend. Everything that reaches into Keras's trainers stands in this package, nowhere else."""
+"""What the recorder needs from a backend. Everything that reaches into Keras's trainers stands in this package,
+nowhere else."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Variables:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The current contents of a model's variables, as the backend holds them. Valid until the next update, unless `owned`."""
+    """The current contents of a model's variables, as the backend holds them. Valid until the next update, unless
+    `owned`."""
 
     variables: Sequence[Any]
     optimizer: Callable[[], Sequence[Any]]
@@ -44,13 +46,16 @@ class Live:
 
 
 class StepHook(Protocol):
-    """What a wrapped train or test function calls. None of these methods ever raises, except what is not an `Exception`."""
+    """What a wrapped train or test function calls. None of these methods ever raises, except what is not an
+    `Exception`."""
 
     def armed(self) -> bool:
-        """Whether the call belongs to the traced fit. A wrapper left behind by a fit that raised is not armed, and passes through."""
+        """Whether the call belongs to the traced fit. A wrapper left behind by a fit that raised is not armed, and
+        passes through."""
 
     def before(self, data: Any, state: Any) -> None:
-        """Called before the step with the batch (None: `fetched` brings it), and the state the step gets where the backend passes
+        """Called before the step with the batch (None: `fetched` brings it), and the state the step gets where the
+        backend passes
         one (JAX), else None."""
 
     def fetched(self, data: Any) -> None:
@@ -78,4 +83,5 @@ class Backend(Protocol):
         """`value` as a NumPy array. May share memory with the device buffer: read it at once and do not keep it."""
 
     def generator_state(self) -> NDArray | None:
-        """State of the process-wide random generator that layers draw from, or None where they keep seeds in variables."""
+        """State of the process-wide random generator that layers draw from, or None where they keep seeds in
+        variables."""

@@ -13,7 +13,8 @@ from diagnose.trace.model import NDArray
 
 class JaxBackend:
     """Relies on `JAXTrainer` (keras/src/backend/jax/trainer.py): `fit` calls `self.train_function(state, iterator)` by
-    attribute with state = (trainable, non_trainable, optimizer, metrics) values, and keeps the newest ones in `self._jax_state` while
+    attribute with state = (trainable, non_trainable, optimizer, metrics) values, and keeps the newest ones in
+    `self._jax_state` while
     `self._jax_state_synced` is false; buffers are donated to the next step."""
 
     name = "jax"
@@ -38,7 +39,8 @@ class JaxBackend:
             if held is not None:
                 values.update((id(v), value) for v, value in zip(known, held, strict=True))
         return Live(
-            variables=[values[id(v)] if id(v) in values else v.value for v in variables.all],
+            # Not `get(id(v), v.value)`: the variables hold nothing while the state is out, and reading them raises.
+            variables=[values[id(v)] if id(v) in values else v.value for v in variables.all],  # noqa: SIM401
             optimizer=lambda: [v.value for v in variables.optimizer] if optimizer is None else list(optimizer),
             metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
         )
@@ -73,7 +75,7 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
 def _four(state: Any) -> tuple[Any, Any, Any, Any]:
     """A step's state as (trainable, non_trainable, optimizer, metrics); test steps carry no optimizer."""
     if len(state) == 4:
-        return tuple(state)  # type: ignore[return-value]
+        return tuple(state)
     trainable, non_trainable, metrics = state
     return trainable, non_trainable, None, metrics
 

@@ -1,4 +1,5 @@
-"""TensorFlow: `train_function(iterator)` accepts any iterable of batches, so the wrapper pulls the batch and passes `[batch]` on."""
+"""TensorFlow: `train_function(iterator)` accepts any iterable of batches, so the wrapper pulls the batch and passes
+`[batch]` on."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import tensorflow as tf
 
 from diagnose.record.backends.base import Live, StepHook, Variables
 from diagnose.trace.model import NDArray
-
 
 PACKED_BYTES = 4 << 20
 """Models up to this size are read in one piece."""
@@ -101,23 +101,24 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
     steps: dict[Any, Callable[[Any], Any]] = original.__dict__.setdefault("__diagnose_steps__", {})
     if "fetch" not in steps:
 
-        @tf.function(autograph=False, reduce_retracing=True)
         def fetch_and_step(iterator: Any) -> Any:
             data = iterator.get_next()
             return data, original([data])
 
-        steps["fetch"] = fetch_and_step
-    fetch_and_step = steps["fetch"]
+        steps["fetch"] = tf.function(fetch_and_step, autograph=False, reduce_retracing=True)
+    in_one_graph = steps["fetch"]
 
     def traced(iterator: Any) -> Any:
         if not hook.armed():
             return original(iterator)
         in_graph = _runs_in_graph(model, iterator)
         if in_graph and model.steps_per_execution == 1:
-            # Keras fetches the batch inside the step's graph. When that fails (end of data, an error in it), what does not wait
-            # for the batch has run all the same: the optimizer's step count and seeds moved on. Fetching here would undo that.
+            # Keras fetches the batch inside the step's graph. When that fails (end of data, an error in it), what
+            # does not wait
+            # for the batch has run all the same: the optimizer's step count and seeds moved on. Fetching here would
+            # undo that.
             hook.before(None, None)
-            data, outputs = fetch_and_step(iterator)
+            data, outputs = in_one_graph(iterator)
             hook.fetched(data)
             hook.after(None)
             return outputs
@@ -141,8 +142,11 @@ def _runs_in_graph(model: Any, iterator: Any) -> bool:
     return not model.run_eagerly and isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
 
 
-def _one_step(original: Callable[..., Any], iterator: Any, steps: dict[Any, Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """`original` for one batch, traced with the iterator's element spec: the same shapes (batch axis open, if it is) that the
+def _one_step(
+    original: Callable[..., Any], iterator: Any, steps: dict[Any, Callable[[Any], Any]]
+) -> Callable[[Any], Any]:
+    """`original` for one batch, traced with the iterator's element spec: the same shapes (batch axis open, if it is)
+    that the
     untraced fit compiles with, so the same graph runs, and a short last batch makes no second one."""
     spec = iterator.element_spec
     key = str(spec)

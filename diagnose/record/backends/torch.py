@@ -1,4 +1,5 @@
-"""torch: the train function gets the batch itself; layers draw from torch's global generators, so their state is recorded."""
+"""torch: the train function gets the batch itself; layers draw from torch's global generators, so their state is
+recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from diagnose.trace.model import NDArray
 
 
 class TorchBackend:
-    """Relies on `TorchTrainer` (keras/src/backend/torch/trainer.py): `fit` calls `self.train_function(data)` by attribute,
+    """Relies on `TorchTrainer` (keras/src/backend/torch/trainer.py): `fit` calls `self.train_function(data)` by
+    attribute,
     with `data` a list of one batch."""
 
     name = "torch"
@@ -38,7 +40,7 @@ class TorchBackend:
         if tensor.dtype == torch.bfloat16:
             import ml_dtypes
 
-            return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+            return np.asarray(tensor.contiguous().view(torch.uint16).numpy()).view(ml_dtypes.bfloat16)
         return np.asarray(tensor.numpy())
 
     def generator_state(self) -> NDArray | None:

@@ -14,10 +14,10 @@ from diagnose.trace.model import NDArray
 
 class JaxReplay:
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
-        return function if eagerly else jax.jit(function)  # type: ignore[no-any-return]
+        return function if eagerly else jax.jit(function)
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return jax.jit(function)  # type: ignore[no-any-return]
+        return jax.jit(function)
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return jax.numpy.asarray(array, dtype=dtype)
