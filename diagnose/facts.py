@@ -20,10 +20,8 @@ class Facts:
     """One fit's measurements.
 
     `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data. `evaluated`: what
-    Keras's `evaluate`
-    returns with the weights after fit. `held_validation`: the same over the validation data (names with `val_`).
-    `checks`: replayed epochs. `no_replay`: why values that need replay are missing, or None.
-    """
+    Keras's `evaluate` returns with the weights after fit. `held_validation`: the same over the validation data (names
+    with `val_`). `checks`: replayed epochs. `no_replay`: why values that need replay are missing, or None."""
 
     trace: Trace
     decisions: tuple[Decision, ...]

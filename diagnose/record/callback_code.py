@@ -1,9 +1,7 @@
 """Finds, by parsing (never running) a callback's own code, where it compares a logged value and then stops training.
 
 What is recognised: a comparison of `logs["key"]` or `logs.get("key"…)`, directly or through a local name, with a
-number,
-an attribute of the callback, or a global number; in an `if` whose body sets `stop_training`.
-"""
+number, an attribute of the callback, or a global number; in an `if` whose body sets `stop_training`."""
 
 from __future__ import annotations
 

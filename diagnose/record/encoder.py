@@ -28,8 +28,8 @@ from diagnose.trace.writer import TraceWriter
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be kept. `parameters`: models with more keep weights at epoch ends only. `nbytes`: beyond it,
-    weights are kept at epoch ends only and new rows by digest only."""
+    """What may be kept. `parameters`: models with more keep weights at epoch ends only. `nbytes`: beyond it, weights
+    are kept at epoch ends only and new rows by digest only."""
 
     parameters: int = 1_000_000
     nbytes: int = 1 << 30

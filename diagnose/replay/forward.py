@@ -18,8 +18,7 @@ def make_step(
     """A function (variable values, metric values, x, y, sample_weight) -> new metric values.
 
     Follows `TensorFlowTrainer.train_step`/`test_step` (the same in the other trainers) up to the gradients: call,
-    `_compute_loss`,
-    loss tracker weighted by the number of rows, `compute_metrics`.
+    `_compute_loss`, loss tracker weighted by the number of rows, `compute_metrics`.
 
     Args:
         training: the mode the model is called in.

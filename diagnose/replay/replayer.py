@@ -22,8 +22,7 @@ Schedule = Literal["before", "after", "epoch-end", "final"]
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One corner of the ledger's walk. `inference`: kinds of layers in inference mode; `weighted`: with fit's sample
-    weights;
-    `data`: fit's batches of the epoch, or the evaluation data."""
+    weights; `data`: fit's batches of the epoch, or the evaluation data."""
 
     schedule: Schedule
     inference: frozenset[str]

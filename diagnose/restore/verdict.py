@@ -18,10 +18,8 @@ from diagnose.trace.steps import was_reset
 class Clock:
     """When a logged value was computed: the versions it was computed at, and the one version that owns it, if any.
 
-    `owners` are all versions of the span if their weights are equal, else empty. `foreign` names who wrote the
-    weights where
-    they are no version of training.
-    """
+    `owners` are all versions of the span if their weights are equal, else empty. `foreign` names who wrote the weights
+    where they are no version of training."""
 
     span: Span | None
     owners: tuple[int, ...]

@@ -55,8 +55,7 @@ class StepHook(Protocol):
 
     def before(self, data: Any, state: Any) -> None:
         """Called before the step with the batch (None: `fetched` brings it), and the state the step gets where the
-        backend passes
-        one (JAX), else None."""
+        backend passes one (JAX), else None."""
 
     def fetched(self, data: Any) -> None:
         """Called between `before` and `after` with the batch, where the step itself fetches it."""

@@ -14,8 +14,7 @@ from diagnose.trace.model import NDArray
 class JaxBackend:
     """Relies on `JAXTrainer` (keras/src/backend/jax/trainer.py): `fit` calls `self.train_function(state, iterator)` by
     attribute with state = (trainable, non_trainable, optimizer, metrics) values, and keeps the newest ones in
-    `self._jax_state` while
-    `self._jax_state_synced` is false; buffers are donated to the next step."""
+    `self._jax_state` while `self._jax_state_synced` is false; buffers are donated to the next step."""
 
     name = "jax"
 

@@ -25,8 +25,8 @@ _PLAIN = frozenset({"ResourceVariable", "UnliftedInitializerVariable"})
 
 class TensorFlowBackend:
     """Relies on `TensorFlowTrainer._make_function` (keras/src/backend/tensorflow/trainer.py): `fit` calls
-    `self.train_function(iterator)` by attribute; for an argument that is no tf.data iterator the function runs
-    one step per element, up to `steps_per_execution`."""
+    `self.train_function(iterator)` by attribute; for an argument that is no tf.data iterator the function runs one
+    step per element, up to `steps_per_execution`."""
 
     name = "tensorflow"
 
@@ -113,10 +113,9 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
             return original(iterator)
         in_graph = _runs_in_graph(model, iterator)
         if in_graph and model.steps_per_execution == 1:
-            # Keras fetches the batch inside the step's graph. When that fails (end of data, an error in it), what
-            # does not wait
-            # for the batch has run all the same: the optimizer's step count and seeds moved on. Fetching here would
-            # undo that.
+            # Keras fetches the batch inside the step's graph. When that fails (end of data, an error in it), what does
+            # not wait for the batch has run all the same: the optimizer's step count and seeds moved on. Fetching here
+            # would undo that.
             hook.before(None, None)
             data, outputs = in_one_graph(iterator)
             hook.fetched(data)
@@ -146,8 +145,7 @@ def _one_step(
     original: Callable[..., Any], iterator: Any, steps: dict[Any, Callable[[Any], Any]]
 ) -> Callable[[Any], Any]:
     """`original` for one batch, traced with the iterator's element spec: the same shapes (batch axis open, if it is)
-    that the
-    untraced fit compiles with, so the same graph runs, and a short last batch makes no second one."""
+    that the untraced fit compiles with, so the same graph runs, and a short last batch makes no second one."""
     spec = iterator.element_spec
     key = str(spec)
     if key not in steps:

@@ -15,8 +15,7 @@ from diagnose.trace.model import NDArray
 
 class TorchBackend:
     """Relies on `TorchTrainer` (keras/src/backend/torch/trainer.py): `fit` calls `self.train_function(data)` by
-    attribute,
-    with `data` a list of one batch."""
+    attribute, with `data` a list of one batch."""
 
     name = "torch"
 

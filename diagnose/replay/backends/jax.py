@@ -14,10 +14,11 @@ from diagnose.trace.model import NDArray
 
 class JaxReplay:
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
-        return function if eagerly else jax.jit(function)
+        return function if eagerly else self.compile_simple(function)
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return jax.jit(function)
+        compiled: Callable[..., Any] = jax.jit(function)
+        return compiled
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return jax.numpy.asarray(array, dtype=dtype)
