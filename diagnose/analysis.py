@@ -352,8 +352,7 @@ class _Analysis:
     def _versions(self) -> dict[str, Any]:
         policy = self.trace.info.get("policy") or {}
         made = [s for s in self.trace.states if s.label == "version"]
-        kept_contents = {s.arrays for s in self.trace.states if s.kept}
-        kept = sum(s.arrays in kept_contents for s in made)
+        kept = sum(self.trace.index.kept(s) is not None for s in made)
         if kept == len(made):
             text = "the weights of every update"
         elif policy.get("every_update"):

@@ -36,12 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.arguments = script_words
     try:
         return int(modules[options.command].execute(options))
-    except UsageError as error:
-        print(f"diagnose: {error}", file=sys.stderr)
-        return 2
     except DiagnoseError as error:
-        print(f"diagnose: {error}", file=sys.stderr)
-        return 1
+        # On one line, whatever text of others a message holds.
+        print("diagnose:", " ".join(str(error).split()), file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("diagnose: interrupted.", file=sys.stderr)
         return INTERRUPTED

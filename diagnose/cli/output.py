@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from diagnose.diagnosis import Diagnosis
 
@@ -24,14 +23,20 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._stream: Any = sys.stdout
+        self._stream = sys.stdout
+        self._descriptor = -1
         if as_json:
             sys.stdout.flush()
-            self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+            self._descriptor = os.dup(1)
             os.dup2(2, 1)
 
-    def write(self, text: str) -> None:
-        """Prints text; characters that the terminal cannot show become question marks. Nobody reading is no error."""
+    def json(self, text: str) -> None:
+        """Writes the JSON, in UTF-8 whatever the terminal's encoding; once."""
+        with _nobody_reads(), os.fdopen(self._descriptor, "wb") as file:
+            file.write(text.encode())
+
+    def line(self, text: str) -> None:
+        """Prints text; characters that the terminal cannot show become question marks."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         with _nobody_reads():
             self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
@@ -50,11 +55,11 @@ def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: 
 
     write_reports(diagnoses, out)
     if output.as_json:
-        output.write(dumps(diagnoses).rstrip("\n"))
+        output.json(dumps(diagnoses))
     else:
         for diagnosis in diagnoses:
-            output.write(f"\n{summary(diagnosis)}")
-        output.write(f"\nReport: {shown / 'report.html'}")
+            output.line(f"\n{summary(diagnosis)}")
+        output.line(f"\nReport: {shown / 'report.html'}")
     return any(is_mismatch(d) for d in diagnoses)
 
 
@@ -73,6 +78,7 @@ def _nobody_reads() -> Iterator[None]:
         yield
     except BrokenPipeError:
         # Else Python fails once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
     except ValueError:
         return

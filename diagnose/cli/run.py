@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,10 @@ def execute(options: argparse.Namespace) -> int:
     if not diagnoses:
         return _nothing(script, attachment, outcome)
     mismatch = finish(diagnoses, out, output, shown=shown)
-    if outcome.code or outcome.failed:
+    if outcome.code:
         return outcome.code
+    if len(diagnoses) < len(attachment.runs):
+        return 1
     return MISMATCH if mismatch and options.fail_on_mismatch else 0
 
 
@@ -85,6 +88,10 @@ def _analyse(attachment: Attachment, name: str) -> list[Diagnosis]:
             found.append(diagnose_run(run, name=name, number=number))
         except DiagnoseError as error:
             print(f"diagnose: fit {number} could not be analysed: {error}", file=sys.stderr)
+        except Exception:
+            # A mistake of ours: the traceback is wanted, and the other fits are reported all the same.
+            print(f"diagnose: fit {number} could not be analysed, by an error in diagnose itself:", file=sys.stderr)
+            traceback.print_exc()
     return found
 
 

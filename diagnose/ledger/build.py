@@ -24,7 +24,7 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
     Raises:
         ReplayError: weights or rows of this epoch are not in the trace.
     """
-    steps = [s for s in replayer.trace.steps if s.epoch == epoch.epoch]
+    steps = replayer.trace.index.steps_of(epoch.epoch)
     found = present(replayer, epoch, steps)
 
     def values(walked: frozenset[str]) -> dict[str, float]:

@@ -6,15 +6,18 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from diagnose import __version__
 from diagnose.record.callback_code import thresholds
 from diagnose.trace.model import Json
 
-LIBRARIES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy", "keras-diagnose")
+LIBRARIES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy")
 
 FIT_ARGUMENTS = (
     "batch_size", "epochs", "verbose", "validation_split", "shuffle", "initial_epoch", "steps_per_epoch",
@@ -29,9 +32,9 @@ HOOKS = (
 
 def environment() -> dict[str, str]:
     """Versions of Python, the platform and the libraries that are installed and loaded."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"diagnose": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in LIBRARIES:
-        if name == "keras-diagnose" or name in sys.modules:
+        if name in sys.modules:
             try:
                 found[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
@@ -40,12 +43,30 @@ def environment() -> dict[str, str]:
     return found
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _without_warnings(function: Callable[P, T]) -> Callable[P, T]:
+    """For what makes Keras read its own configuration: warnings it sets off there are not the user's."""
+
+    @wraps(function)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args, **kwargs)
+
+    return quiet
+
+
 def plain(value: Any, depth: int = 4) -> Json:
     """`value` as JSON; what has no JSON form becomes its class name or a short text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (np.generic, np.ndarray)) and getattr(value, "ndim", 0) == 0:
         return value.item()
+    if depth and isinstance(value, np.ndarray) and value.size <= 200:
+        return value.tolist()
     if depth and isinstance(value, Mapping):
         return {str(k): plain(v, depth - 1) for k, v in list(value.items())[:200]}
     if depth and isinstance(value, (list, tuple)):
@@ -156,6 +177,7 @@ def layer_kind(layer: Any) -> str | None:
     return "other-training-mode" if getattr(layer, "_call_has_training_arg", False) else None
 
 
+@_without_warnings
 def _architecture(model: Any) -> Json:
     """The serialized model and compile settings, for `report --stored-model`; None where the model cannot be
     serialized."""
@@ -169,6 +191,7 @@ def _architecture(model: Any) -> Json:
         return None
 
 
+@_without_warnings
 def compile_settings(model: Any) -> dict[str, Json]:
     """Loss, metrics, optimizer with its configuration, and how steps are run."""
     optimizer = model.optimizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import shutil
 import sys
 import tempfile
 import time
@@ -77,10 +78,11 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         if weights not in ("auto", "epochs"):
             raise DiagnoseError(f"weights must be 'auto' or 'epochs', not {weights!r}.")
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         if path is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="diagnose-")
-            path = Path(self._folder.name) / "fit.diag"
+            # Not a TemporaryDirectory, which warns the user's process when a tracer is simply dropped.
+            folder = tempfile.mkdtemp(prefix="diagnose-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            path = Path(folder) / "fit.diag"
         self.path = Path(path)
         self.runs: list[Run] = []
         self.recorder: Recorder | None = None

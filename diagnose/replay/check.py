@@ -49,7 +49,7 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     Raises:
         ReplayError: a step's weights or rows are not in the trace.
     """
-    steps = [s for s in replayer.trace.steps if s.epoch == epoch]
+    steps = replayer.trace.index.steps_of(epoch)
     tolerance = relative_tolerance(replayer)
     metrics = replayer.fresh()
     fresh = [replayer.backend.array(m) for m in metrics]

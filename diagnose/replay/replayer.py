@@ -53,14 +53,6 @@ class Replayer:
         self._cache: dict[Any, dict[str, float]] = {}
         self._fresh: list[Any] | None = None
         self._results: Callable[..., Any] | None = None
-        self._contents: dict[tuple[bytes, ...], State] = {}
-        for state in trace.states:
-            if state.kept:
-                self._contents[state.arrays] = state
-        self._by_version: dict[int, list[State]] = {}
-        for state in trace.states:
-            if state.version is not None and state.label != "epoch-end":
-                self._by_version.setdefault(state.version, []).append(state)
 
     def _check(self) -> None:
         settings = self.trace.info.get("compile", {})
@@ -78,16 +70,17 @@ class Replayer:
 
     def state_before(self, step: Step) -> State:
         """The state a step computed at: the version before it, or what a callback made of that."""
-        states = self._by_version.get(step.computed_at)
-        if not states:
+        state = self.trace.index.computed_with(step)
+        if state is None:
             raise ReplayError(f"the weights of version {step.computed_at} were not recorded")
-        return states[-1]
+        return state
 
     def state_after(self, step: Step) -> State:
-        states = self._by_version.get(step.produced)
-        if not states:
+        """The state a step's update made."""
+        state = self.trace.index.produced_by(step)
+        if state is None:
             raise ReplayError(f"the weights of version {step.produced} were not recorded")
-        return states[0]
+        return state
 
     def final_state(self) -> State:
         """The state after fit; the last recorded one if the fit did not end."""
@@ -99,7 +92,7 @@ class Replayer:
         return self.trace.states[-1]
 
     def arrays(self, state: State) -> list[NDArray]:
-        kept = self._contents.get(state.arrays)
+        kept = self.trace.index.kept(state)
         if kept is None:
             raise ReplayError(f"the weights of version {state.version} were not kept (only ends of epochs are)")
         if len(kept.arrays) != len(self.variables):
@@ -113,7 +106,7 @@ class Replayer:
 
     def value(self, setting: Setting, epoch: int) -> dict[str, float]:
         """All metrics, `loss` included, for one setting and (1-based) epoch, as float64 by log name. Cached."""
-        steps = [s for s in self.trace.steps if s.epoch == epoch]
+        steps = self.trace.index.steps_of(epoch)
         key: tuple[Any, ...] = (setting.inference == self.kinds or setting.inference, setting.weighted, setting.data)
         if setting.schedule in ("epoch-end", "final"):
             state = self._fixed_state(setting.schedule, epoch)

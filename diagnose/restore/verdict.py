@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from diagnose.diagnosis import Best, Restoration, Span, Verdict
 from diagnose.restore.decisions import Decision
-from diagnose.trace.model import Epoch, Evaluation, State, Step
+from diagnose.trace.model import Epoch, Evaluation, State
 from diagnose.trace.reader import Trace
 from diagnose.trace.steps import was_reset
 
@@ -30,7 +30,7 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
     """The clock of one logged value. Decided by what was computed when; equal numbers make no owner."""
     if key.startswith("val_"):
         return _validation_clock(trace, epoch)
-    steps = [s for s in trace.steps if s.epoch == epoch.epoch]
+    steps = trace.index.steps_of(epoch.epoch)
     for i in range(len(steps) - 1, 0, -1):
         if was_reset(steps[i - 1], steps[i]):
             steps = steps[i:]  # the log covers only what followed the reset
@@ -38,7 +38,7 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
     if not steps:
         return Clock(None, ())
     span = Span(steps[0].computed_at, steps[-1].computed_at)
-    states = [_computed_with(trace, step) for step in steps]
+    states = [trace.index.computed_with(step) for step in steps]
     known = [state for state in states if state is not None]
     changed = [state for state in known if state.label == "changed"]
     if changed:
@@ -52,7 +52,7 @@ def _validation_clock(trace: Trace, epoch: Epoch) -> Clock:
     if found is None:
         return Clock(None, ())
     state = trace.states[found.state]
-    versions = versions_of(trace, state)
+    versions = trace.index.versions_of(state)
     if not versions:
         return Clock(None, (), _writer(trace, state))
     at = epoch.last_version if epoch.last_version in versions else versions[-1]
@@ -63,24 +63,6 @@ def validation_of(trace: Trace, epoch: int) -> Evaluation | None:
     """The last validation pass of a (1-based) epoch."""
     found = [e for e in trace.evaluations if e.epoch == epoch]
     return found[-1] if found else None
-
-
-def versions_of(trace: Trace, state: State) -> tuple[int, ...]:
-    """All versions that updates made with exactly these weights (trainable and non-trainable), ascending."""
-    return tuple(
-        sorted(
-            {
-                s.version
-                for s in trace.states
-                if s.label == "version" and s.version is not None and s.weights == state.weights
-            }
-        )
-    )
-
-
-def _computed_with(trace: Trace, step: Step) -> State | None:
-    states = [s for s in trace.states if s.version == step.computed_at and s.label != "epoch-end"]
-    return states[-1] if states else None
 
 
 def _writer(trace: Trace, state: State) -> str:
@@ -124,7 +106,7 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
     key = decision.monitor
     mode = decision.direction
     best = _best_logged(trace, key, mode)
-    held_versions = versions_of(trace, final)
+    held_versions = trace.index.versions_of(final)
     last = trace.epochs[-1].last_version
     base = Restoration(
         callback=decision.callback,

@@ -12,9 +12,9 @@ from diagnose.rules import moving_average_of_weights, no_restore, one_step_epoch
 Rule = Callable[[Facts], Finding]
 
 RULES: Final[dict[str, Rule]] = {
+    "threshold-on-training-metric": threshold_on_training_metric.check,
     "one-step-epoch": one_step_epoch.check,
     "moving-average-of-weights": moving_average_of_weights.check,
-    "threshold-on-training-metric": threshold_on_training_metric.check,
     "no-restore": no_restore.check,
 }
 

@@ -15,7 +15,8 @@ monitor `val_…`:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True)])
+          callbacks=[keras.callbacks.EarlyStopping(
+              monitor="val_loss", patience=5, restore_best_weights=True)])
 ```
 
 To compare with the training data at the end, use `model.evaluate(x, y)`, not the last line of the log.

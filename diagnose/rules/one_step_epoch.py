@@ -16,7 +16,8 @@ Validation data may be the training data itself:
 ```python
 model.fit(x, y, epochs=..., batch_size=len(x),
           validation_data=(x, y),
-          callbacks=[keras.callbacks.EarlyStopping(monitor="val_loss", patience=2, restore_best_weights=True)])
+          callbacks=[keras.callbacks.EarlyStopping(
+              monitor="val_loss", patience=2, restore_best_weights=True)])
 ```
 """
 

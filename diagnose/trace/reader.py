@@ -33,6 +33,7 @@ from diagnose.trace.model import (
 )
 from diagnose.trace.recover import Opened, discard, open_file
 from diagnose.trace.rows import build, unpack_rows
+from diagnose.trace.steps import Index
 
 CACHE_BYTES: Final = 256 * 2**20
 STORE_BUSY_SECONDS = 2.0
@@ -61,6 +62,7 @@ class Trace:
     evaluations: tuple[Evaluation, ...]
     events: tuple[Event, ...]
     signatures: tuple[Signature, ...]
+    index: Index
     nbytes: int
     """Size of the file."""
 
@@ -79,10 +81,11 @@ class Trace:
         self.events = records.events
         self.signatures = records.signatures
         self.nbytes = opened.nbytes
+        self.index = Index(records.steps, records.states)
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
-            if state.version is not None and (
+            if state.version is not None and state.label != "changed" and (
                 state.version not in self._versions or not self._versions[state.version].kept
             ):
                 self._versions[state.version] = state

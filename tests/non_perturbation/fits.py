@@ -72,6 +72,8 @@ class Case:
     ends_with: type[BaseException] | None = None
     without: Mapping[str, str] = field(default_factory=dict)
     """Backends this fit does not exist on, with the reason."""
+    once: Mapping[str, str] = field(default_factory=dict)
+    """Backends on which Keras itself cannot fit this model a second time, with the reason."""
     idle_updates: int = 0
     """By how much the optimizer's count of updates runs ahead of the batches: on TensorFlow it is raised before a missing batch is noticed."""
 
@@ -215,7 +217,8 @@ class SetsWeights(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if batch == 2:
-            self.model.layers[0].bias.assign_add(keras.ops.ones_like(self.model.layers[0].bias))
+            bias = self.model.layers[0].bias
+            bias.assign(keras.ops.convert_to_numpy(bias.value) + 1)
 
 
 class RaisesAt(keras.callbacks.Callback):
@@ -248,6 +251,9 @@ def raising(hook: str, nth: int, error: Callable[[], BaseException] = lambda: Pl
 ONE_STEP_ON_TORCH = {"torch": "Keras on torch knows only steps_per_execution=1"}
 PIPELINES = {"jax": "needs TensorFlow beside the backend", "torch": "needs TensorFlow beside the backend"}
 ONLY_TORCH = {"tensorflow": "a torch DataLoader needs torch", "jax": "a torch DataLoader needs torch"}
+
+
+AVERAGE_TWICE = {"jax": "the averages share buffers with the weights after a fit, and JAX refuses to donate a buffer twice"}
 
 
 def _high_rate() -> Any:
@@ -310,11 +316,12 @@ CASES: dict[str, Case] = {
             keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=0, min_delta=10.0),
         ]
     ),
-    "moving_average": Case(model=lambda: binary(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.9))),
+    "moving_average": Case(model=lambda: binary(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)), once=AVERAGE_TWICE),
     "swap_moving_average": Case(
         model=lambda: binary(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)),
         data=lambda: arrays(validation_data=rows(9, seed=1)),
         callbacks=lambda scene: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+        once=AVERAGE_TWICE,
     ),
     "early_stopping_restore": Case(model=_high_rate, callbacks=stopping),
     "model_checkpoint": Case(callbacks=checkpoints),
@@ -352,7 +359,7 @@ def bits(variables: Any) -> tuple[tuple[str, str, tuple[int, ...], bytes], ...]:
     """Contents of variables, comparable bit for bit."""
     found = []
     for v in variables:
-        array = keras.ops.convert_to_numpy(v)
+        array = keras.ops.convert_to_numpy(v.value)
         found.append((v.name, str(array.dtype), array.shape, array.tobytes()))
     return tuple(found)
 
@@ -423,7 +430,7 @@ class Comparison:
     """A fit, and the next fit of the same model, which is never traced."""
 
     first: Outcome
-    next: Outcome
+    next: Outcome | None
     seen: list[Any]
     files: dict[str, bytes]
 
@@ -436,7 +443,7 @@ def run_case(case: Case, folder: Path, add: Callable[[list[Any]], list[Any]] = l
     model = case.model()
     callbacks = add(case.callbacks(scene))
     first = run_fit(model, case.data(), callbacks)
-    following = run_fit(model, (case.next_data or case.data)(), [])
+    following = None if BACKEND in case.once else run_fit(model, (case.next_data or case.data)(), [])
     return Comparison(first, following, scene.seen, _weights_files(folder))
 
 

@@ -1,4 +1,4 @@
-"""Every form in which `fit` takes callbacks; each callback counts its epochs. Also models that need code of the script."""
+"""Every form in which `fit` takes callbacks; each counts its epochs. Also models that need code of the script."""
 
 import json
 import os

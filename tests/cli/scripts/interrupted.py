@@ -1,4 +1,4 @@
-"""Training that ends from outside or from within: `interrupted.py wait|exit|kill`. Says when it is well into training."""
+"""Training that ends from outside or from within: `interrupted.py wait|exit|kill`. Says when it is well under way."""
 
 import os
 import signal
