@@ -16,6 +16,7 @@ from diagnose.trace.model import Json
 HOOKS = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_test_end")
 _OPERATORS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
+_OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
 
 
 def thresholds(callback: Any) -> list[dict[str, Json]]:
@@ -33,7 +34,7 @@ def _own_function(callback: Any, hook: str) -> Callable[..., Any] | None:
     if given is not None and inspect.isfunction(given):  # LambdaCallback sets functions on the instance
         return given
     method = getattr(type(callback), hook, None)
-    if not inspect.isfunction(method) or method.__module__.startswith("keras."):
+    if not inspect.isfunction(method) or (method.__module__ or "").startswith("keras."):
         return None
     return method
 
@@ -47,29 +48,44 @@ def _in_function(function: Callable[..., Any], callback: Any, hook: str) -> list
     keys = _names_of_keys(tree)
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, (ast.If, ast.IfExp)) and _stops(node.body):
-            for compare in ast.walk(node.test):
-                if isinstance(compare, ast.Compare) and len(compare.ops) == 1:
-                    entry = _threshold(compare, keys, function, callback)
-                    if entry is not None:
-                        code = ast.get_source_segment(source, compare) or ""
-                        found.append({**entry, "hook": hook, "code": code[:200]})
+        if not isinstance(node, (ast.If, ast.IfExp)):
+            continue
+        branches: list[tuple[Any, bool]] = [(node.body, False)]
+        if not (isinstance(node.orelse, list) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)):
+            branches.append((node.orelse, True))  # an `elif` has its own turn
+        for compare, negated in [c for body, other in branches if _stops(body) for c in _comparisons(node.test, other)]:
+            entry = _threshold(compare, keys, function, callback, negated=negated)
+            if entry is not None:
+                code = ast.get_source_segment(source, compare) or ""
+                found.append({**entry, "hook": hook, "code": code[:200]})
     return found
 
 
+def _comparisons(node: ast.AST, negated: bool) -> Iterator[tuple[ast.Compare, bool]]:
+    """The comparisons a test is made of, and whether it asks for their opposite."""
+    if isinstance(node, ast.Compare):
+        if len(node.ops) == 1:
+            yield node, negated
+        return
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        negated = not negated
+    for child in ast.iter_child_nodes(node):
+        yield from _comparisons(child, negated)
+
+
 def _names_of_keys(tree: ast.AST) -> dict[str, str]:
-    """Local names that hold a logged value: `acc = logs.get("accuracy")`."""
-    names = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            key = _key(node.value, {})
-            if key is not None:
-                names[node.targets[0].id] = key
-        elif isinstance(node, ast.NamedExpr):
-            key = _key(node.value, {})
-            if key is not None:
-                names[node.target.id] = key
-    return names
+    """Local names that hold one logged value and never anything else: `acc = logs.get("accuracy")`."""
+    names: dict[str, str] = {}
+    known: set[int] = set()
+    assigned = [n for n in ast.walk(tree) if isinstance(n, (ast.Assign, ast.NamedExpr))]
+    for node in sorted(assigned, key=lambda n: (n.lineno, n.col_offset)):
+        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else getattr(node, "target", None)
+        key = _key(node.value, names)
+        if isinstance(target, ast.Name) and key is not None and names.setdefault(target.id, key) == key:
+            known.add(id(target))
+    stored = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    other = {n.id for n in stored if id(n) not in known}
+    return {name: key for name, key in names.items() if name not in other}
 
 
 def _key(node: ast.AST, names: dict[str, str]) -> str | None:
@@ -99,7 +115,7 @@ def _text(node: ast.AST) -> str | None:
 
 
 def _threshold(
-    compare: ast.Compare, keys: dict[str, str], function: Callable[..., Any], callback: Any
+    compare: ast.Compare, keys: dict[str, str], function: Callable[..., Any], callback: Any, *, negated: bool
 ) -> dict[str, Json] | None:
     op = _OPERATORS.get(type(compare.ops[0]))
     if op is None:
@@ -110,6 +126,8 @@ def _threshold(
         key, right, op = _key(right, keys), left, _MIRRORED[op]
     if key is None:
         return None
+    if negated:
+        op = _OPPOSITE[op]
     return {"key": key, "op": op, "value": _number(right, function, callback)}
 
 
@@ -148,7 +166,7 @@ def _statements(body: Any) -> Iterator[ast.AST]:
 
 
 def _sets_stop(node: ast.AST) -> bool:
-    if isinstance(node, ast.Assign):
+    if isinstance(node, ast.Assign) and not (isinstance(node.value, ast.Constant) and not node.value.value):
         return any(isinstance(t, ast.Attribute) and t.attr == "stop_training" for t in node.targets)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr":
         return any(isinstance(a, ast.Constant) and a.value == "stop_training" for a in node.args)

@@ -90,7 +90,8 @@ def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
     if rate is None or (not schedule and hasattr(rate, "get_config") and callable(rate)):
         return None
     try:
-        return float(np.asarray(optimizer.learning_rate))
+        rate = optimizer.learning_rate
+        return float(getattr(rate, "value", rate))  # through NumPy, Keras's variables set off warnings
     except Exception:
         return None
 

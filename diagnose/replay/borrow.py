@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.replay.backends import current_backend
+
 _KEPT = (
     "train_function", "test_function", "predict_function", "stop_training", "stop_evaluating", "_eval_epoch_iterator",
     "_jax_state", "_jax_state_synced", "history",
@@ -30,15 +32,16 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     for name, part in compiled.items():
         if current[name] is not part:
             setattr(model, name, part)
+    contents_of = current_backend().contents
     variables = [*model.variables, *model.metrics_variables]
-    contents = [np.array(v) for v in variables]
+    contents = [contents_of(v) for v in variables]
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     training = getattr(model, "training", None)  # torch.nn.Module
     try:
         yield
     finally:
         for v, content in zip(variables, contents, strict=True):
-            if not np.array_equal(np.asarray(v), content, equal_nan=content.dtype.kind in "fc"):
+            if not np.array_equal(contents_of(v), content, equal_nan=content.dtype.kind in "fc"):
                 v.assign(content)
         for layer, own, ids in losses:
             layer._losses[:] = own

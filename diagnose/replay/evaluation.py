@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import DiagnoseError, ReplayError
+from diagnose.replay.backends import current_backend
 from diagnose.trace.digest import row_digests
 from diagnose.trace.model import DTYPES, Batch, BatchRef, NDArray
 from diagnose.trace.reader import Trace
@@ -35,7 +36,9 @@ class EvaluationData:
 
 
 def rows_fit_used(trace: Trace) -> EvaluationData:
-    """All rows fit trained on, each once, in order of first use, in batches of fit's size.
+    """All rows fit trained on, in order of first use, in batches of fit's size.
+
+    A row that occurs several times within an epoch (equal rows in the data have one id) is there as often.
 
     Raises:
         ReplayError: rows are not in the trace.
@@ -48,13 +51,27 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
             raise ReplayError(f"training rows were not recorded: {ref.missing}")
     signature = Counter(ref.signature for ref in refs).most_common(1)[0][0]
     size = Counter(len(ref.row_ids) for ref in refs).most_common(1)[0][0]
-    ids = np.concatenate([ref.row_ids for ref in refs if ref.signature == signature])
-    _, first = np.unique(ids, return_index=True)
-    rows = ids[np.sort(first)]
+    rows = _once_an_epoch(trace, signature)
     batches = [
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     return EvaluationData("rows fit used", tuple(batches), size)
+
+
+def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
+    """Row ids, each as often as in the epoch that used it most."""
+    emitted: Counter[int] = Counter()
+    rows: list[int] = []
+    for epoch in dict.fromkeys(step.epoch for step in trace.steps):
+        seen: Counter[int] = Counter()
+        for step in trace.index.steps_of(epoch):
+            if step.batch.signature == signature:
+                for row in step.batch.row_ids.tolist():
+                    seen[row] += 1
+                    if seen[row] > emitted[row]:
+                        emitted[row] += 1
+                        rows.append(row)
+    return np.array(rows, np.int64)
 
 
 def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> EvaluationData:
@@ -85,8 +102,9 @@ def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> Evalua
 def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) -> dict[str, float]:
     """`Model.evaluate` itself with these weights on this data. Use within `borrowed(model, …)`: weights and metrics
     are changed."""
+    contents_of = current_backend().contents
     for variable, array in zip(model.variables, arrays, strict=True):
-        if not np.array_equal(np.asarray(variable), array):
+        if not np.array_equal(contents_of(variable), array):
             variable.assign(array)
     x = _concatenate([b.x for b in data.batches])
     y = _concatenate([b.y for b in data.batches])

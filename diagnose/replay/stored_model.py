@@ -13,6 +13,10 @@ _REFUSED = frozenset({"Lambda", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "
 """Built-in classes that carry or load code."""
 
 
+_VALUES = frozenset({"__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"})
+"""Plain values that Keras's serialization marks by a class name without a module."""
+
+
 def build(info: Mapping[str, Any]) -> Any:
     """The compiled model of a trace.
 
@@ -40,14 +44,12 @@ def _check(node: Any, depth: int = 0) -> None:
         raise DiagnoseError("The stored architecture is nested too deeply.")
     if isinstance(node, Mapping):
         if "class_name" in node:
-            module, name = node.get("module"), str(node["class_name"])
-            # A plain function is {"class_name": "function", "config": "name"}: only Keras's own are looked up by that
-            # name.
-            foreign = not (module is None or module == "builtins" or str(module).split(".")[0] == "keras")
-            custom = node.get("registered_name") not in (None, name) and not str(
-                node.get("registered_name")
-            ).startswith("keras>")
-            if foreign or custom or name in _REFUSED or (module == "builtins" and name != "function"):
+            module, name = str(node.get("module")), str(node["class_name"])
+            registered = node.get("registered_name")
+            # A function of Keras is {"module": "builtins", "class_name": "function", "config": its name}.
+            plain = module.split(".")[0] == "keras" or (module == "builtins" and name == "function")
+            custom = registered not in (None, name) and registered != "function"
+            if not (plain or name in _VALUES) or custom or name in _REFUSED:
                 raise DiagnoseError(
                     f"The stored architecture holds '{name}', which is not a plain built-in Keras object; "
                     "use --model MODULE:FUNCTION."

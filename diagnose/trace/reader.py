@@ -85,8 +85,10 @@ class Trace:
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
-            if state.version is not None and state.label != "changed" and (
-                state.version not in self._versions or not self._versions[state.version].kept
+            if (
+                state.version is not None
+                and state.label != "changed"
+                and (state.version not in self._versions or not self._versions[state.version].kept)
             ):
                 self._versions[state.version] = state
         self._db = opened.db

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_epochs_count_from_one_and_versions_from_zero(document: dict[str, Any]) 
     assert [row["epoch"] for row in fit["epochs"]] == list(range(1, len(fit["epochs"]) + 1))
     versions = [(row["first_version"], row["last_version"]) for row in fit["epochs"]]
     assert versions[0][0] == 0 and versions[-1][1] == fit["steps"]
-    assert all(before[1] == after[0] for before, after in zip(versions, versions[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(versions))
     restoration = fit["restoration"]
     restored = fit["epochs"][restoration["restored_epoch"] - 1]
     assert restored["last_version"] == restoration["restored_version"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from diagnose import read_trace
-from tests.cli.command import BACKEND, SCRIPTS, Done, diagnose, fits, start, start_diagnose, strict_json, without_times
+from tests.cli.command import BACKEND, SCRIPTS, diagnose, fits, start, start_diagnose, strict_json, without_times
 from tests.conftest import Pair, Traced
 
 Scratch = Callable[[str], Path]

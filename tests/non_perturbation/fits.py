@@ -10,6 +10,7 @@ import dataclasses
 import io
 import random
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -380,8 +381,16 @@ class Outcome:
 def run_fit(model: Any, arguments: dict[str, Any], callbacks: list[Any]) -> Outcome:
     printed = io.StringIO()
     history = error = None
-    with warnings.catch_warnings(record=True) as warned, contextlib.redirect_stdout(printed):
+    warned: list[tuple[str, str]] = []
+
+    def show(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+        # Those of Keras's own thread (progress of batches) come when they come.
+        if threading.current_thread() is threading.main_thread():
+            warned.append((category.__name__, str(message)))
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
         warnings.simplefilter("always")
+        warnings.showwarning = show
         try:
             history = model.fit(**{"verbose": 2, **arguments}, callbacks=callbacks)
         except BaseException as raised:
@@ -399,7 +408,7 @@ def run_fit(model: Any, arguments: dict[str, Any], callbacks: list[Any]) -> Outc
         history=None if history is None else history.history,
         epochs=None if history is None else history.epoch,
         printed=_TIMES.sub("T", printed.getvalue()),
-        warnings=[(w.category.__name__, str(w.message)) for w in warned],
+        warnings=warned,
         error=error,
         generators=_generators(),
     )

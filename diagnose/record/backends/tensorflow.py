@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.tensorflow_tools import graph_function
 from diagnose.trace.model import NDArray
 
 PACKED_BYTES = 4 << 20
@@ -87,7 +88,7 @@ def _packed_reader(variables: list[Any]) -> Callable[[], list[NDArray]] | None:
     def read() -> list[Any]:
         return [tf.concat([tf.reshape(v, [-1]) for v in variables if v.dtype == dtype], 0) for dtype in dtypes]
 
-    concrete = tf.function(read, autograph=False).get_concrete_function()
+    concrete = graph_function(read).get_concrete_function()
 
     def reader() -> list[NDArray]:
         flats = [BACKEND.view(flat) for flat in concrete()]
@@ -105,7 +106,7 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
             data = iterator.get_next()
             return data, original([data])
 
-        steps["fetch"] = tf.function(fetch_and_step, autograph=False, reduce_retracing=True)
+        steps["fetch"] = graph_function(fetch_and_step, reduce_retracing=True)
     in_one_graph = steps["fetch"]
 
     def traced(iterator: Any) -> Any:
@@ -153,7 +154,7 @@ def _one_step(
         def one_step(data: Any) -> Any:
             return original([data])
 
-        steps[key] = tf.function(one_step, input_signature=[spec], autograph=False)
+        steps[key] = graph_function(one_step, input_signature=[spec])
     return steps[key]
 
 

@@ -24,5 +24,8 @@ class ReplayBackend(Protocol):
     def array(self, tensor: Any) -> NDArray:
         """A NumPy copy of a tensor."""
 
+    def contents(self, variable: Any) -> NDArray:
+        """A NumPy copy of a Keras variable's value."""
+
     def generator(self, state: NDArray | None) -> AbstractContextManager[None]:
         """Sets process-wide generators to a recorded state, and back to what they were on leaving."""

@@ -26,6 +26,9 @@ class JaxReplay:
     def array(self, tensor: Any) -> NDArray:
         return np.array(tensor)
 
+    def contents(self, variable: Any) -> NDArray:
+        return np.array(variable.value)
+
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield

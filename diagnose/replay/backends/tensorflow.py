@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from diagnose.tensorflow_tools import graph_function
 from diagnose.trace.model import NDArray
 
 
@@ -33,19 +34,24 @@ class TensorFlowReplay:
                     return function(values, metrics, x, y, sample_weight)
 
                 exact = [[tf.TensorSpec.from_tensor(t) for t in group] for group in (values, metrics)]
-                compiled[key] = tf.function(step, input_signature=[*exact, specs], autograph=False)
+                compiled[key] = graph_function(step, input_signature=[*exact, specs])
             return compiled[key](values, metrics, leaves)
 
         return run
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return tf.function(function, autograph=False)  # type: ignore[no-any-return]
+        compiled: Callable[..., Any] = graph_function(function)
+        return compiled
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return tf.convert_to_tensor(array if dtype is None else array.astype(dtype))
 
     def array(self, tensor: Any) -> NDArray:
         return np.array(tensor)
+
+    def contents(self, variable: Any) -> NDArray:
+        # Not np.array(variable): tf.Variable's __array__ sets off a NumPy 2 warning.
+        return np.array(variable.value.numpy())
 
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:

@@ -30,6 +30,9 @@ class TorchReplay:
     def array(self, tensor: Any) -> NDArray:
         return np.array(ops.convert_to_numpy(tensor))
 
+    def contents(self, variable: Any) -> NDArray:
+        return self.array(variable.value)
+
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         if state is None:

@@ -1,0 +1,291 @@
+"""Which threshold callbacks are recognised from their own code, and which near misses must not be. The code is never run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import pytest
+
+from diagnose.record.callback_code import thresholds
+
+LIMIT = 0.75
+WORD = "high"
+
+
+class Base(keras.callbacks.Callback):
+    """Its subclasses only have code to read; running it would be a failure of the test."""
+
+
+def method(function: Callable[..., Any], hook: str = "on_epoch_end", **attributes: Any) -> Any:
+    cb = type("Stops", (Base,), {hook: function})()
+    vars(cb).update(attributes)
+    return cb
+
+
+def found(cb: Any) -> list[tuple[str, str, float | None]]:
+    return [(t["key"], t["op"], t["value"]) for t in thresholds(cb)]
+
+
+def subscript(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9:
+        self.model.stop_training = True
+
+
+def get(self: Any, epoch: int, logs: Any = None) -> None:
+    logs = logs or {}
+    if logs.get("accuracy", 0.0) > 0.9:
+        print("done")
+        self.model.stop_training = True
+
+
+def through_a_local_name(self: Any, epoch: int, logs: Any = None) -> None:
+    current = logs.get("loss")
+    if current is not None and current < 0.1:
+        self.model.stop_training = True
+
+
+def through_the_walrus(self: Any, epoch: int, logs: Any = None) -> None:
+    if (current := (logs or {})["loss"]) and current <= 0.1:
+        self.model.stop_training = True
+
+
+def on_an_attribute(self: Any, epoch: int, logs: Any = None) -> None:
+    if float(logs["accuracy"]) >= self.target:
+        self.model.stop_training = True
+
+
+def on_a_global(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= LIMIT:
+        self.model.stop_training = True
+
+
+def mirrored(self: Any, epoch: int, logs: Any = None) -> None:
+    if 0.9 <= logs["accuracy"]:
+        self.model.stop_training = True
+
+
+def negative(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["score"] > -0.5:
+        self.model.stop_training = True
+
+
+def computed(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= self.targets[epoch]:
+        self.model.stop_training = True
+
+
+def by_setattr(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9:
+        setattr(self.model, "stop_training", True)  # noqa: B010
+
+
+def two_conditions(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9 and logs["loss"] < 0.2:
+        self.model.stop_training = True
+
+
+def nested(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9:
+        if epoch > 3:  # noqa: SIM102
+            self.model.stop_training = True
+
+
+def in_a_chain(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["loss"] > 9.0:
+        print("poor")
+    elif logs["accuracy"] >= 0.9:
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize(
+    ("function", "attributes", "expected"),
+    [
+        (subscript, {}, [("accuracy", ">=", 0.9)]),
+        (get, {}, [("accuracy", ">", 0.9)]),
+        (through_a_local_name, {}, [("loss", "<", 0.1)]),
+        (through_the_walrus, {}, [("loss", "<=", 0.1)]),
+        (on_an_attribute, {"target": 1}, [("accuracy", ">=", 1.0)]),
+        (on_a_global, {}, [("accuracy", ">=", 0.75)]),
+        (mirrored, {}, [("accuracy", ">=", 0.9)]),
+        (negative, {}, [("score", ">", -0.5)]),
+        (computed, {"targets": [0.9]}, [("accuracy", ">=", None)]),
+        (by_setattr, {}, [("accuracy", ">=", 0.9)]),
+        (nested, {}, [("accuracy", ">=", 0.9)]),
+        (in_a_chain, {}, [("accuracy", ">=", 0.9)]),
+        (two_conditions, {}, [("accuracy", ">=", 0.9), ("loss", "<", 0.2)]),
+    ],
+    ids=lambda p: getattr(p, "__name__", ""),
+)
+def test_recognised(function: Any, attributes: dict[str, Any], expected: list[Any]) -> None:
+    assert found(method(function, **attributes)) == expected
+
+
+def test_a_closure_is_read() -> None:
+    limit = 0.6
+
+    def closes(self: Any, epoch: int, logs: Any = None) -> None:
+        if logs["accuracy"] > limit:
+            self.model.stop_training = True
+
+    assert found(method(closes)) == [("accuracy", ">", 0.6)]
+
+
+def test_a_lambda_callback_is_read() -> None:
+    def stop(epoch: int, logs: Any) -> None:
+        if logs["accuracy"] > 0.5:
+            keras.backend.stop_training = True
+
+    assert found(keras.callbacks.LambdaCallback(on_epoch_end=stop)) == [("accuracy", ">", 0.5)]
+
+
+def test_a_batch_hook_is_read_and_named() -> None:
+    (entry,) = thresholds(method(subscript, hook="on_train_batch_end"))
+    assert entry["hook"] == "on_train_batch_end"
+    assert entry["code"] == 'logs["accuracy"] >= 0.9'
+
+
+def test_an_inherited_hook_is_read() -> None:
+    parent = type(method(on_an_attribute))
+    child = type("Child", (parent,), {"target": 0.8})()
+    assert found(child) == [("accuracy", ">=", 0.8)]
+
+
+# ── near misses ──
+
+
+def stops_elsewhere(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9:
+        print("good")
+    self.model.stop_training = epoch > 3
+
+
+def only_prints(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9:
+        print("good")
+
+
+def compares_the_epoch(self: Any, epoch: int, logs: Any = None) -> None:
+    if epoch >= 10:
+        self.model.stop_training = True
+
+
+def compares_something_else(self: Any, epoch: int, logs: Any = None) -> None:
+    if self.results["accuracy"] >= 0.9:
+        self.model.stop_training = True
+
+
+def equality(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] == 1.0:
+        self.model.stop_training = True
+
+
+def key_is_not_written_out(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs[self.monitor] >= 0.9:
+        self.model.stop_training = True
+
+
+def reads_the_flag(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= 0.9:
+        self.stopped = self.model.stop_training
+
+
+@pytest.mark.parametrize(
+    "function",
+    [stops_elsewhere, only_prints, compares_the_epoch, compares_something_else, equality, key_is_not_written_out, reads_the_flag],
+    ids=lambda f: f.__name__,
+)
+def test_not_recognised(function: Any) -> None:
+    assert found(method(function)) == []
+
+
+def resets_the_flag(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] < 0.9:
+        self.model.stop_training = False
+
+
+def test_taking_the_flag_back_is_no_threshold() -> None:
+    assert found(method(resets_the_flag)) == []
+
+
+def goes_on_above(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] < 0.9:
+        print("not yet")
+    else:
+        self.model.stop_training = True
+
+
+def test_stopping_in_the_else_branch_turns_the_comparison_round() -> None:
+    assert found(method(goes_on_above)) == [("accuracy", ">=", 0.9)]
+
+
+def stops_unless(self: Any, epoch: int, logs: Any = None) -> None:
+    if not logs["accuracy"] < 0.9:
+        self.model.stop_training = True
+
+
+def test_a_negated_comparison_is_turned_round() -> None:
+    assert found(method(stops_unless)) == [("accuracy", ">=", 0.9)]
+
+
+def a_local_that_is_used_again(self: Any, epoch: int, logs: Any = None) -> None:
+    value = logs["loss"]
+    self.seen = value
+    value = self.previous
+    if value < 0.5:
+        self.model.stop_training = True
+
+
+def test_a_local_name_that_came_to_hold_something_else_is_left_out() -> None:
+    assert found(method(a_local_that_is_used_again)) == []
+
+
+def a_threshold_of_words(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs["accuracy"] >= WORD:
+        self.model.stop_training = True
+
+
+def test_a_threshold_that_is_no_number_has_no_value() -> None:
+    assert found(method(a_threshold_of_words)) == [("accuracy", ">=", None)]
+    assert found(method(on_an_attribute, target=True)) == [("accuracy", ">=", None)]
+    assert math.isinf(found(method(on_an_attribute, target=math.inf))[0][2] or 0)
+
+
+def test_code_without_source_is_left_out() -> None:
+    namespace: dict[str, Any] = {}
+    exec("def made(self, epoch, logs=None):\n    if logs['a'] > 1:\n        self.model.stop_training = True", namespace)
+    assert found(method(namespace["made"])) == []
+
+
+def test_callbacks_of_keras_itself_have_none() -> None:
+    assert found(keras.callbacks.EarlyStopping(baseline=0.5)) == []
+
+
+class Trap:
+    """Raises if anything of it is run: compared, converted, called."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"ran {name}")
+
+    def __float__(self) -> float:
+        raise AssertionError("ran __float__")
+
+
+class Trapped(Base):
+    @property
+    def target(self) -> float:
+        raise AssertionError("ran a property")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs["accuracy"] >= self.target:
+            self.model.stop_training = True
+        if logs["loss"] < self.trap:
+            self.model.stop_training = True
+
+
+def test_nothing_of_the_callback_is_run() -> None:
+    cb = Trapped()
+    vars(cb)["trap"] = Trap()
+    assert found(cb) == [("accuracy", ">=", None), ("loss", "<", None)]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tests.rules.runs import fit
+
+RULE = "no-restore"
+ARGUMENTS = {"rate": 30.0, "batch": 64, "epochs": 8, "validation": True}
+
+
+def test_fails_where_the_last_weights_are_kept() -> None:
+    seen = fit(keras.callbacks.EarlyStopping("val_loss", patience=50), **ARGUMENTS)
+    values = [log["val_loss"] for log in seen.witness.logs]
+    best = int(np.argmin(values))
+    assert best != len(values) - 1, "the run must have a best epoch before its last"
+    finding = seen.finding(RULE)
+    assert finding.status == "failed"
+    assert finding.evidence["best_epoch"] == best + 1
+    assert finding.effect == values[-1] - values[best]
+    assert seen.diagnosis.restoration.verdict == "not-restored"
+
+
+def test_control_the_same_run_with_restore() -> None:
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=50, restore_best_weights=True)
+    assert fit(stopping, **ARGUMENTS).finding(RULE).status == "passed"
+
+
+def test_control_the_best_epoch_is_the_last() -> None:
+    seen = fit(keras.callbacks.EarlyStopping("val_loss", patience=50), rate=0.01, validation=True)
+    values = [log["val_loss"] for log in seen.witness.logs]
+    assert int(np.argmin(values)) == len(values) - 1
+    assert seen.finding(RULE).status == "passed"
+
+
+def test_does_not_apply_without_early_stopping() -> None:
+    assert fit().finding(RULE).status == "not-applicable"
+
+
+def test_does_not_apply_where_the_monitor_never_appeared() -> None:
+    finding = fit(keras.callbacks.EarlyStopping("val_loss", patience=2)).finding(RULE)
+    assert finding.status == "not-applicable"
+    assert "never saw 'val_loss'" in finding.title
