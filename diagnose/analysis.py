@@ -4,7 +4,7 @@ all phases."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -363,7 +363,7 @@ class _Analysis:
 
     def _notice(self) -> str | None:
         error = next((e for e in self.trace.events if e.kind == "tracer-error"), None)
-        so_far = f"{len(self.trace.epochs)} finished epochs, {len(self.trace.steps)} steps"
+        so_far = f"{_count(self.trace.epochs, 'finished epoch')}, {_count(self.trace.steps, 'step')}"
         if error is not None:
             what = error.detail.get("error")
             return f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
@@ -378,7 +378,11 @@ class _Analysis:
         return None
 
 
-def analyse_file(path: Path, model: Any = None, *, name: str = "fit", store: bool = True) -> Diagnosis:
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def analyse_file(path: Path, model: Any = None, *, name: str = "fit") -> Diagnosis:
     """Analyses a saved trace, with a model if there is one."""
     trace = read_trace(path)
     try:
@@ -386,6 +390,6 @@ def analyse_file(path: Path, model: Any = None, *, name: str = "fit", store: boo
         diagnosis = analyse(trace, model, name=name, number=number)
     finally:
         trace.close()
-    if store and model is not None:
+    if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
         store_diagnosis(path, to_dict(diagnosis))
     return diagnosis

@@ -21,7 +21,7 @@ LAYERS = {
     "rules": {"errors", "trace", "restore", "rules", "facts", "diagnosis"},
     "report": {"errors", "report", "diagnosis", "diagnosis_json"},
 }
-"""What a package may import when it is imported. Imports inside functions and for type checkers only are not counted."""
+"""What a package may import when it is imported; imports inside functions and for type checkers are not counted."""
 
 HEAVY = ("keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "jinja2")
 

@@ -79,7 +79,11 @@ def _names_of_keys(tree: ast.AST) -> dict[str, str]:
     known: set[int] = set()
     assigned = [n for n in ast.walk(tree) if isinstance(n, (ast.Assign, ast.NamedExpr))]
     for node in sorted(assigned, key=lambda n: (n.lineno, n.col_offset)):
-        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else getattr(node, "target", None)
+        target = (
+            node.targets[0]
+            if isinstance(node, ast.Assign) and len(node.targets) == 1
+            else getattr(node, "target", None)
+        )
         key = _key(node.value, names)
         if isinstance(target, ast.Name) and key is not None and names.setdefault(target.id, key) == key:
             known.add(id(target))

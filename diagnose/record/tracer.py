@@ -329,7 +329,13 @@ def _unwrap(model: Any, name: str) -> None:
 
 
 def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise TraceWriteError(f"{path} is a folder; name a file in it.")
     try:
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as file:
+                if not file.read(16).startswith(b"SQLite format 3"):
+                    raise TraceWriteError(f"{path} exists and is not a trace; choose another path.")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -110,7 +110,8 @@ def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) 
     y = _concatenate([b.y for b in data.batches])
     weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]
     weight = np.concatenate(weights) if len(weights) == len(data.batches) else None
-    logs = model.evaluate(x, y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True)
+    with current_backend().quiet():
+        logs = model.evaluate(x, y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True)
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 

@@ -37,8 +37,8 @@ def build_evidence(d: Diagnosis) -> EvidenceView:
     errors: tuple[ErrorRow, ...] = ()
     if d.replay is not None:
         r = d.replay
-        came_out = "All" if r.reproduced == r.steps else f"{r.reproduced:,} of the"
-        replay = f"{came_out} {plural(r.steps, 'step')} computed again"
+        which = f"{'All' if r.reproduced == r.steps else f'{r.reproduced:,} of the'} {plural(r.steps, 'step')}"
+        replay = f"{'The one step' if r.reproduced == r.steps == 1 else which} computed again"
         replay += f" (epoch{'s' if len(set(r.epochs)) > 1 else ''} {_ranges(r.epochs)})" if r.epochs else ""
         replay += " came out as recorded"
         replay += f"; the fit has {d.steps_total:,}." if r.steps < d.steps_total else "."

@@ -27,5 +27,8 @@ class ReplayBackend(Protocol):
     def contents(self, variable: Any) -> NDArray:
         """A NumPy copy of a Keras variable's value."""
 
+    def quiet(self) -> AbstractContextManager[None]:
+        """Keeps back warnings about compiling again, which a user's own run would not give."""
+
     def generator(self, state: NDArray | None) -> AbstractContextManager[None]:
         """Sets process-wide generators to a recorded state, and back to what they were on leaving."""

@@ -29,6 +29,9 @@ class JaxReplay:
     def contents(self, variable: Any) -> NDArray:
         return np.array(variable.value)
 
+    def quiet(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield

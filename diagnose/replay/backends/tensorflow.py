@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,8 +55,21 @@ class TensorFlowReplay:
         return np.array(variable.value.numpy())
 
     @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        logger = logging.getLogger("tensorflow")
+        logger.addFilter(_not_retracing)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_not_retracing)
+
+    @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield
+
+
+def _not_retracing(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in str(record.msg)
 
 
 BACKEND = TensorFlowReplay()

@@ -33,6 +33,9 @@ class TorchReplay:
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
 
+    def quiet(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         if state is None:
