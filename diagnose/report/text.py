@@ -75,7 +75,7 @@ def printable(text: object) -> str:
 
 
 def _printable(c: str) -> str:
-    if c in "\n\r\t\u2028\u2029":
+    if c in "\n\r\t" or unicodedata.category(c) in ("Zs", "Zl", "Zp"):
         return " "
     return "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c
 

@@ -141,6 +141,10 @@ def test_callbacks_of_every_form_are_called_as_always(forms: Traced) -> None:
     assert "no_such_argument" in wrong
 
 
+def test_many_small_fits_set_off_no_warning_of_tensorflow_about_our_functions(forms: Traced) -> None:
+    assert "retracing" not in forms.done.stderr
+
+
 def test_each_of_these_fits_is_traced_once(forms: Traced) -> None:
     found = fits(forms.out)
     # The seventh call was refused by Keras; the sixth fit has a tracer of its own, which writes where it was told to.
