@@ -31,11 +31,15 @@ ALL_STEPS = 2000
 """Fits of up to so many steps are replayed whole; of longer ones, only the epochs analysed."""
 
 
-def diagnose_run(run: Run, *, evaluate: Any = None, name: str = "fit", number: int | None = None) -> Diagnosis:
+def diagnose_run(
+    run: Run, *, evaluate: Any = None, data: Any = None, name: str = "fit", number: int | None = None
+) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
     trace = read_trace(run.path)
     try:
-        diagnosis = analyse(trace, run.model, run.compiled, evaluate=evaluate, name=name, number=number or run.number)
+        diagnosis = analyse(
+            trace, run.model, run.compiled, evaluate=evaluate, data=data, name=name, number=number or run.number
+        )
     finally:
         trace.close()
     store_diagnosis(run.path, to_dict(diagnosis))
@@ -48,6 +52,7 @@ def analyse(
     compiled: Mapping[str, Any] | None = None,
     *,
     evaluate: Any = None,
+    data: Any = None,
     name: str = "fit",
     number: int = 1,
 ) -> Diagnosis:
@@ -55,35 +60,40 @@ def analyse(
 
     Args:
         model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all
-        that
-            needs replay says so.
+            that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
-        evaluate: see `Tracer.diagnose`.
+        evaluate, data: see `Tracer.diagnose`.
     """
-    with _replayer(trace, model, compiled or {}, evaluate) as (replayer, data, reason):
-        return _Analysis(trace, replayer, data, reason).diagnosis(name, number)
+    with _replayer(trace, model, compiled or {}, evaluate, data) as (replayer, found, reason):
+        return _Analysis(trace, replayer, found, reason).diagnosis(name, number)
 
 
 @contextlib.contextmanager
 def _replayer(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None, str | None]]:
     """The replayer and the evaluation data, or None for both and the reason."""
     if model is None:
         yield None, None, "it needs the model"
         return
     from diagnose.replay.borrow import borrowed
-    from diagnose.replay.evaluation import given, rows_fit_used
+    from diagnose.replay.evaluation import given, rows_fit_used, supply
     from diagnose.replay.replayer import Replayer
 
     with borrowed(model, compiled):
+        found, reason = None, None
         try:
-            data = rows_fit_used(trace) if evaluate is None else given(trace, evaluate)
-            replayer = Replayer(trace, model, data.batches)
+            if data is not None:
+                supply(trace, data)
+            found = rows_fit_used(trace) if evaluate is None else given(trace, evaluate)
+        except ReplayError as error:
+            reason = str(error)
+        try:
+            replayer = Replayer(trace, model, () if found is None else found.batches)
         except ReplayError as error:
             yield None, None, str(error)
             return
-        yield replayer, data, None
+        yield replayer, found, reason
 
 
 class _Analysis:
@@ -154,7 +164,7 @@ class _Analysis:
     # ── measurements ──
 
     def _reevaluate(self) -> dict[int, dict[str, float]]:
-        if self.replayer is None:
+        if self.replayer is None or self.data is None:
             return {}
         found = {}
         for epoch in self.trace.epochs:
@@ -179,6 +189,8 @@ class _Analysis:
         from diagnose.replay.evaluation import keras_evaluate
 
         try:
+            if self.data.composite:
+                return self.replayer.evaluate_state(state)
             return keras_evaluate(self.replayer.model, self.replayer.arrays(state), self.data)
         except ReplayError as error:
             self.reason = self.reason or str(error)
@@ -279,7 +291,7 @@ class _Analysis:
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
-        if self.replayer is None:
+        if self.replayer is None or self.data is None:
             return []
         from diagnose.ledger.build import build_ledgers
 
@@ -382,12 +394,12 @@ def _count(things: Sequence[object], name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
-def analyse_file(path: Path, model: Any = None, *, name: str = "fit") -> Diagnosis:
-    """Analyses a saved trace, with a model if there is one."""
+def analyse_file(path: Path, model: Any = None, *, data: Any = None, name: str = "fit") -> Diagnosis:
+    """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
     trace = read_trace(path)
     try:
         number = int((trace.info.get("fit") or {}).get("number", 1))
-        diagnosis = analyse(trace, model, name=name, number=number)
+        diagnosis = analyse(trace, model, data=data, name=name, number=number)
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one

@@ -11,13 +11,18 @@ from typing import Any
 
 from diagnose.cli.output import Output, finish
 from diagnose.diagnosis import Diagnosis
-from diagnose.errors import DiagnoseError
+from diagnose.errors import DiagnoseError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: reports/NAME of the trace)")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json")
+    parser.add_argument(
+        "--data",
+        metavar="MODULE:FUNCTION",
+        help="the training data, (x, y) or batches: for rows that the trace knows by digest only",
+    )
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--model", metavar="MODULE:FUNCTION", help="analyse again with the compiled model this function returns"
@@ -53,26 +58,35 @@ def _diagnosis(options: argparse.Namespace) -> Diagnosis:
         stored, backend, info = trace.diagnosis(), trace.info.get("backend"), dict(trace.info)
     finally:
         trace.close()
+    if options.data and not (options.model or options.stored_model):
+        raise UsageError("--data is of use with --model or --stored-model only.")
     if options.model or options.stored_model:
         if backend and "keras" not in sys.modules:
             os.environ.setdefault("KERAS_BACKEND", str(backend))  # seeds and kernels are the backend's own
         model = _from_function(options.model) if options.model else _from_trace(info)
-        return analyse_file(options.trace, model, name=options.trace.stem)
+        data = _call(options.data, "--data") if options.data else None
+        return analyse_file(options.trace, model, data=data, name=options.trace.stem)
     if stored is not None:
         return from_dict(stored)
     return analyse_file(options.trace, None, name=options.trace.stem)
 
 
-def _from_function(target: str) -> Any:
+def _call(target: str, option: str) -> Any:
+    """What the user's MODULE:FUNCTION returns."""
     module_name, _, function_name = target.partition(":")
     if not function_name:
-        raise DiagnoseError(f"--model takes MODULE:FUNCTION, not '{target}'.")
-    sys.path.insert(0, os.getcwd())
+        raise DiagnoseError(f"{option} takes MODULE:FUNCTION, not '{target}'.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError) as error:
-        raise DiagnoseError(f"--model {target}: {error}.") from error
-    model = function()
+        raise DiagnoseError(f"{option} {target}: {error}.") from error
+    return function()
+
+
+def _from_function(target: str) -> Any:
+    model = _call(target, "--model")
     if not getattr(model, "compiled", False):
         raise DiagnoseError(f"--model {target} returned no compiled Keras model.")
     return model

@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from diagnose.trace.composite import Composite, Strings, parts_of
 from diagnose.trace.model import DTYPES, Json, Leaf, NDArray, Signature
 
 
 @dataclass(frozen=True, slots=True)
 class TakenBatch:
-    """A batch as NumPy arrays: row-wise leaves of x and y in signature order, and its sample weights."""
+    """A batch as NumPy arrays: leaves of x and y in signature order, and its sample weights.
+
+    Where one leaf has no row axis (ragged, sparse, strings), all leaves are `whole`: the batch is kept in one piece.
+    """
 
     signature: Signature
     leaves: list[NDArray]
     sample_weight: NDArray | None
     rows: int
 
+    @property
+    def whole(self) -> bool:
+        return self.signature.leaves[0].whole
+
 
 class NotCaptured(Exception):
     """This batch cannot be recorded; the message says why. Training and everything else is recorded all the same."""
 
 
-def take(data: Any, to_numpy: Callable[[Any], NDArray]) -> TakenBatch:
+class ToNumpy(Protocol):
+    """How a backend gives its values as NumPy arrays."""
+
+    def __call__(self, value: Any) -> NDArray | Composite: ...
+
+
+def take(data: Any, to_numpy: ToNumpy) -> TakenBatch:
     """Splits what `train_step` got, (x,), (x, y) or (x, y, sample_weight), into leaves.
 
     Raises:
-        NotCaptured: a leaf is no plain array (ragged, sparse, strings), or the leaves disagree on the number of rows.
+        NotCaptured: a leaf is neither an array nor a known composite, or the leaves disagree on the number of rows.
     """
     x, y, sample_weight = _unpack(data)
-    leaves: list[NDArray] = []
-    structure = {"x": _node(x, leaves, to_numpy), "y": _node(y, leaves, to_numpy)}
-    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
-        raise NotCaptured("the batch holds values without a row axis")
-    rows = len(leaves[0])
-    if any(len(leaf) != rows for leaf in leaves):
-        raise NotCaptured("the arrays of the batch have different numbers of rows")
+    found = _Leaves(to_numpy)
+    structure = {"x": found.node(x), "y": found.node(y)}
+    leaves = found.arrays
+    if not leaves:
+        raise NotCaptured("the batch is empty")
     weight = None
     if sample_weight is not None:
         if isinstance(sample_weight, (dict, list, tuple)):
             raise NotCaptured("sample weights for several outputs are not recorded")
-        weight = _array(sample_weight, to_numpy)
+        weight = found.array(sample_weight)
+    if found.composite or any(leaf.ndim == 0 for leaf in leaves):
+        signature = Signature(structure, tuple(Leaf(leaf.dtype.name, (), whole=True) for leaf in leaves))
+        return TakenBatch(signature, leaves, weight, 0)
+    rows = len(leaves[0])
+    if any(len(leaf) != rows for leaf in leaves):
+        raise NotCaptured("the arrays of the batch have different numbers of rows")
     signature = Signature(structure, tuple(Leaf(leaf.dtype.name, leaf.shape[1:]) for leaf in leaves))
     return TakenBatch(signature, leaves, weight, rows)
 
@@ -60,24 +78,50 @@ def _unpack(data: Any) -> tuple[Any, Any, Any]:
     return padded
 
 
-def _node(tree: Any, leaves: list[NDArray], to_numpy: Callable[[Any], NDArray]) -> Json:
-    if tree is None:
-        return {"none": True}
-    if isinstance(tree, dict):
-        return {"dict": {str(k): _node(tree[k], leaves, to_numpy) for k in tree}}
-    if isinstance(tree, tuple):
-        return {"tuple": [_node(child, leaves, to_numpy) for child in tree]}
-    if isinstance(tree, list):
-        return {"list": [_node(child, leaves, to_numpy) for child in tree]}
-    leaves.append(_array(tree, to_numpy))
-    return {"leaf": len(leaves) - 1}
+class _Leaves:
+    """Collects the arrays of a batch while its structure is walked."""
 
+    def __init__(self, to_numpy: ToNumpy) -> None:
+        self._to_numpy = to_numpy
+        self.arrays: list[NDArray] = []
+        self.composite = False
 
-def _array(value: Any, to_numpy: Callable[[Any], NDArray]) -> NDArray:
-    try:
-        array = to_numpy(value)
-    except Exception as error:
-        raise NotCaptured(f"a {type(value).__name__} cannot be read as an array ({type(error).__name__})") from error
-    if array.dtype.name not in DTYPES:
-        raise NotCaptured(f"arrays of dtype {array.dtype.name} are not recorded")
-    return np.ascontiguousarray(array)
+    def node(self, tree: Any) -> Json:
+        if tree is None:
+            return {"none": True}
+        if isinstance(tree, Mapping):
+            return {"dict": {str(k): self.node(tree[k]) for k in tree}}
+        if isinstance(tree, tuple):
+            return {"tuple": [self.node(child) for child in tree]}
+        if isinstance(tree, list):
+            return {"list": [self.node(child) for child in tree]}
+        value = self._read(tree)
+        if isinstance(value, np.ndarray):
+            return self._leaf(value)
+        self.composite = True
+        kind, parts = parts_of(value)
+        return {kind: [self._leaf(part) for part in parts]}
+
+    def _leaf(self, array: NDArray) -> Json:
+        if array.dtype.name not in DTYPES:
+            raise NotCaptured(f"arrays of dtype {array.dtype.name} are not recorded")
+        self.arrays.append(np.ascontiguousarray(array) if array.ndim else array)
+        return {"leaf": len(self.arrays) - 1}
+
+    def array(self, value: Any) -> NDArray:
+        """A plain array; not one of the leaves."""
+        found = self._read(value)
+        if not isinstance(found, np.ndarray) or found.dtype.name not in DTYPES:
+            raise NotCaptured("sample weights are no array of numbers")
+        return found
+
+    def _read(self, value: Any) -> NDArray | Composite:
+        try:
+            found = self._to_numpy(value)
+        except Exception as error:
+            raise NotCaptured(
+                f"a {type(value).__name__} cannot be read as an array ({type(error).__name__})"
+            ) from error
+        if isinstance(found, np.ndarray) and found.dtype.kind in "OSU":
+            return Strings.of(found.astype(object))
+        return found

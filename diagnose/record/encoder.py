@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from diagnose.record.batches import TakenBatch
+from diagnose.record.budget import Budget, Meter
 from diagnose.record.items import (
     EpochItem,
     EvaluationItem,
@@ -25,14 +27,10 @@ from diagnose.trace.model import BatchRef, Digest, Leaf, NDArray
 from diagnose.trace.rows import pack_rows
 from diagnose.trace.writer import TraceWriter
 
+MOST_KNOWN_ROWS = 2_000_000
+"""Rows that are known again, at about 150 bytes of memory each. Rows beyond them are added once more each time."""
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What may be kept. `parameters`: models with more keep weights at epoch ends only. `nbytes`: beyond it, weights
-    are kept at epoch ends only and new rows by digest only."""
-
-    parameters: int = 1_000_000
-    nbytes: int = 1 << 30
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Encoder:
 
     def __init__(self, writer: TraceWriter, budget: Budget, *, every_update: bool) -> None:
         self._writer = writer
-        self._budget = budget
+        self._meter = Meter(budget)
         self._every_update = every_update
         self._rows: dict[Digest, int] = {}
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
@@ -114,14 +112,17 @@ class Encoder:
         )
 
     def _keep_updates(self) -> bool:
-        if self._every_update and self._writer.bytes_written > self._budget.nbytes:
+        if self._every_update and self._spent():
             self._every_update = False
             self._limit("weights of single updates")
         return self._every_update
 
     def _limit(self, what: str) -> None:
-        reason = f"the trace reached {self._budget.nbytes} bytes"
-        self._writer.event("limit", {"what": what, "reason": reason}, epoch=None, step=None)
+        self._writer.event("limit", {"what": what, "reason": self._spent()}, epoch=None, step=None)
+
+    def _spent(self) -> str:
+        """Which limit is reached, as a clause; empty where none is."""
+        return self._meter.spent(self._writer.bytes_written)
 
     def _observe(self, item: StateItem) -> None:
         arrays = item.snapshot.arrays
@@ -179,33 +180,40 @@ class Encoder:
         number = self._signatures.get(known)
         if number is None:
             number = self._signatures[known] = self._writer.signature(batch.signature)
+        weight = None if batch.sample_weight is None else self._writer.array(batch.sample_weight)
+        if batch.whole:
+            return self._whole(number, batch, weight)
         packed = pack_rows(batch.leaves)
         salt = number.to_bytes(4, "little")  # the same bytes under another signature are another row
         keys = [salt + digest for digest in row_digests(packed)]
-        ids = np.empty(len(keys), np.int64)
-        fresh: dict[Digest, int] = {}
-        for i, key in enumerate(keys):
-            row = self._rows.get(key)
-            ids[i] = -1 if row is None else row
-            if row is None:
-                fresh.setdefault(key, i)
-        if fresh:
-            self._add_rows(number, fresh, packed)
-            for i, key in enumerate(keys):
-                ids[i] = self._rows[key]
-        weight = None if batch.sample_weight is None else self._writer.array(batch.sample_weight)
-        return BatchRef(number, ids, sample_weight=weight)
+        known_rows = [self._rows.get(key) for key in keys]
+        fresh = {key: i for i, (key, row) in enumerate(zip(keys, known_rows, strict=True)) if row is None}
+        added = self._add_rows(number, fresh, packed) if fresh else {}
+        ids = [added[key] if row is None else row for key, row in zip(keys, known_rows, strict=True)]
+        return BatchRef(number, np.array(ids, np.int64), sample_weight=weight)
 
-    def _add_rows(
-        self, signature: int, fresh: dict[Digest, int], packed: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-    ) -> None:
-        if self._keep_rows and self._writer.bytes_written > self._budget.nbytes:
+    def _whole(self, number: int, batch: TakenBatch, weight: Digest | None) -> BatchRef:
+        """A batch that has no rows to tell apart is stored in one piece, once however often the same batch comes."""
+        none = np.empty(0, np.int64)
+        digests = _digests(batch.leaves)
+        known = all(self._writer.has_array(digest) for digest in digests)
+        if not known and self._spent():
+            return BatchRef(None, none, missing=f"before it, {self._spent()}")
+        for digest, leaf in zip(digests, batch.leaves, strict=True):
+            self._writer.array(leaf, digest)
+        return BatchRef(number, none, sample_weight=weight, whole=digests)
+
+    def _add_rows(self, signature: int, fresh: dict[Digest, int], packed: Bytes) -> dict[Digest, int]:
+        """Adds rows not seen before, by key and place in `packed`. Returns their ids by key."""
+        if self._keep_rows and self._spent():
             self._keep_rows = False
             self._limit("rows seen for the first time")
         contents = packed[list(fresh.values())] if self._keep_rows else None
         first = self._writer.rows(signature, [key[4:] for key in fresh], contents)
-        for offset, key in enumerate(fresh):
-            self._rows[key] = first + offset
+        added = {key: first + offset for offset, key in enumerate(fresh)}
+        if len(self._rows) < MOST_KNOWN_ROWS:
+            self._rows.update(added)
+        return added
 
     # ── ends ──
 

@@ -51,13 +51,23 @@ class FirstProbe(Probe):
         self.recorder.begin_epoch(epoch + 1)
         self.recorder.observe("on_epoch_begin", None)
 
+    @guarded
+    def on_test_end(self, logs: Any = None) -> None:
+        # Before any callback (SwapEMAWeights) puts other weights in place of those the pass was computed with.
+        self.recorder.end_evaluation(logs)
+        self.recorder.observe("on_test_end", None)
 
-class BatchProbe(Probe):
-    """Also looks after batch hooks; set only behind callbacks that have their own."""
+
+class BatchBeginProbe(Probe):
+    """Also looks after `on_train_batch_begin`, which Keras always runs on the training thread."""
 
     @guarded
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.recorder.observe("on_train_batch_begin", self.callback)
+
+
+class BatchProbe(BatchBeginProbe):
+    """Also looks after both batch hooks; set only behind callbacks that have their own."""
 
     @guarded
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -90,7 +100,7 @@ class LastProbe(Probe):
 
     @guarded
     def on_test_end(self, logs: Any = None) -> None:
-        self.recorder.end_evaluation(logs)
+        """The pass was ended before all callbacks; what they change now, the probe behind each of them sees."""
 
     @guarded
     def on_train_end(self, logs: Any = None) -> None:

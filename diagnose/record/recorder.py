@@ -28,6 +28,7 @@ from diagnose.record.items import (
     TrainEndItem,
 )
 from diagnose.record.worker import Worker, describe_error
+from diagnose.trace.composite import Composite
 from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, Json, NDArray
 
@@ -106,6 +107,8 @@ class Recorder:
             self.event("stop-requested", {"callback": callback, "hook": hook})
         self._stop_seen = stop
         rate = describe.learning_rate(self.model)
+        if rate is None:  # a schedule, or on JAX variables that are out in the step's state
+            return
         if callback is not None and rate != self._rate_seen and self._rate_seen is not None:
             detail = {"callback": callback, "hook": hook, "before": self._rate_seen, "after": rate}
             self.event("learning-rate", detail)
@@ -153,7 +156,8 @@ class Recorder:
         seconds = time.perf_counter() - self._step_started
         if self.step == 0:
             # Metrics and optimizer slots may have been made in this step.
-            self.variables = None
+            if self.variables is not None and not self.variables.same(Variables.of(self.model)):
+                self.variables = None
             self.worker.put(InfoItem("metric_variables", describe.metric_variables(self.model)))
         live = self._live(state)
         after = self._metric_state(live)
@@ -184,9 +188,12 @@ class Recorder:
         except NotCaptured as reason:
             return str(reason)
 
-    def _batch_array(self, value: Any) -> NDArray:
+    def _batch_array(self, value: Any) -> NDArray | Composite:
         if isinstance(value, np.ndarray):
             return value.copy()  # a generator may fill the same array again
+        composite = self.backend.composite(value)
+        if composite is not None:
+            return composite
         array = self.backend.view(value)
         return array if self.backend.name == "tensorflow" else array.copy()
 

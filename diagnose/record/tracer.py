@@ -4,14 +4,13 @@ again."""
 from __future__ import annotations
 
 import atexit
-import math
+import os
 import shutil
 import sys
 import tempfile
-import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,31 +19,29 @@ import keras
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record import describe
 from diagnose.record.backends import Backend, current_backend
-from diagnose.record.encoder import Budget, Encoder
+from diagnose.record.budget import Budget, SharedBytes
 from diagnose.record.guard import guarded, stop
 from diagnose.record.items import EventItem, InfoItem
-from diagnose.record.probe import BatchProbe, FirstProbe, LastProbe, Probe
+from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
 from diagnose.record.recorder import Recorder
-from diagnose.record.worker import Worker
-from diagnose.trace.writer import TraceWriter
+from diagnose.record.wiring import (
+    Run,
+    TestHook,
+    TrainHook,
+    compiled_parts,
+    is_running,
+    of_this_process,
+    open_run,
+    recording,
+    set_wrapped,
+    unwrap,
+)
 
 if TYPE_CHECKING:
     from diagnose.diagnosis import Diagnosis
 
 _UNPROBED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
 _LIVE: weakref.WeakSet[Tracer] = weakref.WeakSet()
-
-
-@dataclass
-class Run:
-    """One traced fit: its trace file, and what analysis in this process needs of the model it trained."""
-
-    path: Path
-    model: Any
-    number: int
-    recorder: Recorder
-    compiled: dict[str, Any] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
 
 
 class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
@@ -61,6 +58,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             every version are always kept.
         max_bytes: size of the trace beyond which only epoch ends (weights) and digests (rows not seen before) are
         added.
+        shared: a limit for several tracers together; beyond it, all of them keep as little as beyond `max_bytes`.
 
     Raises:
         TraceWriteError: the trace file cannot be created (raised here, before training starts, never inside `fit`).
@@ -74,6 +72,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         weights: Literal["auto", "epochs"] = "auto",
         max_bytes: int = 1 << 30,
+        shared: SharedBytes | None = None,
     ) -> None:
         super().__init__()
         if weights not in ("auto", "epochs"):
@@ -81,13 +80,14 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         if path is None:
             # Not a TemporaryDirectory, which warns the user's process when a tracer is simply dropped.
             folder = tempfile.mkdtemp(prefix="diagnose-")
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            weakref.finalize(self, _remove, folder, os.getpid())
             path = Path(folder) / "fit.diag"
         self.path = Path(path)
+        self._pid = os.getpid()
         self.runs: list[Run] = []
         self.recorder: Recorder | None = None
         self._weights = weights
-        self._budget = Budget(nbytes=max_bytes)
+        self._budget = Budget(nbytes=max_bytes, shared=shared)
         self._take_out: Callable[[], None] | None = None
         _check_writable(self.path)
 
@@ -119,31 +119,45 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     _wrap_test: Callable[[], None] | None = None
 
     def _begin(self, frame: Any) -> None:
-        self.close()
-        model = self._model
-        if (
-            getattr(model.train_function, "__diagnose__", None) is not None
-            and model.train_function.__diagnose__.active()
-        ):
-            self.recorder = None  # another tracer records this fit already
-            return
-        _unwrap(model, "train_function")
-        _unwrap(model, "test_function")
-        backend = current_backend()
-        number = len(self.runs) + 1
-        path = self.path if number == 1 else self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
-        recorder = _start_recorder(path, model, backend, self._weights, self._budget)
-        self.recorder = recorder
-        self.runs.append(Run(path, model, number, recorder))
-        _LIVE.add(self)
         callback_list = frame.f_locals.get("self")
         if not isinstance(callback_list, keras.callbacks.CallbackList):
+            callback_list = None
+        present = recording(self._model)
+        if present is not None and present.callback_list is not None:
+            same = present.callback_list is callback_list
+            if same and present.recorder.epoch == 0:
+                self._share(present)
+                return
+            if not same and is_running(present):
+                # A fit inside a traced fit of the same model.
+                self.recorder = self.recorder if present.owner is self else None
+                return
+            present.owner.close()  # left behind by a fit that raised
+        self.close()
+        model = self._model
+        unwrap(model, "train_function")
+        unwrap(model, "test_function")
+        number = len(self.runs) + 1
+        path = self.path if number == 1 else self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
+        path = of_this_process(path, self._pid)
+        run = open_run(path, model, number, self, self._weights, self._budget, callback_list)
+        recorder = self.recorder = run.recorder
+        self.runs.append(run)
+        _LIVE.add(self)
+        if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
         arguments = frame.f_back.f_locals if frame.f_back is not None else {}
-        self._describe(recorder, backend, callback_list, arguments, number)
+        self._describe(recorder, recorder.backend, callback_list, arguments, number)
         restore_list = self._set_probes(recorder, callback_list)
-        self._wrap(recorder, backend, restore_list)
+        self._wrap(run, restore_list)
         recorder.observe("on_train_begin", None)
+
+    def _share(self, run: Run) -> None:
+        """Another tracer, or this one under an earlier place in the list, records this fit already."""
+        if run.owner is not self:
+            self.close()
+            self.recorder = None
+            self.runs.append(run)
 
     def _describe(self, recorder: Recorder, backend: Backend, callback_list: Any, arguments: Any, number: int) -> None:
         put = recorder.worker.put
@@ -172,9 +186,11 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             in_batches = {"on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"} & set(
                 describe.callback(cb)["hooks"]
             )
-            if in_batches and not asynchronous:
+            if in_batches:
+                # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
                 recorder.batch_hooks_present = True
-                probed.append(BatchProbe(recorder, type(cb).__name__))
+                batch_probe = BatchBeginProbe if asynchronous else BatchProbe
+                probed.append(batch_probe(recorder, type(cb).__name__))
             else:
                 probed.append(Probe(recorder, type(cb).__name__))
         probed.append(LastProbe(recorder, self._end))
@@ -186,18 +202,18 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
 
         return restore
 
-    def _wrap(self, recorder: Recorder, backend: Backend, restore_list: Callable[[], None]) -> None:
-        model = recorder.model
-        _set_wrapped(model, "train_function", backend.wrap_train, _TrainHook(recorder), recorder)
+    def _wrap(self, run: Run, restore_list: Callable[[], None]) -> None:
+        model, recorder, backend = run.model, run.recorder, run.recorder.backend
+        set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder), run)
 
         def wrap_test() -> None:
-            if getattr(model.test_function, "__diagnose__", None) is not recorder:
-                _unwrap(model, "test_function")
-                _set_wrapped(model, "test_function", backend.wrap_test, _TestHook(recorder), recorder)
+            if getattr(model.test_function, "__diagnose__", None) is not run:
+                unwrap(model, "test_function")
+                set_wrapped(model, "test_function", backend.wrap_test, TestHook(recorder), run)
 
         def take_out() -> None:
-            _unwrap(model, "train_function")
-            _unwrap(model, "test_function")
+            unwrap(model, "train_function")
+            unwrap(model, "test_function")
             restore_list()
 
         self._wrap_test = wrap_test
@@ -219,6 +235,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _take_out_now(self) -> None:
         take_out, self._take_out, self._wrap_test = self._take_out, None, None
+        if self.runs and self.runs[-1].owner is self:
+            self.runs[-1].callback_list = None
         if take_out is not None:
             take_out()
 
@@ -233,14 +251,15 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 self.runs[-1].compiled = compiled_parts(recorder.model)
             recorder.finish("failed")
 
-    def diagnose(self, evaluate: Any = None, *, fit: int | None = None) -> Diagnosis:
+    def diagnose(self, evaluate: Any = None, *, data: Any = None, fit: int | None = None) -> Diagnosis:
         """Analyses a traced fit.
 
         Args:
             evaluate: the data the question is about: (x, y), (x, y, sample_weight), or an iterable of such batches;
-            arrays are
-                evaluated in batches of 32, as Keras's `evaluate` does by default. Without it, the rows `fit` used,
-                each once.
+                arrays are evaluated in batches of 32, as Keras's `evaluate` does by default. Without it, the rows
+                `fit` used.
+            data: the training data, in the same forms. Needed only where the trace holds digests of rows in place of
+                the rows; each row is taken by its digest, others are passed over.
             fit: which fit of this tracer, 1-based; the last by default.
 
         Raises:
@@ -253,79 +272,15 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             raise DiagnoseError("Nothing was traced yet: pass this tracer in fit's callbacks first.")
         if fit is not None and not 1 <= fit <= len(self.runs):
             raise DiagnoseError(f"There is no fit {fit}: this tracer recorded {len(self.runs)}.")
-        return diagnose_run(self.runs[-1 if fit is None else fit - 1], evaluate=evaluate)
+        run = self.runs[-1 if fit is None else fit - 1]
+        run.owner.close()
+        return diagnose_run(run, evaluate=evaluate, data=data)
 
 
-class _TrainHook:
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def armed(self) -> bool:
-        # The flag is set for one execution and covers its `steps_per_execution` steps.
-        return self.recorder.take_armed()
-
-    @guarded
-    def before(self, data: Any, state: Any) -> None:
-        self.recorder.before_step(data, state)
-
-    @guarded
-    def fetched(self, data: Any) -> None:
-        self.recorder.fetched(data)
-
-    @guarded
-    def after(self, state: Any) -> None:
-        self.recorder.after_step(state)
-
-
-class _TestHook:
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def armed(self) -> bool:
-        return self.recorder.evaluation_active()
-
-    @guarded
-    def before(self, data: Any, state: Any) -> None:
-        self.recorder.before_evaluation_batch(state)
-        if data is not None:
-            self.recorder.evaluation_batch(data)
-
-    @guarded
-    def fetched(self, data: Any) -> None:
-        self.recorder.evaluation_batch(data)
-
-    def after(self, state: Any) -> None:
-        """Nothing is read after a test step: it changes no weights."""
-
-
-def compiled_parts(model: Any) -> dict[str, Any]:
-    """What `compile` made and analysis replays with, so that a later `compile` of the same model does no harm."""
-    names = ("_compile_loss", "_compile_metrics", "_loss_tracker", "optimizer")
-    return {name: getattr(model, name, None) for name in names}
-
-
-def _start_recorder(path: Path, model: Any, backend: Backend, weights: str, budget: Budget) -> Recorder:
-    writer = TraceWriter(path)
-    parameters = sum(math.prod(v.shape) for v in model.variables) if model.built else 0
-    every_update = weights == "auto" and parameters <= budget.parameters
-    writer.info("policy", {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes})
-    encoder = Encoder(writer, budget, every_update=every_update)
-    nbytes = 4 * max(parameters, 1)
-    return Recorder(model, backend, Worker(writer, encoder, depth=max(2, min(64, (256 << 20) // nbytes))))
-
-
-def _set_wrapped(model: Any, name: str, wrap: Any, hook: Any, recorder: Recorder) -> None:
-    original = getattr(model, name)
-    wrapped = wrap(model, original, hook)
-    wrapped.__wrapped__ = original
-    wrapped.__diagnose__ = recorder
-    setattr(model, name, wrapped)
-
-
-def _unwrap(model: Any, name: str) -> None:
-    function: Any = getattr(model, name, None)
-    if getattr(function, "__diagnose__", None) is not None:
-        setattr(model, name, function.__wrapped__)
+def _remove(folder: str, made_in: int) -> None:
+    """Not in a forked child: the folder is its parent's."""
+    if os.getpid() == made_in:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_writable(path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.replay.backends import current_backend
 from diagnose.trace.digest import row_digests
-from diagnose.trace.model import DTYPES, Batch, BatchRef, NDArray
+from diagnose.trace.model import DTYPES, Batch, BatchRef, Leaf, NDArray
 from diagnose.trace.reader import Trace
 from diagnose.trace.rows import pack_rows
 
@@ -29,6 +29,11 @@ class EvaluationData:
     source: str
     batches: tuple[Batch, ...]
     batch_size: int
+
+    @property
+    def composite(self) -> bool:
+        """Whether it holds ragged, sparse or string values, which only batches as recorded can be made of."""
+        return self.source == "the batches of the first epoch"
 
     @property
     def rows(self) -> int:
@@ -49,6 +54,8 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
     for ref in refs:
         if ref.missing is not None:
             raise ReplayError(f"training rows were not recorded: {ref.missing}")
+    if any(ref.whole for ref in refs):
+        return _first_epoch(trace)
     signature = Counter(ref.signature for ref in refs).most_common(1)[0][0]
     size = Counter(len(ref.row_ids) for ref in refs).most_common(1)[0][0]
     rows = _once_an_epoch(trace, signature)
@@ -56,6 +63,13 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     return EvaluationData("rows fit used", tuple(batches), size)
+
+
+def _first_epoch(trace: Trace) -> EvaluationData:
+    """The batches of the first epoch: what cannot be told apart by row is evaluated as fit first saw it."""
+    batches = [trace.batch(step.batch) for step in trace.index.steps_of(trace.steps[0].epoch)]
+    plain = tuple(Batch(b.x, b.y, None, b.rows, b.size) for b in batches)
+    return EvaluationData("the batches of the first epoch", plain, plain[0].size)
 
 
 def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
@@ -74,18 +88,34 @@ def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
     return np.array(rows, np.int64)
 
 
+def supply(trace: Trace, data: Any) -> int:
+    """Gives a trace the contents of rows it knows by digest only, from the data they came from (as for `given`).
+
+    Returns:
+        how many rows were found by their digests.
+
+    Raises:
+        DiagnoseError: the data is of another form.
+    """
+    signatures = {s.batch.signature for s in trace.steps if s.batch.signature is not None}
+    found = 0
+    for part in _parts(data, KERAS_BATCH_SIZE):
+        x, y = (*part, None)[:2]
+        leaves = [*_leaves(_to_numpy(x)), *_leaves(_to_numpy(y))]
+        for number in signatures:
+            fitted = _fitted(leaves, trace.signatures[number].leaves)
+            if fitted is not None:
+                found += trace.supply(fitted, number)
+    return found
+
+
 def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> EvaluationData:
     """Evaluation data from the user: (x, y), (x, y, sample_weight), or an iterable of such batches.
 
     Raises:
         DiagnoseError: the data is of another form.
     """
-    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not _is_batches(data):
-        parts = _split(*data, batch_size=batch_size)
-    elif isinstance(data, Iterable) and not isinstance(data, (tuple, np.ndarray, str, dict)):
-        parts = (tuple(batch) for batch in data)
-    else:
-        raise DiagnoseError("evaluate= takes (x, y), (x, y, sample_weight), or an iterable of such batches.")
+    parts = _parts(data, batch_size)
     known = _known_rows(trace)
     batches = []
     unknown = -1
@@ -113,6 +143,14 @@ def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) 
     with current_backend().quiet():
         logs = model.evaluate(x, y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True)
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
+
+
+def _parts(data: Any, batch_size: int) -> Iterator[tuple[Any, ...]]:
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not _is_batches(data):
+        return _split(*data, batch_size=batch_size)
+    if isinstance(data, Iterable) and not isinstance(data, (tuple, np.ndarray, str, dict)):
+        return (tuple(batch) for batch in data)
+    raise DiagnoseError("Data is given as (x, y), (x, y, sample_weight), or an iterable of such batches.")
 
 
 def _is_batches(data: Sequence[Any]) -> bool:
@@ -193,11 +231,9 @@ def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: in
     leaves = [*_leaves(x), *_leaves(y)]
     keys: list[bytes] = []
     if signature is not None:
-        recorded = trace.signatures[signature].leaves
-        if len(recorded) == len(leaves):
-            fitted = [_as_recorded(a, r.dtype, r.shape) for a, r in zip(leaves, recorded, strict=True)]
-            if all(leaf is not None for leaf in fitted):
-                keys = row_digests(pack_rows([leaf for leaf in fitted if leaf is not None]))
+        fitted = _fitted(leaves, trace.signatures[signature].leaves)
+        if fitted is not None:
+            keys = row_digests(pack_rows(fitted))
     rows = len(leaves[0])
     ids = np.empty(rows, np.int64)
     for i in range(rows):
@@ -206,6 +242,15 @@ def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: in
             row, unknown = unknown, unknown - 1
         ids[i] = row
     return ids, unknown
+
+
+def _fitted(leaves: Sequence[Any], recorded: Sequence[Leaf]) -> list[NDArray] | None:
+    """The leaves in the dtypes and shapes they were recorded in; None if they are other leaves."""
+    if len(recorded) != len(leaves) or any(leaf.whole for leaf in recorded):
+        return None
+    fitted = [_as_recorded(a, r.dtype, r.shape) for a, r in zip(leaves, recorded, strict=True)]
+    found = [leaf for leaf in fitted if leaf is not None]
+    return found if len(found) == len(fitted) else None
 
 
 def _as_recorded(array: NDArray, dtype: str, shape: tuple[int, ...]) -> NDArray | None:

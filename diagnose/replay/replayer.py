@@ -12,6 +12,7 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import fresh_metric_values, make_step, metric_results
+from diagnose.trace.composite import Ragged, Sparse, Strings
 from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.trace.reader import Trace
 
@@ -248,6 +249,8 @@ class Replayer:
             return {k: self._tree(v) for k, v in tree.items()}
         if isinstance(tree, (list, tuple)):
             return type(tree)(self._tree(v) for v in tree)
+        if isinstance(tree, (Ragged, Sparse, Strings)):
+            return self.backend.composite(tree)
         return self.backend.tensor(tree)
 
     def _step_function(self, inference: frozenset[str], training: bool) -> Callable[..., Any]:

@@ -32,6 +32,8 @@ class Contents:
         self._widths = [signature.row_nbytes for signature in records.signatures]
         self._cache: OrderedDict[Digest | int, NDArray] = OrderedDict()
         self._cached = 0
+        self._supplied: dict[int, Bytes] = {}
+        self._wanted: dict[tuple[int, Digest], list[int]] | None = None
         self._cache_bytes = cache_bytes
         self._rows_fit = sum(b.count * self._widths[b.signature] for b in records.blocks if b.kept) <= cache_bytes
 
@@ -68,11 +70,36 @@ class Contents:
             block = self._blocks[number]
             if block.signature != signature:
                 raise ValueError("a batch names rows of another signature")
-            if not block.kept:
-                raise ReplayError("The trace holds only digests of the rows of this batch, not their contents.")
             where = np.flatnonzero(blocks == number)
-            packed[where] = self._block_rows(number, block, ids[where] - block.first_row)
+            if block.kept:
+                packed[where] = self._block_rows(number, block, ids[where] - block.first_row)
+            else:
+                packed[where] = self._supplied_rows(ids[where])
         return packed
+
+    def supply(self, packed: Bytes, signature: int) -> int:
+        """Takes packed rows from outside as contents of rows known by digest only. Returns how many these are."""
+        if self._wanted is None:
+            self._wanted = {}
+            for block in self._blocks:
+                if not block.kept:
+                    for i in range(block.count):
+                        key = (block.signature, block.digests[16 * i : 16 * i + 16])
+                        self._wanted.setdefault(key, []).append(block.first_row + i)
+        taken = 0
+        for place, digest in enumerate(row_digests(packed)):
+            for row in self._wanted.get((signature, digest), ()):
+                taken += row not in self._supplied
+                self._supplied[row] = packed[place]
+        return taken
+
+    def _supplied_rows(self, ids: npt.NDArray[np.int64]) -> Bytes:
+        try:
+            return np.stack([self._supplied[row] for row in ids.tolist()])
+        except KeyError:
+            raise ReplayError(
+                "the trace holds only digests of some rows; give the data they came from to have them replayed"
+            ) from None
 
     def _block_rows(self, number: int, block: RowBlock, wanted: npt.NDArray[np.int64]) -> Bytes:
         whole = self._cached_or_none(number)

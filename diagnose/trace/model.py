@@ -158,7 +158,8 @@ class Signature:
     """How a batch is built from its leaves.
 
     `structure` is JSON: {"x": node, "y": node} where a node is {"leaf": i}, {"list": [nodes]}, {"tuple": [nodes]},
-    {"dict": {name: node}} or {"none": true}; `i` indexes `leaves`. Sample weights are not part of it: they may differ
+    {"dict": {name: node}}, {"none": true}, or a value of several arrays (`trace.composite`), {"ragged": [nodes]},
+    {"sparse": [nodes]}, {"strings": [nodes]}; `i` indexes `leaves`. Sample weights are not part of it: they may differ
     each time a row is used, so they are stored per batch.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from diagnose.trace.model import (
     Step,
 )
 from diagnose.trace.recover import Opened, discard, open_file
-from diagnose.trace.rows import build, unpack_rows
+from diagnose.trace.rows import build, pack_rows, rows_in, unpack_rows
 from diagnose.trace.steps import Index
 
 CACHE_BYTES: Final = 256 * 2**20
@@ -138,13 +138,18 @@ class Trace:
                 raise ValueError("a batch does not have the parts its signature names")
             x, y = (build(signature.structure.get(name, {"none": True}), leaves) for name in ("x", "y"))
         weight = None if ref.sample_weight is None else self.array(ref.sample_weight)
-        return Batch(x, y, weight, ref.row_ids, len(ref.row_ids))
+        return Batch(x, y, weight, ref.row_ids, len(ref.row_ids) if len(ref.row_ids) else rows_in(x))
 
     def batches(self, digest: Digest) -> tuple[BatchRef, ...]:
         """A recorded list of batches."""
         if digest not in self._batch_lists:
             raise ReplayError(f"The list of batches {digest.hex()} is not in {self.path}.")
         return self._batch_lists[digest]
+
+    def supply(self, leaves: Sequence[NDArray], signature: int) -> int:
+        """Takes rows from outside, as row-wise leaves in a signature's order, for contents of rows that the file knows by
+        digest only. Returns how many these are; rows that match no digest are passed over."""
+        return self._contents.supply(pack_rows(leaves), signature)
 
     def row_digest(self, row: int) -> Digest:
         """The digest of a packed row."""

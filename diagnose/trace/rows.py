@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diagnose.trace.composite import KINDS, from_parts
 from diagnose.trace.digest import array_bytes, numpy_dtype
 from diagnose.trace.model import Json, NDArray, Signature, itemsize
 
@@ -84,4 +85,17 @@ def build(node: Json, leaves: Sequence[NDArray], depth: int = 0) -> Any:
         return items if kind == "list" else tuple(items)
     if kind == "dict" and isinstance(content, dict):
         return {name: build(child, leaves, depth + 1) for name, child in content.items()}
+    if kind in KINDS and isinstance(content, list):
+        return from_parts(kind, [build(child, leaves, depth + 1) for child in content])
     raise ValueError(f"a batch's structure has an unknown part {kind!r:.40}")
+
+
+def rows_in(tree: Any) -> int:
+    """The number of rows of a batch's x: the length of its first leaf, 0 where there is none."""
+    if tree is None:
+        return 0
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return next((n for n in map(rows_in, tree) if n), 0)
+    return len(tree) if getattr(tree, "ndim", 1) else 0

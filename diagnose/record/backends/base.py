@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from diagnose.trace.composite import Composite
 from diagnose.trace.model import NDArray
 
 
@@ -31,6 +32,12 @@ class Variables:
             optimizer=list(model.optimizer.variables) if model.optimizer is not None else [],
             metrics=list(model.metrics_variables),
         )
+
+    def same(self, other: Variables) -> bool:
+        """Whether these are the same variable objects, in the same order."""
+        mine = (self.all, self.trainable, self.optimizer, self.metrics)
+        theirs = (other.all, other.trainable, other.optimizer, other.metrics)
+        return [[id(v) for v in group] for group in mine] == [[id(v) for v in group] for group in theirs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,9 @@ class Backend(Protocol):
 
     def view(self, value: Any) -> NDArray:
         """`value` as a NumPy array. May share memory with the device buffer: read it at once and do not keep it."""
+
+    def composite(self, value: Any) -> Composite | None:
+        """A ragged, sparse or string value of a batch; None for what `view` gives as one array."""
 
     def generator_state(self) -> NDArray | None:
         """State of the process-wide random generator that layers draw from, or None where they keep seeds in

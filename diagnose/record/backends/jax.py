@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jax.experimental import sparse as jax_sparse
 
 from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
 
@@ -46,6 +48,12 @@ class JaxBackend:
 
     def view(self, value: Any) -> NDArray:
         return np.asarray(value)
+
+    def composite(self, value: Any) -> Composite | None:
+        if isinstance(value, jax_sparse.BCOO):
+            shape = np.array(value.shape, np.int64)
+            return Sparse(np.array(value.indices, np.int64), np.array(value.data), shape)
+        return None
 
     def generator_state(self) -> NDArray | None:
         return None

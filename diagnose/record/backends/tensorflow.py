@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from diagnose.record.backends.base import Live, StepHook, Variables
 from diagnose.tensorflow_tools import graph_function
+from diagnose.trace.composite import Composite, Ragged, Sparse, Strings
 from diagnose.trace.model import NDArray
 
 PACKED_BYTES = 4 << 20
@@ -59,6 +60,16 @@ class TensorFlowBackend:
             return np.asarray(memoryview(tensor))
         except (TypeError, BufferError, ValueError, NotImplementedError, RuntimeError):
             return np.asarray(tensor.numpy())
+
+    def composite(self, value: Any) -> Composite | None:
+        if isinstance(value, tf.RaggedTensor):
+            splits = tuple(self.view(tf.cast(s, tf.int64)) for s in value.nested_row_splits)
+            return Ragged(self.view(value.flat_values), splits)
+        if isinstance(value, tf.SparseTensor):
+            return Sparse(self.view(value.indices), self.view(value.values), self.view(value.dense_shape))
+        if isinstance(value, tf.Tensor) and value.dtype == tf.string:
+            return Strings.of(np.asarray(value.numpy(), object))
+        return None
 
     def generator_state(self) -> NDArray | None:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
 
@@ -41,6 +42,13 @@ class TorchBackend:
 
             return np.asarray(tensor.contiguous().view(torch.uint16).numpy()).view(ml_dtypes.bfloat16)
         return np.asarray(tensor.numpy())
+
+    def composite(self, value: Any) -> Composite | None:
+        if isinstance(value, torch.Tensor) and value.layout == torch.sparse_coo:
+            whole = value.coalesce()
+            indices = np.ascontiguousarray(whole.indices().cpu().numpy().T)
+            return Sparse(indices, np.array(whole.values().cpu().numpy()), np.array(whole.shape, np.int64))
+        return None
 
     def generator_state(self) -> NDArray | None:
         states = [torch.get_rng_state().numpy()]

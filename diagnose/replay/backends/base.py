@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from diagnose.trace.composite import Composite
 from diagnose.trace.model import NDArray
 
 
@@ -20,6 +21,9 @@ class ReplayBackend(Protocol):
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         """A backend tensor with the array's contents."""
+
+    def composite(self, value: Composite) -> Any:
+        """A backend value for a ragged, sparse or string value. Raises ReplayError where the backend has none."""
 
     def array(self, tensor: Any) -> NDArray:
         """A NumPy copy of a tensor."""

@@ -8,7 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import sparse as jax_sparse
 
+from diagnose.errors import ReplayError
+from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
 
@@ -22,6 +25,12 @@ class JaxReplay:
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return jax.numpy.asarray(array, dtype=dtype)
+
+    def composite(self, value: Composite) -> Any:
+        if not isinstance(value, Sparse):
+            raise ReplayError(f"JAX has no {type(value).__name__.lower()} values")
+        indices, data = jax.numpy.asarray(value.indices), jax.numpy.asarray(value.values)
+        return jax_sparse.BCOO((data, indices), shape=tuple(value.shape.tolist()))
 
     def array(self, tensor: Any) -> NDArray:
         return np.array(tensor)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from diagnose.tensorflow_tools import graph_function
+from diagnose.trace.composite import Composite, Ragged, Sparse
 from diagnose.trace.model import NDArray
 
 
@@ -24,7 +25,7 @@ class TensorFlowReplay:
             # One graph for all batch sizes, as fit has: the batch axis stays open.
             data = (x, y, sample_weight)
             leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-            specs = [tf.TensorSpec([None, *leaf.shape[1:]] if leaf.shape.rank else [], leaf.dtype) for leaf in leaves]
+            specs = [_open_spec(leaf) for leaf in leaves]
             absent = tf.nest.map_structure(lambda leaf: leaf is None, data)
             key = (str(specs), str(absent))
             if key not in compiled:
@@ -47,6 +48,13 @@ class TensorFlowReplay:
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return tf.convert_to_tensor(array if dtype is None else array.astype(dtype))
 
+    def composite(self, value: Composite) -> Any:
+        if isinstance(value, Ragged):
+            return tf.RaggedTensor.from_nested_row_splits(value.values, value.row_splits)
+        if isinstance(value, Sparse):
+            return tf.SparseTensor(value.indices, value.values, value.shape)
+        return tf.constant(value.to_numpy(), tf.string)
+
     def array(self, tensor: Any) -> NDArray:
         return np.array(tensor)
 
@@ -66,6 +74,16 @@ class TensorFlowReplay:
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield
+
+
+def _open_spec(leaf: Any) -> Any:
+    """The type of a value with its batch axis open."""
+    shape = [None, *leaf.shape[1:]] if leaf.shape.rank else []
+    if isinstance(leaf, tf.RaggedTensor):
+        return tf.RaggedTensorSpec(shape, leaf.dtype, leaf.ragged_rank, leaf.row_splits.dtype)
+    if isinstance(leaf, tf.SparseTensor):
+        return tf.SparseTensorSpec(shape, leaf.dtype)
+    return tf.TensorSpec(shape, leaf.dtype)
 
 
 def _not_retracing(record: logging.LogRecord) -> bool:

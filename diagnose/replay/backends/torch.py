@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from keras import ops
 
+from diagnose.errors import ReplayError
+from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
 
@@ -26,6 +28,12 @@ class TorchReplay:
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return ops.convert_to_tensor(np.array(array, dtype=dtype))
+
+    def composite(self, value: Composite) -> Any:
+        if not isinstance(value, Sparse):
+            raise ReplayError(f"torch has no {type(value).__name__.lower()} values")
+        indices, data = self.tensor(value.indices.T), self.tensor(value.values)
+        return torch.sparse_coo_tensor(indices, data, tuple(value.shape.tolist()))
 
     def array(self, tensor: Any) -> NDArray:
         return np.array(ops.convert_to_numpy(tensor))
