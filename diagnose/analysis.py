@@ -22,7 +22,7 @@ from diagnose.trace.reader import Trace, read_trace, store_diagnosis
 from diagnose.trace.values import own_values
 
 if TYPE_CHECKING:
-    from diagnose.record.tracer import Run
+    from diagnose.record.wiring import Run
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
@@ -228,7 +228,8 @@ class _Analysis:
             return {}
         try:
             batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
-            return {f"val_{k}": v for k, v in self.replayer.over(state, batches).items()}
+            fixed = self.trace.info.get("validation_batch_axis") == "fixed"
+            return {f"val_{k}": v for k, v in self.replayer.over(state, batches, fixed=fixed).items()}
         except ReplayError:
             return {}
 

@@ -4,115 +4,251 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 if TYPE_CHECKING:
-    from diagnose.record.tracer import Run, Tracer
+    from diagnose.record.tracer import Tracer
+    from diagnose.record.wiring import Run
 
 MODEL_MODULE = "keras.src.models.model"
 """The module that defines `keras.Model`, which inherits `fit` from the backend's trainer."""
 
 
 class Attachment:
-    """All fits traced while attached, in order.
+    """All fits traced while attached, in order. Fits in forked children are none of them: the file is the parent's.
 
     Args:
-        new_tracer: makes the tracer for fit number n (1-based). Not asked where the user's own callbacks hold one.
+        new_tracer: makes the tracer for fit number n (1-based), or None where that fit is not to be traced. Not asked
+            where the user's own callbacks hold one, or where an attachment inside this one traces the fit.
+        wanted: whether fit number n is of interest; others are counted only.
+        everywhere: takes the fits of threads that have attachments of their own, too.
     """
 
-    def __init__(self, new_tracer: Callable[[int], Tracer]) -> None:
-        self._new_tracer = new_tracer
-        self._active = True
-        self._tracers: list[Tracer] = []
-        self._runs: dict[int, Run] = {}
+    def __init__(
+        self,
+        new_tracer: Callable[[int], Tracer],
+        *,
+        wanted: Callable[[int], bool] = lambda number: True,
+        everywhere: bool = True,
+    ) -> None:
+        self.new_tracer = new_tracer
+        self.wanted = wanted
+        self.everywhere = everywhere
+        self.pid = os.getpid()
+        self.thread = threading.get_ident()
         self.started = 0
         """How many fits were called."""
+        self._lock = threading.Lock()
+        self._runs: dict[int, Run] = {}
+        self._tracers: list[Tracer] = []
 
     @property
     def runs(self) -> dict[int, Run]:
         """The traced fits by number, in the order they started. A fit that failed before training began has none."""
         return dict(sorted(self._runs.items()))
 
-    def stop(self) -> None:
-        """Fits from here on are not traced; recordings that are still open are closed."""
-        self._active = False
-        for tracer in self._tracers:
-            tracer.close()
-
-    def wrap(self, module: Any) -> None:
-        """Sets a `fit` on `keras.Model` that adds a tracer to its callbacks."""
-        model_class = module.Model
-        original = model_class.fit
-        signature = inspect.signature(original)
-
-        @functools.wraps(original)
-        def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self._active:
-                return original(model, *args, **kwargs)
+    def count(self) -> int:
+        """The number of a fit that starts now."""
+        with self._lock:
             self.started += 1
-            number = self.started
-            try:
-                bound = signature.bind(model, *args, **kwargs)
-            except TypeError:
-                return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
-            try:
-                tracer, take_out = self._add_tracer(model, bound.arguments, number)
-            except Exception as error:
-                _warn(error)
-                return original(model, *args, **kwargs)
-            before = len(tracer.runs)
-            try:
-                return original(*bound.args, **bound.kwargs)
-            finally:
-                take_out()
-                tracer.close()
-                if len(tracer.runs) > before:
-                    self._runs[number] = tracer.runs[before]
+            return self.started
 
-        model_class.fit = fit
+    def add(self, number: int, run: Run) -> None:
+        """Fit `number` is recorded in `run`, which other attachments may share."""
+        if self.wanted(number):
+            self._runs[number] = run
 
-    def _add_tracer(self, model: Any, arguments: dict[str, Any], number: int) -> tuple[Tracer, Callable[[], None]]:
-        """Returns the tracer of this fit, and what takes it out of an object of the user's again."""
-        import keras
-
-        from diagnose.record.tracer import Tracer
-
-        given = arguments.get("callbacks")
-        listed = given.callbacks if isinstance(given, keras.callbacks.CallbackList) else keras.tree.flatten(given or [])
-        own = next((cb for cb in listed if isinstance(cb, Tracer)), None)
-        tracer = own or self._new_tracer(number)
+    def add_tracer(self, tracer: Tracer) -> None:
         if tracer not in self._tracers:
             self._tracers.append(tracer)
-        if own is None and isinstance(given, keras.callbacks.CallbackList):
-            tracer.set_model(model)
-            given.callbacks.append(tracer)
-            return tracer, lambda: given.callbacks.remove(tracer)
-        if own is None:
-            arguments["callbacks"] = [*listed, tracer]
-        return tracer, lambda: None
+
+    def start(self) -> None:
+        """From here on fits are traced."""
+        with _LOCK:
+            _ATTACHED.append(self)
+            module = sys.modules.get(MODEL_MODULE)
+            if hasattr(module, "Model"):
+                _install(module)
+            else:
+                _watch_import()
+
+    def stop(self) -> None:
+        """Fits from here on are not traced; recordings that are still open are closed."""
+        with _LOCK:
+            if self in _ATTACHED:
+                _ATTACHED.remove(self)
+            if not _ATTACHED:
+                _uninstall(sys.modules.get(MODEL_MODULE))
+        if self.pid == os.getpid():
+            for tracer in self._tracers:
+                tracer.close()
 
 
 @contextmanager
-def attached(new_tracer: Callable[[int], Tracer]) -> Iterator[Attachment]:
+def attached(new_tracer: Callable[[int], Tracer], **options: Any) -> Iterator[Attachment]:
     """Within: every `fit` is traced, from whenever Keras is imported. Keras is not imported by this: a script may first
-    set up its backend and environment."""
-    attachment = Attachment(new_tracer)
-    wrapt.register_post_import_hook(attachment.wrap, MODEL_MODULE)
+    set up its backend and environment. `options`: those of `Attachment`."""
+    attachment = Attachment(new_tracer, **options)
+    attachment.start()
     try:
         yield attachment
     finally:
         attachment.stop()
 
 
+def attachments() -> list[Attachment]:
+    """Those that a fit in this thread belongs to, the innermost last. A thread with attachments of its own belongs to
+    them and to those that look everywhere; any other thread, to all."""
+    found = [a for a in list(_ATTACHED) if a.pid == os.getpid()]
+    here = threading.get_ident()
+    if any(a.thread == here and not a.everywhere for a in found):
+        found = [a for a in found if a.thread == here or a.everywhere]
+    return found
+
+
+# ── the patch: one for all attachments ──
+
+_ATTACHED: list[Attachment] = []
+_LOCK = threading.RLock()
+_ADDED = threading.local()
+"""`tracers`: those added to a fit that this thread is in."""
+_watching_import = False
+
+
+def _watch_import() -> None:
+    global _watching_import
+    if not _watching_import:
+        _watching_import = True
+        wrapt.register_post_import_hook(_imported, MODEL_MODULE)
+
+
+def _imported(module: Any) -> None:
+    with _LOCK:
+        if _ATTACHED:
+            _install(module)
+
+
+def _install(module: Any) -> None:
+    """Sets a `fit` on `keras.Model` that adds a tracer to its callbacks."""
+    model_class = module.Model
+    original = model_class.fit
+    inner: Any = original
+    while inner is not None:
+        if hasattr(inner, "__diagnose_inherited__"):
+            return  # there already, perhaps below a patch that others set
+        inner = getattr(inner, "__wrapped__", None)
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
+        here = attachments()
+        if not here:
+            return original(model, *args, **kwargs)
+        try:
+            arguments = signature.bind(model, *args, **kwargs)
+        except TypeError:
+            return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
+        return _traced_fit(original, model, arguments, here)
+
+    fit.__diagnose_inherited__ = "fit" not in vars(model_class)  # type: ignore[attr-defined]
+    model_class.fit = fit
+
+
+def _uninstall(module: Any) -> None:
+    """Takes the patch out. Below a patch that others set it stays, and does nothing."""
+    model_class = getattr(module, "Model", None)
+    fit: Any = vars(model_class).get("fit") if model_class is not None else None
+    inherited = getattr(fit, "__dict__", {}).get("__diagnose_inherited__")
+    if model_class is None or inherited is None or not _is_ours(fit):
+        return
+    if inherited:
+        del model_class.fit
+    else:
+        model_class.fit = fit.__wrapped__
+
+
+def _is_ours(fit: Any) -> bool:
+    # functools.wraps copies attributes, so a patch around ours carries the mark as well.
+    return getattr(fit, "__code__", None) is not None and fit.__code__.co_filename == __file__
+
+
+@dataclass
+class _Added:
+    """What was done to a fit's callbacks."""
+
+    tracer: Tracer
+    take_out: Callable[[], None]
+
+
+def _traced_fit(original: Any, model: Any, bound: inspect.BoundArguments, here: list[Attachment]) -> Any:
+    inside: list[Any] = _ADDED.__dict__.setdefault("tracers", [])
+    if inside and any(cb is tracer for cb in _listed(bound.arguments) for tracer in inside):
+        return original(*bound.args, **bound.kwargs)  # our own patch, met twice on the way to Keras
+    numbers = [(attachment, attachment.count()) for attachment in here]
+    try:
+        added = _add_tracer(model, bound.arguments, numbers)
+    except Exception as error:
+        _warn(error)
+        return original(*bound.args, **bound.kwargs)
+    if added is None:
+        return original(*bound.args, **bound.kwargs)
+    tracer = added.tracer
+    before = len(tracer.runs)
+    inside.append(tracer)
+    try:
+        return original(*bound.args, **bound.kwargs)
+    finally:
+        inside.remove(tracer)
+        added.take_out()
+        tracer.close()
+        if len(tracer.runs) > before:
+            for attachment, number in numbers:
+                attachment.add(number, tracer.runs[before])
+
+
+def _listed(arguments: dict[str, Any]) -> list[Any]:
+    import keras
+
+    given = arguments.get("callbacks")
+    return list(given.callbacks if isinstance(given, keras.callbacks.CallbackList) else keras.tree.flatten(given or []))
+
+
+def _add_tracer(model: Any, arguments: dict[str, Any], numbers: list[tuple[Attachment, int]]) -> _Added | None:
+    """Sees to it that the fit has a tracer: the user's own, else one of the innermost attachment that wants the fit."""
+    import keras
+
+    from diagnose.record.tracer import Tracer
+
+    given = arguments.get("callbacks")
+    listed = _listed(arguments)
+    wanting = [(attachment, number) for attachment, number in numbers if attachment.wanted(number)]
+    own = next((cb for cb in listed if isinstance(cb, Tracer)), None)
+    if own is None and not wanting:
+        return None
+    tracer = own or wanting[-1][0].new_tracer(wanting[-1][1])
+    for attachment, _ in wanting:
+        attachment.add_tracer(tracer)
+    if own is None and isinstance(given, keras.callbacks.CallbackList):
+        tracer.set_model(model)
+        given.callbacks.append(tracer)
+        return _Added(tracer, lambda: given.callbacks.remove(tracer))
+    if own is None:
+        arguments["callbacks"] = [*listed, tracer]
+    return _Added(tracer, lambda: None)
+
+
 def _warn(error: Exception) -> None:
     text = f"diagnose: this fit is not traced ({type(error).__name__}: {error})."
     try:
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, stacklevel=4)
     except Warning:
         print(text, file=sys.stderr)

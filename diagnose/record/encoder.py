@@ -61,6 +61,7 @@ class Encoder:
             self._observe(item)
         elif isinstance(item, EpochItem):
             self._epoch(item)
+            self._spent()  # counts what was written, for other traces
             return True
         elif isinstance(item, EvaluationItem):
             self._evaluation(item)
@@ -72,6 +73,7 @@ class Encoder:
             self._writer.event(item.kind, item.detail, epoch=item.epoch, step=item.step)
         else:
             self._train_end(item)
+            self._spent()  # counts what was written, for other traces
             return True
         return False
 

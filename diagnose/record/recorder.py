@@ -64,6 +64,7 @@ class Recorder:
         self._generator: NDArray | None = None
         self._step_started = 0.0
         self._stop_seen = False
+        self._axes: dict[str, bool] = {}
         self._rate_seen: float | None = None
         self._evaluating = False
         self._evaluation_batches: list[TakenBatch | str] = []
@@ -138,6 +139,12 @@ class Recorder:
     def take_armed(self) -> bool:
         armed, self._armed = self._armed and self.active() and not self._evaluating, False
         return armed
+
+    def batch_axis(self, key: str, fixed: bool) -> None:
+        """Notes once whether steps (`key` "batch_axis") or validation steps are compiled for one batch size."""
+        if self._axes.get(key) != fixed:
+            self._axes[key] = fixed
+            self.worker.put(InfoItem(key, "fixed" if fixed else "open"))
 
     def before_step(self, data: Any, state: Any) -> None:
         if self._observed is None and self.step == 0:

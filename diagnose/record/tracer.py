@@ -10,7 +10,6 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,7 @@ import keras
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record import describe
-from diagnose.record.backends import Backend, current_backend
+from diagnose.record.backends import Backend
 from diagnose.record.budget import Budget, SharedBytes
 from diagnose.record.guard import guarded, stop
 from diagnose.record.items import EventItem, InfoItem

@@ -48,6 +48,10 @@ class TrainHook:
         return self.recorder.take_armed()
 
     @guarded
+    def batch_axis(self, fixed: bool) -> None:
+        self.recorder.batch_axis("batch_axis", fixed)
+
+    @guarded
     def before(self, data: Any, state: Any) -> None:
         self.recorder.before_step(data, state)
 
@@ -66,6 +70,10 @@ class TestHook:
 
     def armed(self) -> bool:
         return self.recorder.evaluation_active()
+
+    @guarded
+    def batch_axis(self, fixed: bool) -> None:
+        self.recorder.batch_axis("validation_batch_axis", fixed)
 
     @guarded
     def before(self, data: Any, state: Any) -> None:

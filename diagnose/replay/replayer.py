@@ -49,6 +49,7 @@ class Replayer:
         self.variables = list(model.variables)
         self.metric_variables = list(model.metrics_variables)
         self.kinds = _kinds(trace)
+        self._fit_fixed = trace.info.get("batch_axis") == "fixed"
         self._check()
         self._steps: dict[tuple[bool, frozenset[str]], Callable[..., Any]] = {}
         self._cache: dict[Any, dict[str, float]] = {}
@@ -122,16 +123,16 @@ class Replayer:
                 if state is None:
                     raise ReplayError("evaluation data has no step of its own to take weights from")
                 weights = self._row_weights(s.batch for s in steps) if setting.weighted else None
-                runs = self._fixed(state, self.evaluation, weights)
+                runs = self._one_state(state, self.evaluation, weights)
             else:
                 runs = self._scheduled(steps, setting.schedule, state, setting.weighted)
             training = not self.kinds or setting.inference != self.kinds
             self._cache[key] = self.results(self.run(runs, setting.inference, training=training))
         return self._cache[key]
 
-    def over(self, state: State, batches: Iterable[Batch]) -> dict[str, float]:
+    def over(self, state: State, batches: Iterable[Batch], *, fixed: bool | None = None) -> dict[str, float]:
         """All metrics of one state in inference mode over given batches, their weights included (a validation pass)."""
-        return self.results(self.run(self._fixed(state, batches), self.kinds, training=False))
+        return self.results(self.run(self._one_state(state, batches, fixed=fixed), self.kinds, training=False))
 
     def evaluate_state(self, state: State) -> dict[str, float]:
         """All metrics of one state over the evaluation data: what `evaluate` would return."""
@@ -148,14 +149,20 @@ class Replayer:
                 return self.trace.states[row.state]
         raise ReplayError(f"epoch {epoch} did not end")
 
-    def _fixed(
-        self, state: State, batches: Iterable[Batch], weights: Mapping[int, Any] | None = None
+    def _one_state(
+        self,
+        state: State,
+        batches: Iterable[Batch],
+        weights: Mapping[int, Any] | None = None,
+        fixed: bool | None = None,
     ) -> Iterable[_Run]:
         """One state over given batches, with the batches' own sample weights or with `weights` by row."""
-        values = self._values(state)
+        values, batches = self._values(state), list(batches)
+        if fixed is None:  # as Keras's adapter for arrays: a short last batch leaves the axis open
+            fixed = len({batch.size for batch in batches}) == 1
         for batch in batches:
             own = batch.sample_weight if weights is None else _weights_of(batch.rows, weights)
-            yield _Run(values, batch, own, None)
+            yield _Run(values, batch, own, None, fixed)
 
     def _scheduled(
         self, steps: Sequence[Step], schedule: Schedule, state: State | None, weighted: bool
@@ -168,7 +175,8 @@ class Replayer:
             if values is None:
                 values = self._values(self.state_before(step) if schedule == "before" else self.state_after(step))
             batch = self.trace.batch(step.batch)
-            yield _Run(values, batch, batch.sample_weight if other is None else _weights_of(batch.rows, other), step)
+            weight = batch.sample_weight if other is None else _weights_of(batch.rows, other)
+            yield _Run(values, batch, weight, step, self._fit_fixed)
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
@@ -204,6 +212,7 @@ class Replayer:
                     self._tree(run.batch.x),
                     self._tree(run.batch.y),
                     None if weight is None else self.backend.tensor(weight),
+                    fixed=run.fixed,
                 )
             )
 
@@ -222,7 +231,7 @@ class Replayer:
     def step_run(self, step: Step) -> _Run:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
-        return _Run(self._values(self.state_before(step)), batch, batch.sample_weight, step)
+        return _Run(self._values(self.state_before(step)), batch, batch.sample_weight, step, self._fit_fixed)
 
     def metric_tensors(self, raw: bytes) -> list[Any] | None:
         """Recorded metric state as backend values; None if it belongs to other metrics."""
@@ -278,6 +287,8 @@ class _Run:
     batch: Batch
     sample_weight: NDArray | None
     step: Step | None
+    fixed: bool
+    """Whether to compile for this batch size, as fit or `evaluate` did: some of Keras's values depend on it."""
 
 
 def _by_row(batches: Iterable[tuple[NDArray, NDArray | None]]) -> dict[int, Any]:

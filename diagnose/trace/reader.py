@@ -147,7 +147,7 @@ class Trace:
         return self._batch_lists[digest]
 
     def supply(self, leaves: Sequence[NDArray], signature: int) -> int:
-        """Takes rows from outside, as row-wise leaves in a signature's order, for contents of rows that the file knows by
+        """Takes rows from outside, row-wise leaves in a signature's order, for contents of rows that the file knows by
         digest only. Returns how many these are; rows that match no digest are passed over."""
         return self._contents.supply(pack_rows(leaves), signature)
 

@@ -60,6 +60,10 @@ class StepHook(Protocol):
         """Whether the call belongs to the traced fit. A wrapper left behind by a fit that raised is not armed, and
         passes through."""
 
+    def batch_axis(self, fixed: bool) -> None:
+        """Called before a step: whether the step is compiled for one batch size. Some of Keras's values depend on it
+        (`CompileLoss` weighs the loss of one output by the static batch size, 1 where that is open)."""
+
     def before(self, data: Any, state: Any) -> None:
         """Called before the step with the batch (None: `fetched` brings it), and the state the step gets where the
         backend passes one (JAX), else None."""

@@ -124,6 +124,7 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
         if not hook.armed():
             return original(iterator)
         in_graph = _runs_in_graph(model, iterator)
+        hook.batch_axis(not in_graph or _has_fixed_batch_axis(iterator))
         if in_graph and model.steps_per_execution == 1:
             # Keras fetches the batch inside the step's graph. When that fails (end of data, an error in it), what does
             # not wait for the batch has run all the same: the optimizer's step count and seeds moved on. Fetching here
@@ -151,6 +152,11 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
 
 def _runs_in_graph(model: Any, iterator: Any) -> bool:
     return not model.run_eagerly and isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
+
+
+def _has_fixed_batch_axis(iterator: Any) -> bool:
+    shapes = [getattr(spec, "shape", None) for spec in tf.nest.flatten(iterator.element_spec)]
+    return all(shape is not None and shape.rank and shape[0] is not None for shape in shapes)
 
 
 def _one_step(

@@ -14,7 +14,8 @@ class ReplayBackend(Protocol):
     """One backend's way of running the forward half of a step on given values."""
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
-        """`function(values, metric_values, x, y, sample_weight)`, compiled unless `eagerly`."""
+        """`function(values, metric_values, x, y, sample_weight)`, compiled unless `eagerly`, with a further argument
+        `fixed`: whether to compile for the batch size at hand, or (where the backend can) for any."""
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of a list of tensors of fixed shapes, compiled where the backend compiles."""

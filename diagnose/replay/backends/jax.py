@@ -17,7 +17,8 @@ from diagnose.trace.model import NDArray
 
 class JaxReplay:
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
-        return function if eagerly else self.compile_simple(function)
+        compiled = function if eagerly else self.compile_simple(function)
+        return lambda *arguments, fixed: compiled(*arguments)
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
         compiled: Callable[..., Any] = jax.jit(function)

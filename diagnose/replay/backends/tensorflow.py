@@ -18,14 +18,13 @@ from diagnose.trace.model import NDArray
 class TensorFlowReplay:
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
         if eagerly:
-            return function
+            return lambda *arguments, fixed: function(*arguments)
         compiled: dict[Any, Callable[..., Any]] = {}
 
-        def run(values: Any, metrics: Any, x: Any, y: Any, sample_weight: Any) -> Any:
-            # One graph for all batch sizes, as fit has: the batch axis stays open.
+        def run(values: Any, metrics: Any, x: Any, y: Any, sample_weight: Any, *, fixed: bool) -> Any:
             data = (x, y, sample_weight)
             leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-            specs = [_open_spec(leaf) for leaf in leaves]
+            specs = [tf.type_spec_from_value(leaf) if fixed else _open_spec(leaf) for leaf in leaves]
             absent = tf.nest.map_structure(lambda leaf: leaf is None, data)
             key = (str(specs), str(absent))
             if key not in compiled:

@@ -17,14 +17,15 @@ from diagnose.trace.model import NDArray
 
 class TorchReplay:
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
-            with torch.no_grad():
-                return function(*args)
-
-        return run
+        run = self.compile_simple(function)
+        return lambda *arguments, fixed: run(*arguments)
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return self.compile(function, eagerly=True)
+        def run(*arguments: Any) -> Any:
+            with torch.no_grad():
+                return function(*arguments)
+
+        return run
 
     def tensor(self, array: NDArray, dtype: str | None = None) -> Any:
         return ops.convert_to_tensor(np.array(array, dtype=dtype))

@@ -1,0 +1,161 @@
+"""`with diagnose.trace("runs"):` traces every `fit` inside. Puts recording, analysis and reports together; does none of
+them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from diagnose.errors import DiagnoseError, TraceWriteError
+from diagnose.record.attach import Attachment
+
+if TYPE_CHECKING:
+    from diagnose.diagnosis import Diagnosis
+    from diagnose.record.budget import SharedBytes
+    from diagnose.record.tracer import Tracer
+    from diagnose.record.wiring import Run
+
+MAX_BYTES = 4 << 30
+"""What all fits of one session keep together by default."""
+
+FIT_BYTES = 1 << 30
+"""What one of them keeps at most."""
+
+
+class Session:
+    """Traces every `fit` made between entering and leaving, each into a file `fit-N.diag` of the folder; a trace of
+    that name from before is replaced.
+
+    A fit whose callbacks hold a `Tracer` is recorded by that one, a fit inside an inner session by the inner one; they
+    are in `runs` all the same. Fits in threads are traced; those in child processes are not. Where two threads have a
+    session each, a session has the fits of its own thread.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None, only_fit: int | None, max_bytes: int) -> None:
+        if only_fit is not None and only_fit < 1:
+            raise DiagnoseError(f"only_fit counts from 1; there is no fit {only_fit}.")
+        if folder is None:
+            folder = tempfile.mkdtemp(prefix="diagnose-")
+            weakref.finalize(self, _remove, folder, os.getpid())
+        self.folder = Path(folder).absolute()  # the code inside may change the working folder
+        self._only_fit = only_fit
+        self._max_bytes = max_bytes
+        self._attachment: Attachment | None = None
+        self._kept: list[Run] = []
+
+    def __enter__(self) -> Self:
+        if self._attachment is not None:
+            raise DiagnoseError("This session is entered already; make another one with diagnose.trace().")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TraceWriteError(f"Cannot write traces in {self.folder}: {error.strerror or error}.") from error
+        self._traces = Traces(self.folder, self._max_bytes)
+        self._attachment = Attachment(self._traces, wanted=wanted(self._only_fit), everywhere=False)
+        self._attachment.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._attachment is not None:
+            self._attachment.stop()
+            self._traces.release()
+            self._kept += self._attachment.runs.values()
+            self._attachment = None
+
+    @property
+    def runs(self) -> list[Run]:
+        """The traced fits so far, in the order they started; `path` of each is its trace file."""
+        return [*self._kept, *(self._attachment.runs.values() if self._attachment is not None else ())]
+
+    def diagnose(self, evaluate: Any = None) -> list[Diagnosis]:
+        """Analyses all traced fits. Empty where there was none.
+
+        Args:
+            evaluate: see `Tracer.diagnose`; by default each fit is evaluated on its own rows.
+        """
+        from diagnose.analysis import diagnose_run
+
+        found = []
+        for number, run in enumerate(self.runs, start=1):
+            run.owner.close()
+            found.append(diagnose_run(run, evaluate=evaluate, number=self._only_fit or number))
+        return found
+
+    def report(self, out: str | os.PathLike[str] | None = None, evaluate: Any = None) -> list[Diagnosis]:
+        """Analyses all traced fits and writes `report.html`, `diagnosis.json` and the figures into `out` (default: the
+        folder of the traces). Returns the diagnoses."""
+        from diagnose.report import write_reports
+
+        diagnoses = self.diagnose(evaluate)
+        write_reports(diagnoses, self.folder if out is None else Path(out))
+        return diagnoses
+
+
+def trace(
+    folder: str | os.PathLike[str] | None = None, *, only_fit: int | None = None, max_bytes: int = MAX_BYTES
+) -> Session:
+    """A context manager that traces every `fit` inside it:
+
+        with diagnose.trace("runs") as session:
+            anything_that_calls_fit()
+        for diagnosis in session.diagnose():
+            print(diagnosis)
+
+    Args:
+        folder: where the traces go; without it, into a temporary folder that lasts as long as the session object.
+        only_fit: trace only the fit of this number, counted from 1 in the order they start.
+        max_bytes: of all traces together; beyond it only the weights at epoch ends and digests of rows are kept.
+    """
+    return Session(folder, only_fit, max_bytes)
+
+
+class Traces:
+    """Makes the tracers of an attachment: that of fit N writes `fit-N.diag`, or another name beside it where a session
+    that is still open has that file. All keep `max_bytes` together."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self._shared: SharedBytes | None = None
+        self._mine: set[Path] = set()
+
+    def __call__(self, number: int) -> Tracer:
+        from diagnose.record.budget import SharedBytes
+        from diagnose.record.tracer import Tracer
+
+        if self._shared is None:
+            self._shared = SharedBytes(self.max_bytes)
+        path, other = self.folder / f"fit-{number}.diag", 1
+        while path in _CLAIMED:
+            other += 1
+            path = self.folder / f"fit-{number}-{other}.diag"
+        _CLAIMED.add(path)
+        self._mine.add(path)
+        return Tracer(path, max_bytes=min(FIT_BYTES, self.max_bytes), shared=self._shared)
+
+    def release(self) -> None:
+        """Later sessions may replace these files."""
+        _CLAIMED.difference_update(self._mine)
+
+
+def wanted(only_fit: int | None) -> Callable[[int], bool]:
+    """For an attachment: all fits, or one."""
+    return lambda number: only_fit is None or number == only_fit
+
+
+_CLAIMED: set[Path] = set()
+"""Files of sessions that are still open."""
+
+
+def _remove(folder: str, made_in: int) -> None:
+    """Not in a forked child: the folder is its parent's."""
+    if os.getpid() == made_in:
+        shutil.rmtree(folder, ignore_errors=True)
