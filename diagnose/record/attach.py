@@ -49,7 +49,7 @@ class Attachment:
         """How many fits were called."""
         self._lock = threading.Lock()
         self._runs: dict[int, Run] = {}
-        self._tracers: list[Tracer] = []
+        self._tracers: list[Any] = []
 
     @property
     def runs(self) -> dict[int, Run]:
@@ -67,7 +67,8 @@ class Attachment:
         if self.wanted(number):
             self._runs[number] = run
 
-    def add_tracer(self, tracer: Tracer) -> None:
+    def add_tracer(self, tracer: Any) -> None:
+        """`tracer` may be open still when this ends, and is closed then."""
         if tracer not in self._tracers:
             self._tracers.append(tracer)
 
@@ -113,6 +114,13 @@ def attachments() -> list[Attachment]:
     if any(a.thread == here and not a.everywhere for a in found):
         found = [a for a in found if a.thread == here or a.everywhere]
     return found
+
+
+def note(tracer: Any, run: Run) -> None:
+    """Something that is no `fit` is being recorded; it counts as one."""
+    for attachment in attachments():
+        attachment.add(attachment.count(), run)
+        attachment.add_tracer(tracer)
 
 
 # ── the patch: one for all attachments ──

@@ -118,6 +118,11 @@ class Recorder:
     def event(self, kind: str, detail: Mapping[str, Json]) -> None:
         self.worker.put(EventItem(kind, detail, self.epoch or None, self.step))
 
+    @property
+    def metric_state(self) -> bytes | None:
+        """The metrics' variables as of the last look: before a step that has begun, or after the last step."""
+        return self._metrics
+
     # ── steps (StepHook for the train function) ──
 
     def active(self) -> bool:

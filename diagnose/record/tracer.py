@@ -88,7 +88,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         self._weights = weights
         self._budget = Budget(nbytes=max_bytes, shared=shared)
         self._take_out: Callable[[], None] | None = None
-        _check_writable(self.path)
+        check_writable(self.path)
 
     def set_model(self, model: Any) -> None:
         """Holds the model without Keras's property: on JAX, `Callback.model` forces a state sync."""
@@ -282,7 +282,8 @@ def _remove(folder: str, made_in: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """Raises TraceWriteError where no trace can be written at `path`."""
     if path.is_dir():
         raise TraceWriteError(f"{path} is a folder; name a file in it.")
     try:

@@ -44,7 +44,8 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     """Replays all steps of one (1-based) epoch in order, metric state carried from step to step.
 
     Where the run itself changed metric state between two steps (an `evaluate` inside the epoch), the recorded state
-    is taken up, as fit did.
+    is taken up, as fit did. A loop of `train_on_batch` resets it before every step; the value of its epoch is that of
+    all steps together.
 
     Raises:
         ReplayError: a step's weights or rows are not in the trace.
@@ -55,6 +56,8 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     fresh = [replayer.backend.array(m) for m in metrics]
     checks = []
     previous: Step | None = None
+    loop = (replayer.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
+    pooled = [np.asarray(f, np.float64) for f in fresh]
     for step in steps:
         if was_reset(previous, step):
             metrics = replayer.metric_tensors(step.metrics_before or b"") or metrics
@@ -63,6 +66,10 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
         after = [replayer.backend.array(m) for m in metrics]
         checks.append(_compare(replayer, step, fresh, before, after, tolerance))
         previous = step
+        if loop:
+            pooled = [p + a - b for p, a, b in zip(pooled, after, before, strict=True)]
+    if loop:
+        metrics = [replayer.backend.tensor(p.astype(f.dtype)) for p, f in zip(pooled, fresh, strict=True)]
     return EpochCheck(epoch, tuple(checks), replayer.results(metrics))
 
 

@@ -242,7 +242,7 @@ def test_batches_and_sample_weights_may_be_given(tmp_path: Path) -> None:
 def test_data_of_another_form_is_refused(data: Any, tmp_path: Path) -> None:
     x, y = rows()
     tracer, _ = fit(tmp_path, linear(), x=x, y=y)
-    with pytest.raises(DiagnoseError, match="evaluate="):
+    with pytest.raises(DiagnoseError, match=r"\(x, y, sample_weight\)"):
         tracer.diagnose(evaluate=data)
 
 
