@@ -372,6 +372,9 @@ class _Analysis:
             text = "the weights of every update until the trace was full, then of the ends of epochs"
         else:
             text = "the weights at the ends of epochs"
+        again = 0 if self.replayer is None else len(self.replayer.remaker.versions)
+        if again:
+            text += f"; {again} more were made again by training, each equal by its digest"
         return {"total": len(made), "kept": kept, "policy": text}
 
     def _notice(self) -> str | None:
@@ -384,11 +387,20 @@ class _Analysis:
             return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
         if self.trace.status != "complete":
             return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
+        limited = self._limited()
         if self.reason is not None:
-            return (
-                f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
-            )
-        return None
+            text = f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
+            return f"{limited} {text}" if limited else text
+        return limited or None
+
+    def _limited(self) -> str:
+        """What is not in the trace because a limit on its size was reached."""
+        events = [e.detail for e in self.trace.events if e.kind == "limit"]
+        if not events:
+            return ""
+        reason = str(events[0].get("reason"))
+        what = " and ".join(dict.fromkeys(str(e.get("what")) for e in events))
+        return f"{reason[:1].upper()}{reason[1:]}: from then on, {what} were recorded by digest only."
 
 
 def _count(things: Sequence[object], name: str) -> str:

@@ -12,6 +12,9 @@ from diagnose.diagnosis import Diagnosis
 
 MISMATCH = 3
 
+SUMMARIES = 5
+"""Fits that get a summary of their own in the terminal; each of the others, one line."""
+
 
 class Output:
     """Where the results go: the standard output as it was when this was made, whatever a script does to it afterwards.
@@ -51,14 +54,18 @@ def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: 
     """
     from diagnose.report import write_reports
     from diagnose.report.json import dumps
-    from diagnose.report.terminal import summary
+    from diagnose.report.terminal import one_line, summary
 
     write_reports(diagnoses, out)
     if output.as_json:
         output.json(dumps(diagnoses))
     else:
-        for diagnosis in diagnoses:
+        for diagnosis in diagnoses[:SUMMARIES]:
             output.line(f"\n{summary(diagnosis)}")
+        if len(diagnoses) > SUMMARIES:
+            output.line("")
+        for diagnosis in diagnoses[SUMMARIES:]:
+            output.line(one_line(diagnosis))
         output.line(f"\nReport: {shown / 'report.html'}")
     return any(is_mismatch(d) for d in diagnoses)
 

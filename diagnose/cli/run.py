@@ -14,39 +14,56 @@ from typing import TYPE_CHECKING
 
 from diagnose.cli.catalogue import find
 from diagnose.cli.output import MISMATCH, Output, finish
-from diagnose.cli.script import Outcome, run_script
+from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError
 from diagnose.record.attach import Attachment, attached
+from diagnose.session import MAX_BYTES, Traces, wanted
 
 if TYPE_CHECKING:
     from diagnose.diagnosis import Diagnosis
-    from diagnose.record.tracer import Tracer
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _OURS = re.compile(r"fit-\d+(-\d+)?\.diag(-journal)?|(fit-\d+-)?(timeline|ledger)\.png|report\.html|diagnosis\.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="NAME|SCRIPT.py", help="a shipped scenario, or a training script of yours")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "target", nargs="?", metavar="NAME|SCRIPT.py", help="a shipped scenario, or a training script of yours"
+    )
+    what.add_argument("-m", dest="module", metavar="MODULE", help="a module of yours, run as by python -m")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: reports/NAME)")
     parser.add_argument("--backend", choices=BACKENDS, help="Keras backend (default: by Keras's own rules)")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json; the script's output goes to stderr")
     parser.add_argument("--fail-on-mismatch", action="store_true", help="exit with 3 if a mismatch was found")
-    parser.usage = f"{parser.prog} [options] NAME|SCRIPT.py [-- SCRIPT ARGS]"
+    parser.add_argument("--only-fit", type=_number, metavar="N", help="trace and analyse only the Nth fit")
+    parser.add_argument(
+        "--max-bytes",
+        type=_bytes,
+        default=MAX_BYTES,
+        metavar="SIZE",
+        help="of all traces together, such as 500MB or 2GiB (default 4GiB); beyond it, only the weights at epoch ends and "
+        "digests of rows are kept",
+    )
+    parser.usage = f"{parser.prog} [options] (NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]"
 
 
 def execute(options: argparse.Namespace) -> int:
-    script = find(options.target)
-    shown: Path = options.out or Path("reports") / script.stem
+    script = None if options.module else find(options.target)
+    name = options.module or (script.stem if script else "")
+    shown: Path = options.out or Path("reports") / name
     out = shown.absolute()  # the script may change the working folder
     _choose_backend(options.backend)
     _make_writable(shown)
     output = Output(as_json=options.json)
-    with attached(lambda number: _tracer(out, number)) as attachment:
-        outcome = run_script(script, options.arguments)
-    diagnoses = _analyse(attachment, script.stem)
+    process = os.getpid()
+    with attached(Traces(out, options.max_bytes), wanted=wanted(options.only_fit)) as attachment:
+        outcome = run_script(script, options.arguments) if script else run_module(name, options.arguments)
+    if os.getpid() != process:
+        return outcome.code  # a forked child that ran on to the end of the script; the reports are the parent's
+    diagnoses = _analyse(attachment, name)
     if not diagnoses:
-        return _nothing(script, attachment, outcome)
+        return _nothing(str(script or name), attachment, outcome, options.only_fit)
     mismatch = finish(diagnoses, out, output, shown=shown)
     if outcome.code:
         return outcome.code
@@ -55,10 +72,12 @@ def execute(options: argparse.Namespace) -> int:
     return MISMATCH if mismatch and options.fail_on_mismatch else 0
 
 
-def _nothing(script: Path, attachment: Attachment, outcome: Outcome) -> int:
+def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: int | None) -> int:
     """Says why there is nothing to report."""
     if attachment.runs:
         text = f"No fit of {script} could be analysed, so there is no report."
+    elif only_fit is not None and 0 < attachment.started < only_fit:
+        text = f"There is no fit {only_fit}: {script} made {attachment.started}."
     elif attachment.started:
         text = f"No fit of {script} got as far as training, so there is nothing to diagnose."
     elif outcome.failed or outcome.code:
@@ -69,12 +88,6 @@ def _nothing(script: Path, attachment: Attachment, outcome: Outcome) -> int:
         raise DiagnoseError(text)
     print(f"diagnose: {text}", file=sys.stderr)
     return outcome.code
-
-
-def _tracer(out: Path, number: int) -> Tracer:
-    from diagnose.record.tracer import Tracer
-
-    return Tracer(out / f"fit-{number}.diag")
 
 
 def _analyse(attachment: Attachment, name: str) -> list[Diagnosis]:
@@ -93,6 +106,21 @@ def _analyse(attachment: Attachment, name: str) -> list[Diagnosis]:
             print(f"diagnose: fit {number} could not be analysed, by an error in diagnose itself:", file=sys.stderr)
             traceback.print_exc()
     return found
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("fits are counted from 1")
+    return number
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(i?)b?", text.strip().lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500MB or 2GiB")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
 
 
 def _choose_backend(backend: str | None) -> None:

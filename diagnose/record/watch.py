@@ -253,9 +253,7 @@ class _LoopHook(TrainHook):
         self._watch.add_metrics(before, self.recorder.metric_state)
 
 
-def _totals(
-    layout: list[dict[str, Json]], before: bytes | None, after: bytes | None
-) -> dict[str, list[float]]:
+def _totals(layout: list[dict[str, Json]], before: bytes | None, after: bytes | None) -> dict[str, list[float]]:
     """metric -> [total, count] that one step added, of the metrics that are means."""
     if after is None:
         return {}

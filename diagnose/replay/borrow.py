@@ -31,9 +31,11 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     flags = {name: _get(model, name) for name in _KEPT}
     for name, part in compiled.items():
         if current[name] is not part:
-            setattr(model, name, part)
+            # Not by setattr: a Keras model keeps every metric that is set on it in a list, and would report it from then on.
+            object.__setattr__(model, name, part)
     contents_of = current_backend().contents
-    variables = [*model.variables, *model.metrics_variables]
+    slots = list(model.optimizer.variables) if model.optimizer is not None else []
+    variables = [*model.variables, *model.metrics_variables, *slots]
     contents = [contents_of(v) for v in variables]
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     training = getattr(model, "training", None)  # torch.nn.Module
@@ -53,7 +55,7 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
             model.train(training)
         for name, part in current.items():
             if getattr(model, name, None) is not part:
-                setattr(model, name, part)
+                object.__setattr__(model, name, part)
 
 
 def _get(model: Any, name: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import fresh_metric_values, make_step, metric_results
+from diagnose.replay.remake import Remaker
 from diagnose.trace.composite import Ragged, Sparse, Strings
 from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.trace.reader import Trace
@@ -46,14 +47,16 @@ class Replayer:
         self.model = model
         self.evaluation = evaluation
         self.backend: ReplayBackend = current_backend()
+        _build(model, trace)
         self.variables = list(model.variables)
         self.metric_variables = list(model.metrics_variables)
         self.kinds = _kinds(trace)
-        self._fit_fixed = trace.info.get("batch_axis") == "fixed"
+        self.fit_fixed = trace.info.get("batch_axis") == "fixed"
         self._check()
         self._steps: dict[tuple[bool, frozenset[str]], Callable[..., Any]] = {}
         self._cache: dict[Any, dict[str, float]] = {}
         self._fresh: list[Any] | None = None
+        self.remaker = Remaker(self)
         self._results: Callable[..., Any] | None = None
 
     def _check(self) -> None:
@@ -74,7 +77,8 @@ class Replayer:
         """The state a step computed at: the version before it, or what a callback made of that."""
         state = self.trace.index.computed_with(step)
         if state is None:
-            raise ReplayError(f"the weights of version {step.computed_at} were not recorded")
+            hint = ": the model was built in its first step; give it an Input" if step.computed_at == 0 else ""
+            raise ReplayError(f"the weights of version {step.computed_at} were not recorded{hint}")
         return state
 
     def state_after(self, step: Step) -> State:
@@ -96,7 +100,7 @@ class Replayer:
     def arrays(self, state: State) -> list[NDArray]:
         kept = self.trace.index.kept(state)
         if kept is None:
-            raise ReplayError(f"the weights of version {state.version} were not kept (only ends of epochs are)")
+            return self.remaker.arrays(state)
         if len(kept.arrays) != len(self.variables):
             raise ReplayError("the model had other variables at that time")
         return self.trace.arrays(kept)
@@ -176,7 +180,7 @@ class Replayer:
                 values = self._values(self.state_before(step) if schedule == "before" else self.state_after(step))
             batch = self.trace.batch(step.batch)
             weight = batch.sample_weight if other is None else _weights_of(batch.rows, other)
-            yield _Run(values, batch, weight, step, self._fit_fixed)
+            yield _Run(values, batch, weight, step, self.fit_fixed)
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
@@ -209,8 +213,8 @@ class Replayer:
                 self._step_function(inference, training)(
                     run.values,
                     list(metrics),
-                    self._tree(run.batch.x),
-                    self._tree(run.batch.y),
+                    self.tree(run.batch.x),
+                    self.tree(run.batch.y),
                     None if weight is None else self.backend.tensor(weight),
                     fixed=run.fixed,
                 )
@@ -231,7 +235,7 @@ class Replayer:
     def step_run(self, step: Step) -> _Run:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
-        return _Run(self._values(self.state_before(step)), batch, batch.sample_weight, step, self._fit_fixed)
+        return _Run(self._values(self.state_before(step)), batch, batch.sample_weight, step, self.fit_fixed)
 
     def metric_tensors(self, raw: bytes) -> list[Any] | None:
         """Recorded metric state as backend values; None if it belongs to other metrics."""
@@ -251,13 +255,13 @@ class Replayer:
             start = end
         return arrays if start == len(raw) else None
 
-    def _tree(self, tree: Any) -> Any:
+    def tree(self, tree: Any) -> Any:
         if tree is None:
             return None
         if isinstance(tree, Mapping):
-            return {k: self._tree(v) for k, v in tree.items()}
+            return {k: self.tree(v) for k, v in tree.items()}
         if isinstance(tree, (list, tuple)):
-            return type(tree)(self._tree(v) for v in tree)
+            return type(tree)(self.tree(v) for v in tree)
         if isinstance(tree, (Ragged, Sparse, Strings)):
             return self.backend.composite(tree)
         return self.backend.tensor(tree)
@@ -306,6 +310,21 @@ def _weights_of(rows: NDArray, weights: Mapping[int, Any]) -> NDArray | None:
         return None
     one = np.ones_like(next(iter(weights.values())))
     return np.stack([weights.get(row, one) for row in rows.tolist()])
+
+
+def _build(model: Any, trace: Trace) -> None:
+    """A model that was compiled but never used makes its metrics' variables with its first batch; fit does the same."""
+    metrics = getattr(model, "_compile_metrics", None)
+    if model.built and (metrics is None or metrics.built):
+        return
+    ref = next((step.batch for step in trace.steps if step.batch.missing is None), None)
+    if ref is None:
+        return
+    batch = trace.batch(ref)
+    try:
+        model._symbolic_build(data_batch=(batch.x, batch.y, batch.sample_weight))
+    except Exception as error:
+        raise ReplayError(f"the model cannot be built on the trace's batches ({type(error).__name__})") from error
 
 
 def _kinds(trace: Trace) -> frozenset[str]:

@@ -34,6 +34,14 @@ def summary(diagnosis: Diagnosis) -> str:
     return "\n".join(lines + _findings(view, room) + tail)
 
 
+def one_line(diagnosis: Diagnosis) -> str:
+    """One of many fits: its number, its verdict and its headline, in at most 100 columns."""
+    view = build(diagnosis)
+    failed = f", {len(view.failed)} failed" if view.failed else ""
+    notice = "! " if view.notice is not None else ""
+    return _plain_clip(f"fit {diagnosis.fit} | {view.verdict or 'no verdict'}{failed} | {notice}{_text(view.headline)}")
+
+
 def _restoration(view: FitView) -> list[str]:
     r = view.restoration
     if r is None:

@@ -52,6 +52,20 @@ class Live:
     """True: `variables` are NumPy arrays that nothing will change, so they need not be copied."""
 
 
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How a model's training is spread over replicas."""
+
+    strategy: str
+    replicas: int
+    local: int
+    """Of them, those in this process."""
+    records: bool
+    """Whether this is the process that records; the others stay silent."""
+    refusal: str | None = None
+    """Why this fit cannot be traced, or None."""
+
+
 class StepHook(Protocol):
     """What a wrapped train or test function calls. None of these methods ever raises, except what is not an
     `Exception`."""
@@ -88,6 +102,19 @@ class Backend(Protocol):
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         """The current values (those in `state`, if given), without changing what the model's trainer does next."""
+
+    def distribution(self, model: Any) -> Distribution | None:
+        """How the model's training is spread, where each replica computes its own share of a batch; None where one
+        computes all of it."""
+
+    def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
+        """(index in `variables.all`, replica) of variables that replicas may change each for itself, beyond the first
+        replica's. `live` appends their contents to `Live.variables`, in this order."""
+
+    def shares(self, data: Any) -> tuple[int, ...] | None:
+        """The rows of each replica's part of a batch, None where it is in one piece. `view` joins the parts.
+
+        Raises ValueError where the arrays of the batch are split in different ways."""
 
     def view(self, value: Any) -> NDArray:
         """`value` as a NumPy array. May share memory with the device buffer: read it at once and do not keep it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jax.experimental import sparse as jax_sparse
 
-from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.record.backends.base import Distribution, Live, StepHook, Variables
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -45,6 +45,15 @@ class JaxBackend:
             optimizer=lambda: [v.value for v in variables.optimizer] if optimizer is None else list(optimizer),
             metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
         )
+
+    def distribution(self, model: Any) -> Distribution | None:
+        return None  # keras.distribution computes one global step on sharded arrays
+
+    def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
+        return ()
+
+    def shares(self, data: Any) -> tuple[int, ...] | None:
+        return None
 
     def view(self, value: Any) -> NDArray:
         return np.asarray(value)

@@ -3,13 +3,13 @@ recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from diagnose.record.backends.base import Live, StepHook, Variables
+from diagnose.record.backends.base import Distribution, Live, StepHook, Variables
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -32,6 +32,15 @@ class TorchBackend:
             optimizer=lambda: [v.value for v in variables.optimizer],
             metrics=[v.value for v in variables.metrics],
         )
+
+    def distribution(self, model: Any) -> Distribution | None:
+        return None
+
+    def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
+        return ()
+
+    def shares(self, data: Any) -> tuple[int, ...] | None:
+        return None
 
     def view(self, value: Any) -> NDArray:
         tensor = value.detach() if isinstance(value, torch.Tensor) else torch.as_tensor(value)

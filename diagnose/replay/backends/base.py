@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from diagnose.trace.composite import Composite
 from diagnose.trace.model import NDArray
+
+
+class Trainer(Protocol):
+    """Trains the model again, step by step."""
+
+    def set_weights(self, arrays: Sequence[NDArray]) -> None:
+        """Sets the model's variables, in the order of `model.variables`, before the next step."""
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
+        """One train step of the model's own train function. Returns copies of the model's variables after it."""
 
 
 class ReplayBackend(Protocol):
@@ -31,6 +41,15 @@ class ReplayBackend(Protocol):
 
     def contents(self, variable: Any) -> NDArray:
         """A NumPy copy of a Keras variable's value."""
+
+    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
+        """Sets Keras variables."""
+
+    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
+        """What the variables of the model's optimizer hold before the first update."""
+
+    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
+        """Trains the model from its present state. `fixed` as for `compile`."""
 
     def quiet(self) -> AbstractContextManager[None]:
         """Keeps back warnings about compiling again, which a user's own run would not give."""

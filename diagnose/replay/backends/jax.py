@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,8 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from diagnose.errors import ReplayError
+from diagnose.replay.backends.base import Trainer
+from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -39,12 +41,54 @@ class JaxReplay:
     def contents(self, variable: Any) -> NDArray:
         return np.array(variable.value)
 
+    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
+        assign(variables, arrays)
+
+    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
+        return initial_optimizer_state(model, self.contents)
+
+    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
+        return JaxTrainer(self, model)
+
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield
+
+
+class JaxTrainer:
+    def __init__(self, backend: JaxReplay, model: Any) -> None:
+        self._backend, self._model = backend, model
+        model.make_train_function(force=True)
+        self._state = self._from_model()
+
+    def _from_model(self) -> Any:
+        # Copies: the train step is given its buffers to reuse, and the model's own must stay.
+        model = self._model
+        groups = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+        return tuple([jax.numpy.array(v.value, copy=True) for v in group] for group in groups)
+
+    def set_weights(self, arrays: Sequence[NDArray]) -> None:
+        places = {id(v): i for i, v in enumerate(self._model.variables)}
+        self._state = (
+            [jax.numpy.asarray(arrays[places[id(v)]]) for v in self._model.trainable_variables],
+            [jax.numpy.asarray(arrays[places[id(v)]]) for v in self._model.non_trainable_variables],
+            *self._state[2:],
+        )
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
+        weight = None if sample_weight is None else self._backend.tensor(sample_weight)
+        _, self._state = self._model.train_function(self._state, iter([batch_of(x, y, weight)]))
+        held = dict(zip(map(id, self._model.trainable_variables), self._state[0], strict=True))
+        held.update(zip(map(id, self._model.non_trainable_variables), self._state[1], strict=True))
+        return [np.array(held[id(v)]) for v in self._model.variables]
 
 
 BACKEND = JaxReplay()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from diagnose.replay.backends.base import Trainer
+from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
 from diagnose.tensorflow_tools import graph_function
 from diagnose.trace.composite import Composite, Ragged, Sparse
 from diagnose.trace.model import NDArray
@@ -61,6 +63,15 @@ class TensorFlowReplay:
         # Not np.array(variable): tf.Variable's __array__ sets off a NumPy 2 warning.
         return np.array(variable.value.numpy())
 
+    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
+        assign(variables, arrays)
+
+    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
+        return initial_optimizer_state(model, self.contents)
+
+    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
+        return TensorFlowTrainer(self, model, fixed)
+
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
         logger = logging.getLogger("tensorflow")
@@ -73,6 +84,31 @@ class TensorFlowReplay:
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield
+
+
+class TensorFlowTrainer:
+    def __init__(self, backend: TensorFlowReplay, model: Any, fixed: bool) -> None:
+        self._backend, self._model, self._fixed = backend, model, fixed
+        model.make_train_function(force=True)
+        self._steps: dict[str, Callable[..., Any]] = {}
+
+    def set_weights(self, arrays: Sequence[NDArray]) -> None:
+        assign(self._model.variables, arrays)
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
+        weight = None if sample_weight is None else self._backend.tensor(sample_weight)
+        batch = batch_of(x, y, weight)
+        self._function(batch)(batch)
+        return [self._backend.contents(v) for v in self._model.variables]
+
+    def _function(self, batch: Any) -> Callable[..., Any]:
+        train = self._model.train_function
+        if self._model.run_eagerly:
+            return lambda batch: train([batch])
+        spec = tf.nest.map_structure(tf.type_spec_from_value if self._fixed else _open_spec, batch)
+        if str(spec) not in self._steps:
+            self._steps[str(spec)] = graph_function(lambda batch: train([batch]), input_signature=[spec])
+        return self._steps[str(spec)]
 
 
 def _open_spec(leaf: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from keras import ops
 
 from diagnose.errors import ReplayError
+from diagnose.replay.backends.base import Trainer
+from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -42,6 +44,15 @@ class TorchReplay:
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
 
+    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
+        assign(variables, arrays)
+
+    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
+        return initial_optimizer_state(model, self.contents)
+
+    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
+        return TorchTrainer(self, model)
+
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
@@ -61,6 +72,21 @@ class TorchReplay:
                     torch.cuda.set_rng_state(torch.from_numpy(np.array(rest[:own])), i)
                     rest = rest[own:]
             yield
+
+
+class TorchTrainer:
+    def __init__(self, backend: TorchReplay, model: Any) -> None:
+        self._backend, self._model = backend, model
+        model.make_train_function(force=True)
+        model.train()
+
+    def set_weights(self, arrays: Sequence[NDArray]) -> None:
+        assign(self._model.variables, arrays)
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
+        weight = None if sample_weight is None else self._backend.tensor(sample_weight)
+        self._model.train_function([batch_of(x, y, weight)])
+        return [self._backend.contents(v) for v in self._model.variables]
 
 
 BACKEND = TorchReplay()

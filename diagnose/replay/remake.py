@@ -1,0 +1,166 @@
+"""Makes weights again that were not kept: trains an epoch once more, from its recorded start over its recorded batches.
+
+Every version is held against its recorded digest; the first that differs ends it. The versions of one epoch lie in a
+temporary file, so that replay can go over them as often as it needs.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diagnose.errors import ReplayError
+from diagnose.trace.digest import array_digest
+from diagnose.trace.model import Digest, NDArray, State, Step
+
+if TYPE_CHECKING:
+    from diagnose.replay.replayer import Replayer
+
+MOST_BYTES = 8 << 30
+"""Weights of one epoch made again at most; they must also fit into half of the free disk."""
+
+
+class Remaker:
+    """Weights made again, by the digests of their arrays. Use within `borrowed(model, …)`: it trains the model."""
+
+    def __init__(self, replayer: Replayer) -> None:
+        self._replayer = replayer
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._epoch: int | None = None
+        self._made: dict[tuple[Digest, ...], list[NDArray]] = {}
+        self.versions: set[int] = set()
+        """The versions made again so far, each equal to the recorded one by digest."""
+        self._failed: dict[int, str] = {}
+
+    def arrays(self, state: State) -> list[NDArray]:
+        """The contents of a state inside an epoch.
+
+        Raises:
+            ReplayError: it cannot be made again, with the reason.
+        """
+        if state.arrays not in self._made:
+            self._make(self._epoch_of(state))
+        if state.arrays not in self._made:
+            raise ReplayError(f"the weights of version {state.version} were not kept and could not be made again")
+        return self._made[state.arrays]
+
+    def _epoch_of(self, state: State) -> int:
+        for epoch in self._replayer.trace.epochs:
+            if state.version is not None and epoch.first_version < state.version <= epoch.last_version:
+                return epoch.epoch
+        raise ReplayError(f"the weights of version {state.version} were not kept, and its epoch did not end")
+
+    def _make(self, epoch: int) -> None:
+        if epoch in self._failed:
+            raise ReplayError(self._failed[epoch])
+        if self._epoch == epoch:
+            return
+        try:
+            self._train(epoch)
+        except ReplayError as error:
+            self._failed[epoch] = str(error)
+            self._made = {}
+            raise
+        self._epoch = epoch
+
+    def _train(self, epoch: int) -> None:
+        replayer = self._replayer
+        trace, steps = replayer.trace, replayer.trace.index.steps_of(epoch)
+        start = replayer.state_before(steps[0])
+        store = self._store(start, steps)
+        replayer.backend.assign(replayer.model.variables, trace.arrays(_kept(replayer, start)))
+        replayer.backend.assign(_optimizer_variables(replayer.model), self._optimizer_state(epoch))
+        trainer = replayer.backend.trainer(replayer.model, fixed=replayer.fit_fixed)
+        made: dict[tuple[Digest, ...], list[NDArray]] = {}
+        for place, step in enumerate(steps):
+            before = replayer.state_before(step)
+            if before.label == "changed":
+                trainer.set_weights(trace.arrays(_kept(replayer, before)))
+            batch = trace.batch(step.batch)
+            generator = None if step.generator is None else trace.array(step.generator)
+            with replayer.backend.generator(generator):
+                arrays = trainer.step(replayer.tree(batch.x), replayer.tree(batch.y), batch.sample_weight)
+            after = replayer.state_after(step)
+            if tuple(array_digest(a) for a in arrays) != after.arrays:
+                raise ReplayError(
+                    f"the weights inside epoch {epoch} were not kept, and training from its start made others "
+                    f"(first at version {after.version}): the run is not deterministic, or a callback takes part in it"
+                )
+            made[after.arrays] = store.put(place, arrays)
+            self.versions.add(step.produced)
+        self._made = made
+
+    def _store(self, start: State, steps: Sequence[Step]) -> _Store:
+        shapes = [v["shape"] for v in self._replayer.trace.info["variables"]]
+        dtypes = [np.dtype(v["dtype"]) for v in self._replayer.trace.info["variables"]]
+        sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
+        total = sum(sizes) * len(steps)
+        if self._folder is not None:
+            self._made = {}
+            self._folder.cleanup()
+        self._folder = tempfile.TemporaryDirectory(prefix="diagnose-remade-")
+        if total > min(MOST_BYTES, shutil.disk_usage(self._folder.name).free // 2):
+            raise ReplayError(
+                f"the weights inside an epoch were not kept, and to make them again takes {total / 2**30:.1f} GiB"
+            )
+        return _Store(Path(self._folder.name) / "versions", len(steps), shapes, dtypes, sizes)
+
+    def _optimizer_state(self, epoch: int) -> list[NDArray]:
+        """The optimizer's variables at the start of an epoch, with the rate the epoch ran at."""
+        replayer = self._replayer
+        trace, variables = replayer.trace, _optimizer_variables(replayer.model)
+        before = [e for e in trace.epochs if e.epoch < epoch]
+        if before:
+            recorded = trace.states[before[-1].state].optimizer_arrays
+            if recorded is None or len(recorded) != len(variables):
+                raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
+            found = [np.array(trace.array(digest)) for digest in recorded]
+        else:
+            found = replayer.backend.initial_optimizer_state(replayer.model)
+        rate = next(e.learning_rate for e in trace.epochs if e.epoch == epoch)
+        own = getattr(replayer.model.optimizer, "_learning_rate", None)
+        for i, v in enumerate(variables):
+            if v is own and rate is not None:
+                found[i] = np.array(rate, found[i].dtype)
+        return found
+
+
+class _Store:
+    """Rows of arrays in one memory-mapped file."""
+
+    def __init__(
+        self, path: Path, rows: int, shapes: Sequence[Any], dtypes: Sequence[np.dtype[Any]], sizes: Sequence[int]
+    ) -> None:
+        self._map = np.memmap(path, np.uint8, "w+", shape=(max(rows, 1), max(sum(sizes), 1)))
+        self._shapes, self._dtypes, self._sizes = shapes, dtypes, sizes
+
+    def put(self, row: int, arrays: Sequence[NDArray]) -> list[NDArray]:
+        start = 0
+        views = []
+        for array, shape, dtype, size in zip(arrays, self._shapes, self._dtypes, self._sizes, strict=True):
+            part = self._map[row, start : start + size]
+            part[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            views.append(part.view(dtype).reshape(shape))
+            start += size
+        return views
+
+
+def _kept(replayer: Replayer, state: State) -> State:
+    kept = replayer.trace.index.kept(state)
+    if kept is None:
+        raise ReplayError(f"the weights of version {state.version}, where the epoch starts, were not kept")
+    return kept
+
+
+def _optimizer_variables(model: Any) -> list[Any]:
+    if model.optimizer is None:
+        return []
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return list(model.optimizer.variables)

@@ -1,0 +1,92 @@
+"""Versions that were not kept are made again by training, and count only if they equal the recorded ones by digest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from diagnose import Diagnosis, Tracer
+
+BACKEND = keras.config.backend()
+
+
+def fit(weights: Any, *callbacks: Any, layers: tuple[Any, ...] = (), **arguments: Any) -> tuple[Diagnosis, Any]:
+    keras.utils.set_random_seed(4)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(6, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3),
+            *layers,
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    tracer = Tracer(weights=weights)
+    model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[*callbacks, tracer], **arguments)
+    held = [np.array(w) for w in model.get_weights()]
+    slots = [keras.ops.convert_to_numpy(v.value) for v in model.optimizer.variables]
+    diagnosis = tracer.diagnose()
+    assert all(np.array_equal(a, b) for a, b in zip(held, model.get_weights(), strict=True))
+    now = [keras.ops.convert_to_numpy(v.value) for v in model.optimizer.variables]
+    assert all(np.array_equal(a, b) for a, b in zip(slots, now, strict=True))
+    return diagnosis, model
+
+
+def halve(epoch: int, rate: float) -> float:
+    return 0.01 / (epoch + 1)
+
+
+class Shrink(keras.callbacks.Callback):
+    """Changes the weights in the middle of an epoch."""
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch == 1:
+            self.model.set_weights([0.9 * np.array(w) for w in self.model.get_weights()])
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (lambda: (), {}),
+        (lambda: (keras.callbacks.LearningRateScheduler(halve),), {}),
+        (lambda: (keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),), {}),
+        (lambda: (Shrink(),), {}),
+        (lambda: (), {"class_weight": {0: 1.0, 1: 3.0}}),
+        (lambda: (), {"shuffle": False}),
+    ],
+    ids=["plain", "learning rate by epoch", "restore", "changed inside an epoch", "class weights", "in order"],
+)
+def test_the_diagnosis_is_the_same_as_with_all_weights_kept(make: Any, arguments: Any) -> None:
+    kept, _ = fit("auto", *make(), **arguments)
+    made, _ = fit("epochs", *make(), **arguments)
+    assert kept.versions["kept"] == kept.versions["total"] == 13
+    assert made.versions["kept"] < 13
+    assert made.replay is not None and (made.replay.steps, made.replay.reproduced) == (12, 12)
+    assert made.ledgers == kept.ledgers and made.ledgers
+    assert made.step_rows == kept.step_rows
+    assert made.headline == kept.headline
+
+
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="a TensorFlow operation with a seed of its own outside the variables"
+)
+def test_what_cannot_be_made_again_is_not_replayed() -> None:
+    import tensorflow as tf
+
+    class Noise(keras.layers.Layer):
+        def call(self, value: Any, training: bool = False) -> Any:
+            return value + tf.random.normal(tf.shape(value)) if training else value
+
+    diagnosis, model = fit("epochs", layers=(Noise(),))
+    assert diagnosis.replay is not None and diagnosis.replay.steps == 0
+    assert diagnosis.notice is not None and "training from its start made others" in diagnosis.notice
+    assert diagnosis.ledgers == ()
+    assert len(diagnosis.epoch_rows[-1].reevaluated) == 2, "the ends of epochs were kept and can be evaluated"
