@@ -8,6 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 
+def local_parts(variable: Any) -> list[Any]:
+    """The plain TensorFlow variables that this process holds for a Keras variable: one for each of its replicas."""
+    held = variable if isinstance(variable, tf.Variable) else variable.value
+    return list(held.values) if isinstance(held, tf.distribute.DistributedValues) else [held]
+
+
 def graph_function(function: Callable[..., Any], **options: Any) -> Any:
     """A `tf.function` of ours, kept out of TensorFlow's warnings about retracing.
 

@@ -2,6 +2,7 @@
 
     python tools/releases.py                                       # all releases, TensorFlow
     python tools/releases.py --releases 3.8 newest --backends jax torch
+    python tools/releases.py --pairs 3.8:tensorflow newest:jax
     python tools/releases.py --keep ~/environments --tests tests/record -- -k internals
 
 Prints a Markdown table. Exit code 1: a test failed, or an environment could not be made. Needs only the standard
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -206,20 +208,28 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--releases", nargs="+", default=RELEASES, metavar="3.8", help="minor releases, or 'newest'")
     parser.add_argument("--backends", nargs="+", default=["tensorflow"], choices=sorted(PACKAGES))
+    parser.add_argument(
+        "--pairs", nargs="+", metavar="3.8:jax", help="these only, not every release with every backend"
+    )
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="PATH", help="what pytest runs in each of them")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the environments here and leave them there")
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENTS", help="further arguments for pytest, after --")
     options = parser.parse_args(words)
-    for release in options.releases:
+    pairs = [tuple(pair.partition(":")[::2]) for pair in options.pairs or ()]
+    pairs = pairs or [(release, backend) for release in options.releases for backend in options.backends]
+    for release, backend in pairs:
         if release != NEWEST and not re.fullmatch(r"\d+\.\d+", release):
             parser.error(f"{release!r} is no minor release such as 3.8, and not '{NEWEST}'")
+        if backend not in PACKAGES:
+            parser.error(f"{backend!r} is none of {', '.join(PACKAGES)}")
+    # Also takes down the pip or pytest that runs at that moment, and the environments.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="releases-") as temporary:
         home = (options.keep or Path(temporary)).resolve()
         results = []
-        for release in options.releases:
-            for backend in options.backends:
-                folder = home / f"keras-{release}-{backend}"
-                results.append(one(release, backend, folder, [*options.tests, *options.pytest]))
+        for release, backend in pairs:
+            folder = home / f"keras-{release}-{backend}"
+            results.append(one(release, backend, folder, [*options.tests, *options.pytest]))
     print("\n" + table(results))
     return 0 if all(result.good for result in results) else 1
 

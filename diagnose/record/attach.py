@@ -154,7 +154,9 @@ def _install(module: Any) -> None:
         if hasattr(inner, "__diagnose_inherited__"):
             return  # there already, perhaps below a patch that others set
         inner = getattr(inner, "__wrapped__", None)
-    signature = inspect.signature(original)
+    # Keras's own, whatever others have put in the place of it.
+    inherited = next(vars(base)["fit"] for base in model_class.__mro__[1:] if "fit" in vars(base))
+    signature = inspect.signature(inherited)
 
     @functools.wraps(original)
     def fit(model: Any, *args: Any, **kwargs: Any) -> Any:

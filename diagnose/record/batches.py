@@ -23,6 +23,8 @@ class TakenBatch:
     leaves: list[NDArray]
     sample_weight: NDArray | None
     rows: int
+    shares: tuple[int, ...] | None = None
+    """The rows of each replica, in order, where the batch was split."""
 
     @property
     def whole(self) -> bool:
@@ -39,7 +41,7 @@ class ToNumpy(Protocol):
     def __call__(self, value: Any) -> NDArray | Composite: ...
 
 
-def take(data: Any, to_numpy: ToNumpy) -> TakenBatch:
+def take(data: Any, to_numpy: ToNumpy, shares: tuple[int, ...] | None = None) -> TakenBatch:
     """Splits what `train_step` got, (x,), (x, y) or (x, y, sample_weight), into leaves.
 
     Raises:
@@ -56,14 +58,17 @@ def take(data: Any, to_numpy: ToNumpy) -> TakenBatch:
         if isinstance(sample_weight, (dict, list, tuple)):
             raise NotCaptured("sample weights for several outputs are not recorded")
         weight = found.array(sample_weight)
-    if found.composite or any(leaf.ndim == 0 for leaf in leaves):
+    whole = found.composite or any(leaf.ndim == 0 for leaf in leaves)
+    if shares is not None and (whole or any(len(leaf) != sum(shares) for leaf in leaves)):
+        raise NotCaptured("the batch was split over replicas in a way that is not recorded")
+    if whole:
         signature = Signature(structure, tuple(Leaf(leaf.dtype.name, (), whole=True) for leaf in leaves))
         return TakenBatch(signature, leaves, weight, 0)
     rows = len(leaves[0])
     if any(len(leaf) != rows for leaf in leaves):
         raise NotCaptured("the arrays of the batch have different numbers of rows")
     signature = Signature(structure, tuple(Leaf(leaf.dtype.name, leaf.shape[1:]) for leaf in leaves))
-    return TakenBatch(signature, leaves, weight, rows)
+    return TakenBatch(signature, leaves, weight, rows, shares)
 
 
 def _unpack(data: Any) -> tuple[Any, Any, Any]:

@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -96,8 +96,9 @@ def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
         return None
 
 
-def variables(model: Any) -> list[dict[str, Json]]:
-    """One entry per model variable: path, dtype, shape, group ("trainable", "non_trainable" or "seed")."""
+def variables(model: Any, copies: Sequence[tuple[int, int]] = ()) -> list[dict[str, Json]]:
+    """One entry per model variable: path, dtype, shape, group ("trainable", "non_trainable" or "seed"). Then one for
+    each of `copies` (index of the variable, replica), group "replica": what another replica holds of a variable."""
     trainable = {id(v) for v in model.trainable_variables}
     weights = {id(v) for v in model.weights}
 
@@ -106,7 +107,10 @@ def variables(model: Any) -> list[dict[str, Json]]:
             return "trainable"
         return "non_trainable" if id(v) in weights else "seed"
 
-    return [{"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), "group": group(v)} for v in model.variables]
+    found = [
+        {"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), "group": group(v)} for v in model.variables
+    ]
+    return found + [{**found[of], "group": "replica", "of": of, "replica": replica} for of, replica in copies]
 
 
 def metric_variables(model: Any) -> list[dict[str, Json]]:

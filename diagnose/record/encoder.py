@@ -24,6 +24,7 @@ from diagnose.record.items import (
 )
 from diagnose.trace.digest import array_digest, group_digest, row_digests
 from diagnose.trace.model import BatchRef, Digest, Leaf, NDArray
+from diagnose.trace.replicas import SHARES_EVENT, even_shares
 from diagnose.trace.rows import pack_rows
 from diagnose.trace.writer import TraceWriter
 
@@ -51,6 +52,7 @@ class Encoder:
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._groups: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._current: _Current | None = None
+        self._evaluations = 0
         self._keep_rows = True
 
     def handle(self, item: Item) -> bool:
@@ -167,6 +169,7 @@ class Encoder:
             generator=None if item.generator is None else self._writer.array(item.generator),
             seconds=item.seconds,
         )
+        self._note_shares(item.batch, item.epoch, item.step, {})
         digests = _digests(item.after.arrays)
         version = item.step + 1
         state = self._write_state(
@@ -174,6 +177,12 @@ class Encoder:
         )
         self._current = _Current(state, version, digests)
         item.after.release()
+
+    def _note_shares(self, batch: TakenBatch | str, epoch: int, step: int, of: dict[str, int]) -> None:
+        """Says how a batch was split over replicas, unless it was split evenly."""
+        shares = None if isinstance(batch, str) else batch.shares
+        if shares is not None and shares != even_shares(sum(shares), len(shares)):
+            self._writer.event(SHARES_EVENT, {"rows": list(shares), **of}, epoch=epoch, step=step)
 
     def _batch(self, batch: TakenBatch | str) -> BatchRef:
         if isinstance(batch, str):
@@ -230,6 +239,10 @@ class Encoder:
             batches=batches,
             logs=item.logs,
         )
+        for i, batch in enumerate(item.batches):
+            of = {"evaluation": self._evaluations, "batch": i}
+            self._note_shares(batch, item.epoch, item.after_step, of)
+        self._evaluations += 1
 
     def _epoch(self, item: EpochItem) -> None:
         version = item.last_version

@@ -51,6 +51,10 @@ class Recorder:
         self.epoch = 0
         self.step = 0
         self.variables: Variables | None = None
+        spread = backend.distribution(model)
+        if spread is not None:
+            value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
+            worker.put(InfoItem("replicas", value))
         self._pool = SnapshotPool()
         self._epoch_first = 0
         self._epoch_started = 0.0
@@ -75,7 +79,8 @@ class Recorder:
     def _live(self, state: Any = None) -> Live:
         if self.variables is None:
             self.variables = Variables.of(self.model)
-            self.worker.put(InfoItem("variables", describe.variables(self.model)))
+            copies = self.backend.copies(self.variables)
+            self.worker.put(InfoItem("variables", describe.variables(self.model, copies)))
             self.worker.put(InfoItem("model", describe.model(self.model)))
         return self.backend.live(self.model, self.variables, state)
 
@@ -196,8 +201,8 @@ class Recorder:
 
     def _take(self, data: Any) -> TakenBatch | str:
         try:
-            return take(data, self._batch_array)
-        except NotCaptured as reason:
+            return take(data, self._batch_array, self.backend.shares(data))
+        except (NotCaptured, ValueError) as reason:
             return str(reason)
 
     def _batch_array(self, value: Any) -> NDArray | Composite:

@@ -17,7 +17,7 @@ import keras
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record import describe
-from diagnose.record.backends import Backend
+from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
 from diagnose.record.guard import guarded, stop
 from diagnose.record.items import EventItem, InfoItem
@@ -134,6 +134,10 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             present.owner.close()  # left behind by a fit that raised
         self.close()
         model = self._model
+        spread = current_backend().distribution(model)
+        if spread is not None and not spread.records:
+            self.recorder = None  # the chief records; this worker stays silent
+            return
         unwrap(model, "train_function")
         unwrap(model, "test_function")
         number = len(self.runs) + 1

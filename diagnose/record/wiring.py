@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diagnose.errors import DiagnoseError
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.encoder import Encoder
@@ -150,9 +151,13 @@ def open_run(
 ) -> Run:
     """Begins a recording of the model in `path`, or under another name beside it where another fit that still
     runs is writing to `path`. A recording left behind there by a fit that raised is closed and replaced."""
+    backend = current_backend()
+    spread = backend.distribution(model)
+    if spread is not None and spread.refusal is not None:
+        raise DiagnoseError(f"{spread.refusal[0].upper()}{spread.refusal[1:]}.")
     with _OPENING:
         path = _free(path)
-        recorder = start_recorder(path, model, current_backend(), weights, budget)
+        recorder = start_recorder(path, model, backend, weights, budget)
         run = Run(path, model, number, recorder, owner, callback_list)
         _OPEN.add(run)
         return run

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from diagnose.record.backends.base import Live, StepHook, Variables
-from diagnose.tensorflow_tools import graph_function
+from diagnose.record.backends import tensorflow_distribution
+from diagnose.record.backends.base import Distribution, Live, StepHook, Variables
+from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse, Strings
 from diagnose.trace.model import NDArray
 
@@ -40,20 +41,48 @@ class TensorFlowBackend:
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         def optimizer() -> list[Any]:
-            return [getattr(v, "value", v) for v in variables.optimizer]
+            return [local_parts(v)[0] for v in variables.optimizer]
 
         if "reader" not in variables.prepared:
-            variables.prepared["reader"] = _packed_reader([v.value for v in (*variables.all, *variables.metrics)])
+            held = [local_parts(v) for v in variables.all]
+            parts = [p[0] for p in held] + [held[index][replica] for index, replica in self.copies(variables)]
+            metrics = [local_parts(v) for v in variables.metrics]
+            variables.prepared["parts"] = parts, metrics
+            variables.prepared["reader"] = _packed_reader([*parts, *(part for group in metrics for part in group)])
+        parts, metrics = variables.prepared["parts"]
         reader = variables.prepared["reader"]
         if reader is None:
-            return Live([v.value for v in variables.all], optimizer, [v.value for v in variables.metrics])
+            return Live(parts, optimizer, self._combined(variables, metrics))
         arrays = reader()
-        count = len(variables.all)
-        return Live(arrays[:count], optimizer, arrays[count:], owned=True)
+        rest = iter(arrays[len(parts) :])
+        read = [[next(rest) for _ in group] for group in metrics]
+        return Live(arrays[: len(parts)], optimizer, self._combined(variables, read), owned=True)
+
+    def _combined(self, variables: Variables, metrics: list[list[Any]]) -> list[Any]:
+        return [
+            group[0] if len(group) == 1 else tensorflow_distribution.combine([self.view(part) for part in group], v)
+            for v, group in zip(variables.metrics, metrics, strict=True)
+        ]
+
+    def distribution(self, model: Any) -> Distribution | None:
+        return tensorflow_distribution.distribution(model)
+
+    def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
+        if "copies" not in variables.prepared:
+            found = tensorflow_distribution.own_copies(variables.all, variables.trainable)
+            variables.prepared["copies"] = found
+        copies: list[tuple[int, int]] = variables.prepared["copies"]
+        return copies
+
+    def shares(self, data: Any) -> tuple[int, ...] | None:
+        return tensorflow_distribution.shares(data)
 
     def view(self, value: Any) -> NDArray:
         if isinstance(value, np.ndarray):
             return value
+        parts = tensorflow_distribution.batch_parts(value)
+        if parts is not None:
+            return np.concatenate([self.view(part) for part in parts])
         tensor = value.read_value() if isinstance(value, tf.Variable) else value
         try:
             # Shares the CPU buffer. Types without a buffer format (bfloat16) and device tensors are copied instead.
@@ -155,7 +184,8 @@ def _runs_in_graph(model: Any, iterator: Any) -> bool:
 
 
 def _has_fixed_batch_axis(iterator: Any) -> bool:
-    shapes = [getattr(spec, "shape", None) for spec in tf.nest.flatten(iterator.element_spec)]
+    specs = [getattr(spec, "_value_specs", (spec,)) for spec in tf.nest.flatten(iterator.element_spec)]
+    shapes = [getattr(spec, "shape", None) for parts in specs for spec in parts]
     return all(shape is not None and shape.rank and shape[0] is not None for shape in shapes)
 
 
