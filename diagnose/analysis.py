@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
 
-ALL_STEPS = 2000
-"""Fits of up to so many steps are replayed whole; of longer ones, only the epochs analysed."""
+ALL_STEPS_SECONDS = 10.0
+"""Fits whose steps took up to so long are replayed whole; of longer ones, only the epochs analysed."""
 
 
 def diagnose_run(
@@ -106,6 +106,8 @@ class _Analysis:
         self.replayer = replayer
         self.data = data
         self.reason = reason
+        if replayer is not None and replayer.spread is not None:
+            self.reason = reason or replayer.spread.partial
         self.decisions = decisions(trace)
         self.restorer: Decision | None = restoring(self.decisions)
 
@@ -189,9 +191,10 @@ class _Analysis:
         from diagnose.replay.evaluation import keras_evaluate
 
         try:
-            if self.data.composite:
+            if self.data.composite or not self.replayer.evaluates_alike:
                 return self.replayer.evaluate_state(state)
-            return keras_evaluate(self.replayer.model, self.replayer.arrays(state), self.data)
+            arrays, copies = self.replayer.arrays(state), self.replayer.copies(state)
+            return keras_evaluate(self.replayer.model, arrays, self.data, copies)
         except ReplayError as error:
             self.reason = self.reason or str(error)
             return {}
@@ -229,7 +232,10 @@ class _Analysis:
         try:
             batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
             fixed = self.trace.info.get("validation_batch_axis") == "fixed"
-            return {f"val_{k}": v for k, v in self.replayer.over(state, batches, fixed=fixed).items()}
+            if self.replayer.spread is not None and self.replayer.spread.partial is not None:
+                return {}
+            values = self.replayer.over(state, batches, fixed=fixed, evaluation=found.evaluation)
+            return {f"val_{k}": v for k, v in values.items()}
         except ReplayError:
             return {}
 
@@ -287,9 +293,12 @@ class _Analysis:
     def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
         if self.replayer is None:
             return {}
-        epochs = [e.epoch for e in self.trace.epochs] if len(self.trace.steps) <= ALL_STEPS else chosen
+        epochs = [e.epoch for e in self.trace.epochs] if self._is_short() else chosen
         found = {epoch: self._checked(epoch) for epoch in epochs}
         return {epoch: check for epoch, check in found.items() if check is not None}
+
+    def _is_short(self) -> bool:
+        return sum(step.seconds for step in self.trace.steps) <= ALL_STEPS_SECONDS
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
         if self.replayer is None or self.data is None:
@@ -389,7 +398,9 @@ class _Analysis:
             return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
         limited = self._limited()
         if self.reason is not None:
-            text = f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
+            text = (
+                f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
+            )
             return f"{limited} {text}" if limited else text
         return limited or None
 

@@ -157,7 +157,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _share(self, run: Run) -> None:
         """Another tracer, or this one under an earlier place in the list, records this fit already."""
-        if run.owner is not self:
+        if run.owner is not self and run not in self.runs:
             self.close()
             self.recorder = None
             self.runs.append(run)

@@ -33,18 +33,19 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
         if current[name] is not part:
             # Not by setattr: a Keras model keeps every metric that is set on it in a list, and would report it from then on.
             object.__setattr__(model, name, part)
-    contents_of = current_backend().contents
+    contents_of, parts_of = current_backend().contents, current_backend().parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []
     variables = [*model.variables, *model.metrics_variables, *slots]
-    contents = [contents_of(v) for v in variables]
+    parts = [part for v in variables for part in parts_of(v)]
+    contents = [contents_of(part) for part in parts]
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     training = getattr(model, "training", None)  # torch.nn.Module
     try:
         yield
     finally:
-        for v, content in zip(variables, contents, strict=True):
-            if not np.array_equal(contents_of(v), content, equal_nan=content.dtype.kind in "fc"):
-                v.assign(content)
+        for part, content in zip(parts, contents, strict=True):
+            if not np.array_equal(contents_of(part), content, equal_nan=content.dtype.kind in "fc"):
+                part.assign(content)
         for layer, own, ids in losses:
             layer._losses[:] = own
             layer._loss_ids.clear()
@@ -53,9 +54,9 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
             _set(model, name, value)
         if isinstance(training, bool) and model.training != training:
             model.train(training)
-        for name, part in current.items():
-            if getattr(model, name, None) is not part:
-                object.__setattr__(model, name, part)
+        for name, compiled_part in current.items():
+            if getattr(model, name, None) is not compiled_part:
+                object.__setattr__(model, name, compiled_part)
 
 
 def _get(model: Any, name: str) -> Any:

@@ -4,7 +4,7 @@ other end of the ledger."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,13 +129,18 @@ def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> Evalua
     return EvaluationData("given", tuple(batches), batches[0].size)
 
 
-def keras_evaluate(model: Any, arrays: Sequence[NDArray], data: EvaluationData) -> dict[str, float]:
-    """`Model.evaluate` itself with these weights on this data. Use within `borrowed(model, …)`: weights and metrics
-    are changed."""
-    contents_of = current_backend().contents
-    for variable, array in zip(model.variables, arrays, strict=True):
+def keras_evaluate(
+    model: Any, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray] | None = None
+) -> dict[str, float]:
+    """`Model.evaluate` itself with these weights on this data; `copies`: see `Replayer.copies`. Use within
+    `borrowed(model, …)`: weights and metrics are changed."""
+    contents_of, parts_of = current_backend().contents, current_backend().parts
+    variables = list(model.variables)
+    for variable, array in zip(variables, arrays, strict=True):
         if not np.array_equal(contents_of(variable), array):
             variable.assign(array)
+    for (index, replica), array in (copies or {}).items():
+        parts_of(variables[index])[replica].assign(array)
     x = _concatenate([b.x for b in data.batches])
     y = _concatenate([b.y for b in data.batches])
     weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]

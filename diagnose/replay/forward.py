@@ -39,9 +39,9 @@ def make_step(
     return step
 
 
-def fresh_metric_values(model: Any, metric_variables: Sequence[Any]) -> list[Any]:
-    """Metric state right after a reset, without resetting the model's own."""
-    with keras.StatelessScope([(v, v.value) for v in metric_variables]) as scope:
+def fresh_metric_values(model: Any, metric_variables: Sequence[Any], held: Sequence[Any]) -> list[Any]:
+    """Metric state right after a reset, without resetting the model's own, which is `held`."""
+    with keras.StatelessScope(list(zip(metric_variables, held, strict=True))) as scope:
         for metric in model.metrics:
             metric.reset_state()
         return [scope.get_current_value(v) for v in metric_variables]

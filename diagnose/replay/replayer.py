@@ -3,7 +3,7 @@ or verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from diagnose.replay.remake import Remaker
 from diagnose.trace.composite import Ragged, Sparse, Strings
 from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.trace.reader import Trace
+from diagnose.trace.replicas import Spread, part
 
 Schedule = Literal["before", "after", "epoch-end", "final"]
 """Which weights each batch is forwarded with: those before its update, after it, at the end of the epoch, after fit."""
@@ -52,6 +53,7 @@ class Replayer:
         self.metric_variables = list(model.metrics_variables)
         self.kinds = _kinds(trace)
         self.fit_fixed = trace.info.get("batch_axis") == "fixed"
+        self.spread = Spread.of(trace)
         self._check()
         self._steps: dict[tuple[bool, frozenset[str]], Callable[..., Any]] = {}
         self._cache: dict[Any, dict[str, float]] = {}
@@ -66,10 +68,17 @@ class Replayer:
         recorded = self.trace.info.get("variables")
         if recorded is None:
             raise ReplayError("the recording ended before the model's variables were known")
-        if [list(v.shape) for v in self.variables] != [v["shape"] for v in recorded]:
+        if [list(v.shape) for v in self.variables] != [v["shape"] for v in recorded if v["group"] != "replica"]:
             raise ReplayError(
                 "the model's variables are not those of the trace (another architecture, or changed since)"
             )
+        if self.spread is not None and self.spread.count > 1:
+            for layer in self.model._flatten_layers(include_self=False):
+                if getattr(layer, "synchronized", False) is True:
+                    raise ReplayError(
+                        f"the layer '{layer.name}' takes its statistics over all replicas (synchronized=True), and "
+                        "replicas are replayed one by one"
+                    )
 
     # ── states ──
 
@@ -100,24 +109,48 @@ class Replayer:
     def arrays(self, state: State) -> list[NDArray]:
         kept = self.trace.index.kept(state)
         if kept is None:
+            if self.spread is not None:
+                raise ReplayError(
+                    f"the weights of version {state.version} were not kept, and training on {self.spread.count} "
+                    "replicas is not run again"
+                )
             return self.remaker.arrays(state)
-        if len(kept.arrays) != len(self.variables):
+        if len(kept.arrays) != len(self.variables) + len(self._copies):
             raise ReplayError("the model had other variables at that time")
-        return self.trace.arrays(kept)
+        return self.trace.arrays(kept)[: len(self.variables)]
 
-    def _values(self, state: State) -> list[Any]:
-        return [self.backend.tensor(array) for array in self.arrays(state)]
+    @property
+    def _copies(self) -> tuple[tuple[int, int, int], ...]:
+        return () if self.spread is None else self.spread.copies
+
+    def copies(self, state: State) -> dict[tuple[int, int], NDArray]:
+        """What further replicas hold for themselves, by (index of the variable, replica)."""
+        kept = self.trace.index.kept(state) if self._copies else None
+        if kept is None:
+            return {}
+        return {(of, replica): self.trace.array(kept.arrays[place]) for of, replica, place in self._copies}
+
+    def _values(self, state: State) -> list[list[Any]]:
+        """The variables' values on each replica."""
+        first = [self.backend.tensor(array) for array in self.arrays(state)]
+        replicas = [list(first) for _ in range(1 if self.spread is None else self.spread.local)]
+        for (of, replica), array in self.copies(state).items():
+            replicas[replica][of] = self.backend.tensor(array)
+        return replicas
 
     # ── V ──
 
     def value(self, setting: Setting, epoch: int) -> dict[str, float]:
         """All metrics, `loss` included, for one setting and (1-based) epoch, as float64 by log name. Cached."""
+        if self.spread is not None and self.spread.partial is not None:
+            raise ReplayError(self.spread.partial)
         steps = self.trace.index.steps_of(epoch)
         key: tuple[Any, ...] = (setting.inference == self.kinds or setting.inference, setting.weighted, setting.data)
         if setting.schedule in ("epoch-end", "final"):
             state = self._fixed_state(setting.schedule, epoch)
             # Seeds count only where something is drawn from them: two states equal in weights evaluate alike.
-            key += (state.weights,) if setting.inference == self.kinds else (state.arrays,)
+            same = setting.inference == self.kinds and not self._copies
+            key += (state.weights,) if same else (state.arrays,)
         else:
             state = None
             key += (setting.schedule,)
@@ -134,16 +167,31 @@ class Replayer:
             self._cache[key] = self.results(self.run(runs, setting.inference, training=training))
         return self._cache[key]
 
-    def over(self, state: State, batches: Iterable[Batch], *, fixed: bool | None = None) -> dict[str, float]:
-        """All metrics of one state in inference mode over given batches, their weights included (a validation pass)."""
-        return self.results(self.run(self._one_state(state, batches, fixed=fixed), self.kinds, training=False))
+    def over(
+        self, state: State, batches: Iterable[Batch], *, fixed: bool | None = None, evaluation: int | None = None
+    ) -> dict[str, float]:
+        """All metrics of one state in inference mode over given batches, their weights included.
+
+        Args:
+            evaluation: the number of the recorded validation pass that went over them, if one did.
+        """
+        runs = self._one_state(state, batches, fixed=fixed, evaluation=evaluation)
+        return self.results(self.run(runs, self.kinds, training=False))
 
     def evaluate_state(self, state: State) -> dict[str, float]:
         """All metrics of one state over the evaluation data: what `evaluate` would return."""
-        key = ("evaluate", state.weights)
+        key = ("evaluate", state.arrays if self._copies else state.weights)
         if key not in self._cache:
             self._cache[key] = self.over(state, self.evaluation)
         return self._cache[key]
+
+    @property
+    def evaluates_alike(self) -> bool:
+        """Whether the model's own `evaluate`, here and now, is spread over replicas as it was in the traced fit. Not so
+        with several workers, where it would wait for the others."""
+        if self.spread is None:
+            return self.backend.spread(self.model) == 1
+        return self.spread.partial is None and self.backend.spread(self.model) == self.spread.count
 
     def _fixed_state(self, schedule: Schedule, epoch: int) -> State:
         if schedule == "final":
@@ -159,14 +207,22 @@ class Replayer:
         batches: Iterable[Batch],
         weights: Mapping[int, Any] | None = None,
         fixed: bool | None = None,
+        evaluation: int | None = None,
     ) -> Iterable[_Run]:
         """One state over given batches, with the batches' own sample weights or with `weights` by row."""
         values, batches = self._values(state), list(batches)
         if fixed is None:  # as Keras's adapter for arrays: a short last batch leaves the axis open
             fixed = len({batch.size for batch in batches}) == 1
-        for batch in batches:
+        split = {} if self.spread is None or evaluation is None else self.spread.evaluations
+        for i, batch in enumerate(batches):
             own = batch.sample_weight if weights is None else _weights_of(batch.rows, weights)
-            yield _Run(values, batch, own, None, fixed)
+            yield _Run(values, batch, own, None, fixed, self._shares(batch, split.get((evaluation or 0, i))))
+
+    def _shares(self, batch: Batch, recorded: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if self.spread is None or self.spread.local == 1 else self.spread.shares(batch.size, recorded)
+
+    def _step_shares(self, step: Step, batch: Batch) -> tuple[int, ...] | None:
+        return self._shares(batch, None if self.spread is None else self.spread.steps.get(step.step))
 
     def _scheduled(
         self, steps: Sequence[Step], schedule: Schedule, state: State | None, weighted: bool
@@ -180,7 +236,7 @@ class Replayer:
                 values = self._values(self.state_before(step) if schedule == "before" else self.state_after(step))
             batch = self.trace.batch(step.batch)
             weight = batch.sample_weight if other is None else _weights_of(batch.rows, other)
-            yield _Run(values, batch, weight, step, self.fit_fixed)
+            yield _Run(values, batch, weight, step, self.fit_fixed, self._step_shares(step, batch))
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
@@ -197,7 +253,8 @@ class Replayer:
     def fresh(self) -> list[Any]:
         """Metric values right after a reset."""
         if self._fresh is None:
-            self._fresh = fresh_metric_values(self.model, self.metric_variables)
+            held = [self.backend.tensor(self.backend.contents(v)) for v in self.metric_variables]
+            self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
         return list(self._fresh)
 
     def forward(
@@ -207,18 +264,14 @@ class Replayer:
         generator = None
         if run.step is not None and run.step.generator is not None:
             generator = self.trace.array(run.step.generator)
-        weight = run.sample_weight
+        function = self._step_function(inference, training)
+        found = list(metrics)
         with self.backend.generator(generator):
-            return list(
-                self._step_function(inference, training)(
-                    run.values,
-                    list(metrics),
-                    self.tree(run.batch.x),
-                    self.tree(run.batch.y),
-                    None if weight is None else self.backend.tensor(weight),
-                    fixed=run.fixed,
-                )
-            )
+            # Metrics add up over replicas, so what one replica adds can be added to what the others did.
+            for values, x, y, weight in run.parts():
+                weights = None if weight is None else self.backend.tensor(weight)
+                found = list(function(values, found, self.tree(x), self.tree(y), weights, fixed=run.fixed))
+        return found
 
     def results(self, metrics: Sequence[Any]) -> dict[str, float]:
         """What the metrics report in this state, as float64 by log name; metrics that report no scalar are left out."""
@@ -235,7 +288,8 @@ class Replayer:
     def step_run(self, step: Step) -> _Run:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
-        return _Run(self._values(self.state_before(step)), batch, batch.sample_weight, step, self.fit_fixed)
+        values, shares = self._values(self.state_before(step)), self._step_shares(step, batch)
+        return _Run(values, batch, batch.sample_weight, step, self.fit_fixed, shares)
 
     def metric_tensors(self, raw: bytes) -> list[Any] | None:
         """Recorded metric state as backend values; None if it belongs to other metrics."""
@@ -287,12 +341,27 @@ class Replayer:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    values: list[Any]
+    values: list[list[Any]]
+    """The variables' values, of each replica."""
     batch: Batch
     sample_weight: NDArray | None
     step: Step | None
     fixed: bool
     """Whether to compile for this batch size, as fit or `evaluate` did: some of Keras's values depend on it."""
+    shares: tuple[int, ...] | None = None
+    """The rows of each replica, in order; None where one replica has all of them."""
+
+    def parts(self) -> Iterator[tuple[list[Any], Any, Any, NDArray | None]]:
+        """(values, x, y, sample_weight) of each replica."""
+        x, y, weight = self.batch.x, self.batch.y, self.sample_weight
+        if self.shares is None:
+            yield self.values[0], x, y, weight
+            return
+        start = 0
+        for values, rows in zip(self.values, self.shares, strict=True):
+            stop = start + rows
+            yield values, part(x, start, stop), part(y, start, stop), part(weight, start, stop)
+            start = stop
 
 
 def _by_row(batches: Iterable[tuple[NDArray, NDArray | None]]) -> dict[int, Any]:

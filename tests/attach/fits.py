@@ -16,10 +16,11 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, :1] > 0).astype("float32")
 
 
-def model(seed: int = 0, metrics: tuple[Any, ...] = ("mae",)) -> Any:
+def model(seed: int = 0, *, metrics: tuple[Any, ...] = (), noisy: bool = False) -> Any:
+    """`noisy`: with layers that behave otherwise in training."""
     keras.utils.set_random_seed(seed)
-    layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
-    made = keras.Sequential([*layers, keras.layers.Dense(1)])
+    noise = [keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)] if noisy else []
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), *noise, keras.layers.Dense(1)])
     made.compile("adam", "mse", metrics=list(metrics))
     return made
 

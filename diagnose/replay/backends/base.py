@@ -39,8 +39,14 @@ class ReplayBackend(Protocol):
     def array(self, tensor: Any) -> NDArray:
         """A NumPy copy of a tensor."""
 
+    def parts(self, variable: Any) -> list[Any]:
+        """What holds the contents of a Keras variable: itself, or one part for each replica of this process."""
+
+    def spread(self, model: Any) -> int:
+        """The number of replicas that the model's own `evaluate` runs on."""
+
     def contents(self, variable: Any) -> NDArray:
-        """A NumPy copy of a Keras variable's value."""
+        """A NumPy copy of the value of a Keras variable (of its first replica) or of one of its parts."""
 
     def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
         """Sets Keras variables."""

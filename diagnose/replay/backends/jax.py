@@ -38,6 +38,12 @@ class JaxReplay:
     def array(self, tensor: Any) -> NDArray:
         return np.array(tensor)
 
+    def parts(self, variable: Any) -> list[Any]:
+        return [variable]
+
+    def spread(self, model: Any) -> int:
+        return 1
+
     def contents(self, variable: Any) -> NDArray:
         return np.array(variable.value)
 

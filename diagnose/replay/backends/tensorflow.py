@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from diagnose.replay.backends.base import Trainer
 from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
-from diagnose.tensorflow_tools import graph_function
+from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse
 from diagnose.trace.model import NDArray
 
@@ -59,9 +59,15 @@ class TensorFlowReplay:
     def array(self, tensor: Any) -> NDArray:
         return np.array(tensor)
 
+    def parts(self, variable: Any) -> list[Any]:
+        return local_parts(variable)
+
+    def spread(self, model: Any) -> int:
+        return int(model.distribute_strategy.num_replicas_in_sync)
+
     def contents(self, variable: Any) -> NDArray:
         # Not np.array(variable): tf.Variable's __array__ sets off a NumPy 2 warning.
-        return np.array(variable.value.numpy())
+        return np.array(local_parts(variable)[0].numpy())
 
     def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
         assign(variables, arrays)

@@ -41,6 +41,12 @@ class TorchReplay:
     def array(self, tensor: Any) -> NDArray:
         return np.array(ops.convert_to_numpy(tensor))
 
+    def parts(self, variable: Any) -> list[Any]:
+        return [variable]
+
+    def spread(self, model: Any) -> int:
+        return 1
+
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
 
