@@ -31,7 +31,7 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     flags = {name: _get(model, name) for name in _KEPT}
     for name, part in compiled.items():
         if current[name] is not part:
-            # Not by setattr: a Keras model keeps every metric that is set on it in a list, and would report it from then on.
+            # Not by setattr: a Keras model keeps every metric that is set on it, and would report it from then on.
             object.__setattr__(model, name, part)
     contents_of, parts_of = current_backend().contents, current_backend().parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []
@@ -41,7 +41,8 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     training = getattr(model, "training", None)  # torch.nn.Module
     try:
-        yield
+        with current_backend().generators_apart():
+            yield
     finally:
         for part, content in zip(parts, contents, strict=True):
             if not np.array_equal(contents_of(part), content, equal_nan=content.dtype.kind in "fc"):

@@ -38,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Done
 
 
 def printed(done: Done) -> dict[str, object]:
-    return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("[\""))
 
 
 def losses(path: Path) -> list[float]:

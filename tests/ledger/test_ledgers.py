@@ -20,7 +20,9 @@ def busy() -> Any:
     return classifier(keras.layers.GaussianNoise(0.2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.4))
 
 
-def ledgers(folder: Path, model: Any, *callbacks: Any, data: Any = None, evaluate: Any = None, **arguments: Any) -> list[Ledger]:
+def ledgers(
+    folder: Path, model: Any, *callbacks: Any, data: Any = None, evaluate: Any = None, **arguments: Any
+) -> list[Ledger]:
     x, y = data or labels()
     tracer, _ = fit(folder, model, *callbacks, x=x, y=y, **arguments)
     found = tracer.diagnose(evaluate=evaluate).ledgers

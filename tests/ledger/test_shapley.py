@@ -26,7 +26,9 @@ def games(draw: st.DrawFn) -> Game:
     return tuple(draw(st.permutations(factors))), after, values
 
 
-def by_brute_force(factors: tuple[str, ...], after: Mapping[str, frozenset[str]], values: Mapping[frozenset[str], float]) -> dict[str, list[float]]:
+def by_brute_force(
+    factors: tuple[str, ...], after: Mapping[str, frozenset[str]], values: Mapping[frozenset[str], float]
+) -> dict[str, list[float]]:
     """The amounts of each factor in every admissible order."""
     amounts: dict[str, list[float]] = {f: [] for f in factors}
     for order in itertools.permutations(factors):

@@ -45,7 +45,9 @@ def binary(
     layers = [keras.Input((4,))] if built else []
     layers += [keras.layers.Dense(6, activation="tanh", **dense), *middle, keras.layers.Dense(1, activation="sigmoid")]
     model = keras.Sequential(layers)
-    model.compile(**{"optimizer": optimizer, "loss": "binary_crossentropy", "metrics": ["accuracy"], **(compiled or {})})
+    model.compile(
+        **{"optimizer": optimizer, "loss": "binary_crossentropy", "metrics": ["accuracy"], **(compiled or {})}
+    )
     return model
 
 
@@ -64,7 +66,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of fit. `data` gives fresh arguments for each fit; `ends_with` is what the first fit raises, if it does."""
+    """One kind of fit. `data` gives fresh arguments for each fit; `ends_with` is what the first fit raises, if any."""
 
     model: Callable[[], Any] = binary
     data: Callable[[], dict[str, Any]] = arrays
@@ -76,7 +78,7 @@ class Case:
     once: Mapping[str, str] = field(default_factory=dict)
     """Backends on which Keras itself cannot fit this model a second time, with the reason."""
     idle_updates: int = 0
-    """By how much the optimizer's count of updates runs ahead of the batches: on TensorFlow it is raised before a missing batch is noticed."""
+    """By how much the optimizer's count of updates runs ahead: TensorFlow raises it before a missing batch is noticed."""
 
 
 # ── data ──
@@ -245,7 +247,9 @@ def checkpoints(scene: Scene) -> list[Any]:
     return [keras.callbacks.ModelCheckpoint(path, monitor="loss", save_best_only=True, save_weights_only=True)]
 
 
-def raising(hook: str, nth: int, error: Callable[[], BaseException] = lambda: Planned("the callback had enough")) -> Any:
+def raising(
+    hook: str, nth: int, error: Callable[[], BaseException] = lambda: Planned("the callback had enough")
+) -> Any:
     return lambda scene: [RaisesAt(hook, nth, error())]
 
 
@@ -254,7 +258,9 @@ PIPELINES = {"jax": "needs TensorFlow beside the backend", "torch": "needs Tenso
 ONLY_TORCH = {"tensorflow": "a torch DataLoader needs torch", "jax": "a torch DataLoader needs torch"}
 
 
-AVERAGE_TWICE = {"jax": "the averages share buffers with the weights after a fit, and JAX refuses to donate a buffer twice"}
+AVERAGE_TWICE = {
+    "jax": "the averages share buffers with the weights after a fit, and JAX refuses to donate a buffer twice"
+}
 
 
 def _high_rate() -> Any:
@@ -271,7 +277,11 @@ CASES: dict[str, Case] = {
     "metrics_of_many_kinds": Case(
         model=lambda: binary(
             compiled={
-                "metrics": [keras.metrics.AUC(num_thresholds=20, name="auc"), keras.metrics.F1Score(threshold=0.5, name="f1"), squared],
+                "metrics": [
+                    keras.metrics.AUC(num_thresholds=20, name="auc"),
+                    keras.metrics.F1Score(threshold=0.5, name="f1"),
+                    squared,
+                ],
                 "weighted_metrics": ["mae"],
             }
         )
@@ -281,12 +291,16 @@ CASES: dict[str, Case] = {
     "dropout": Case(model=lambda: binary(keras.layers.Dropout(0.4))),
     "batch_norm": Case(model=lambda: binary(keras.layers.BatchNormalization())),
     "dropout_and_batch_norm": Case(
-        model=lambda: binary(keras.layers.GaussianNoise(0.1), keras.layers.BatchNormalization(), keras.layers.Dropout(0.4)),
+        model=lambda: binary(
+            keras.layers.GaussianNoise(0.1), keras.layers.BatchNormalization(), keras.layers.Dropout(0.4)
+        ),
         data=lambda: arrays(validation_data=rows(9, seed=1)),
     ),
     "validation_data": Case(data=lambda: arrays(validation_data=rows(9, seed=1), validation_batch_size=5)),
     "validation_split": Case(data=lambda: arrays(validation_split=0.3, validation_freq=2)),
-    "steps_per_execution_1": Case(model=lambda: binary(compiled={"steps_per_execution": 1}), data=lambda: arrays(batch_size=4)),
+    "steps_per_execution_1": Case(
+        model=lambda: binary(compiled={"steps_per_execution": 1}), data=lambda: arrays(batch_size=4)
+    ),
     "steps_per_execution_3": Case(
         model=lambda: binary(keras.layers.Dropout(0.4), compiled={"steps_per_execution": 3}),
         data=lambda: arrays(batch_size=5, validation_data=rows(9, seed=1)),
@@ -298,7 +312,9 @@ CASES: dict[str, Case] = {
     "generator": Case(data=generator),
     "py_dataset": Case(data=lambda: {"x": Pairs(), "epochs": EPOCHS}),
     "class_weight": Case(data=lambda: arrays(class_weight={0: 1.0, 1: 2.5})),
-    "sample_weight": Case(data=lambda: arrays(sample_weight=np.linspace(0, 1, ROWS, dtype="float32")), model=subclassed),
+    "sample_weight": Case(
+        data=lambda: arrays(sample_weight=np.linspace(0, 1, ROWS, dtype="float32")), model=subclassed
+    ),
     "run_eagerly": Case(model=lambda: binary(keras.layers.Dropout(0.4), compiled={"run_eagerly": True})),
     "jit_compile": Case(
         model=lambda: binary(keras.layers.Dropout(0.4), compiled={"jit_compile": True}),
@@ -317,7 +333,9 @@ CASES: dict[str, Case] = {
             keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=0, min_delta=10.0),
         ]
     ),
-    "moving_average": Case(model=lambda: binary(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)), once=AVERAGE_TWICE),
+    "moving_average": Case(
+        model=lambda: binary(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)), once=AVERAGE_TWICE
+    ),
     "swap_moving_average": Case(
         model=lambda: binary(optimizer=keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)),
         data=lambda: arrays(validation_data=rows(9, seed=1)),
@@ -326,7 +344,9 @@ CASES: dict[str, Case] = {
     ),
     "early_stopping_restore": Case(model=_high_rate, callbacks=stopping),
     "model_checkpoint": Case(callbacks=checkpoints),
-    "batch_hooks": Case(data=lambda: arrays(validation_data=rows(9, seed=1)), callbacks=lambda scene: [BatchHooks(scene)]),
+    "batch_hooks": Case(
+        data=lambda: arrays(validation_data=rows(9, seed=1)), callbacks=lambda scene: [BatchHooks(scene)]
+    ),
     "evaluates_inside": Case(callbacks=lambda scene: [EvaluatesInside(scene)]),
     "sets_weights": Case(callbacks=lambda scene: [SetsWeights()]),
     "no_epochs": Case(data=lambda: arrays(epochs=0), next_data=arrays),
@@ -334,7 +354,9 @@ CASES: dict[str, Case] = {
     "callback_raises_before_a_batch": Case(callbacks=raising("on_train_batch_begin", 4), ends_with=Planned),
     "callback_raises_at_the_start": Case(callbacks=raising("on_train_begin", 1), ends_with=Planned),
     "callback_raises_in_validation": Case(
-        data=lambda: arrays(validation_data=rows(9, seed=1)), callbacks=raising("on_test_batch_end", 1), ends_with=Planned
+        data=lambda: arrays(validation_data=rows(9, seed=1)),
+        callbacks=raising("on_test_batch_end", 1),
+        ends_with=Planned,
     ),
     "callback_raises_at_the_end": Case(callbacks=raising("on_train_end", 1), ends_with=Planned),
     "data_raises": Case(
@@ -343,10 +365,8 @@ CASES: dict[str, Case] = {
         ends_with=Exception,  # Keras's own choice on each backend
         idle_updates=1 if BACKEND == "tensorflow" else 0,
     ),
-    "interrupted": Case(
-        callbacks=raising("on_train_batch_end", 4, KeyboardInterrupt), ends_with=KeyboardInterrupt
-    ),
-}  # fmt: skip
+    "interrupted": Case(callbacks=raising("on_train_batch_end", 4, KeyboardInterrupt), ends_with=KeyboardInterrupt),
+}
 
 
 def existing() -> list[str]:
@@ -444,7 +464,9 @@ class Comparison:
     files: dict[str, bytes]
 
 
-def run_case(case: Case, folder: Path, add: Callable[[list[Any]], list[Any]] = lambda callbacks: callbacks) -> Comparison:
+def run_case(
+    case: Case, folder: Path, add: Callable[[list[Any]], list[Any]] = lambda callbacks: callbacks
+) -> Comparison:
     """Runs a case from a fixed seed; `add` may put a tracer among the callbacks of the first fit."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(7)
@@ -464,7 +486,9 @@ def _weights_files(folder: Path) -> dict[str, bytes]:
         with h5py.File(path) as file:
             contents: list[Any] = []
             file.visititems(
-                lambda name, item, c=contents: c.append((name, item[()].tobytes())) if isinstance(item, h5py.Dataset) else None
+                lambda name, item, c=contents: (
+                    c.append((name, item[()].tobytes())) if isinstance(item, h5py.Dataset) else None
+                )
             )
         found[path.name] = repr(contents).encode()
     return found
@@ -478,7 +502,9 @@ def differences(untraced: Any, traced: Any, at: str = "") -> list[str]:
         keys = [f"{at}: keys {list(untraced)} / {list(traced)}"] if list(untraced) != list(traced) else []
         return keys + [d for k in untraced if k in traced for d in differences(untraced[k], traced[k], f"{at}.{k}")]
     if isinstance(untraced, (list, tuple)) and isinstance(traced, (list, tuple)) and len(untraced) == len(traced):
-        return [d for i, (u, t) in enumerate(zip(untraced, traced, strict=True)) for d in differences(u, t, f"{at}[{i}]")]
+        return [
+            d for i, (u, t) in enumerate(zip(untraced, traced, strict=True)) for d in differences(u, t, f"{at}[{i}]")
+        ]
     if isinstance(untraced, float) and isinstance(traced, float):
         same = np.float64(untraced).tobytes() == np.float64(traced).tobytes()
     else:

@@ -1,4 +1,4 @@
-"""The same comparison with the untraced fits in a process that never imports `diagnose`: nothing is shared but the machine."""
+"""The same comparison with the untraced fits in a process of their own, which never imports `diagnose`."""
 
 from __future__ import annotations
 
@@ -36,4 +36,8 @@ def test_fits_in_fresh_processes_are_the_same(tmp_path: Path) -> None:
 
 def said(stderr: str) -> list[str]:
     """What went to stderr, without the start-up lines of the libraries (they carry times and process ids)."""
-    return [line for line in stderr.splitlines() if not re.match(r"^[IWE]\d{4} |WARNING: All log messages|\d{4}-\d\d-\d\d ", line)]
+    return [
+        line
+        for line in stderr.splitlines()
+        if not re.match(r"^[IWE]\d{4} |WARNING: All log messages|\d{4}-\d\d-\d\d ", line)
+    ]

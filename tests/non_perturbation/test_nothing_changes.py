@@ -1,4 +1,4 @@
-"""Every kind of fit in `fits.CASES`, traced and untraced, from the same seed: all it leaves behind must be equal bit for bit."""
+"""Every kind of fit in `fits.CASES`, traced and untraced, from the same seed: all it leaves must be equal bit for bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ import keras
 import pytest
 
 from diagnose import Tracer, read_trace
-from tests.non_perturbation.fits import CASES, EPOCHS, STEPS, Case, Comparison, Outcome, differences, existing, rows, run_case, run_fit
+from tests.non_perturbation.fits import (
+    CASES,
+    EPOCHS,
+    STEPS,
+    Case,
+    Comparison,
+    Outcome,
+    differences,
+    existing,
+    rows,
+    run_case,
+    run_fit,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +63,9 @@ def assert_recorded(outcome: Outcome, tracer: Tracer, case: Case) -> None:
         assert [s.batch.missing for s in trace.steps] == [None] * len(trace.steps)
         if complete:
             assert [e.epoch for e in trace.epochs] == [e + 1 for e in outcome.epochs or []]
-            assert {k: [e.logs[k] for e in trace.epochs if k in e.logs] for k in outcome.history or {}} == outcome.history
+            assert {
+                k: [e.logs[k] for e in trace.epochs if k in e.logs] for k in outcome.history or {}
+            } == outcome.history
 
 
 def test_the_oracle_is_stable(untraced: Callable[[str], Comparison], tmp_path: Path) -> None:
@@ -82,7 +96,14 @@ def assert_unwrapped(model: Any) -> None:
 
 @pytest.mark.parametrize("place", ["first", "middle"])
 @pytest.mark.parametrize(
-    "name", ["early_stopping_restore", "batch_hooks", "learning_rate_callback", "swap_moving_average", "callback_raises_before_a_batch"]
+    "name",
+    [
+        "early_stopping_restore",
+        "batch_hooks",
+        "learning_rate_callback",
+        "swap_moving_average",
+        "callback_raises_before_a_batch",
+    ],
 )
 def test_the_tracers_place_among_the_callbacks_does_not_matter(
     name: str, place: str, untraced: Callable[[str], Comparison], tmp_path: Path

@@ -1,4 +1,4 @@
-"""An error inside the tracer: one warning, the fit goes on bit for bit as if untraced, and the trace says why it stops."""
+"""An error inside the tracer: one warning, the fit goes on bit for bit as if untraced, the trace says why it stops."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def held(model: Any) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(v.value)) for v in model.variables]
 
 
-def fit(path: Path, *callbacks: Any, model: Any = None, tracer_at: int | None = None, **arguments: Any) -> tuple[Trace, Any]:
+def fit(
+    path: Path, *callbacks: Any, model: Any = None, tracer_at: int | None = None, **arguments: Any
+) -> tuple[Trace, Any]:
     """Fits with a tracer among the callbacks (last by default); returns its trace and the model."""
     model = model or linear()
     tracer = Tracer(path / "fit.diag")

@@ -1,4 +1,4 @@
-"""Which threshold callbacks are recognised from their own code, and which near misses must not be. The code is never run."""
+"""Which threshold callbacks are recognised from their own code, and which near misses must not be. None is run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def on_a_global(self: Any, epoch: int, logs: Any = None) -> None:
 
 
 def mirrored(self: Any, epoch: int, logs: Any = None) -> None:
-    if 0.9 <= logs["accuracy"]:
+    if logs["accuracy"] >= 0.9:
         self.model.stop_training = True
 
 
@@ -88,8 +88,8 @@ def two_conditions(self: Any, epoch: int, logs: Any = None) -> None:
 
 
 def nested(self: Any, epoch: int, logs: Any = None) -> None:
-    if logs["accuracy"] >= 0.9:
-        if epoch > 3:  # noqa: SIM102
+    if logs["accuracy"] >= 0.9:  # noqa: SIM102
+        if epoch > 3:
             self.model.stop_training = True
 
 
@@ -194,7 +194,15 @@ def reads_the_flag(self: Any, epoch: int, logs: Any = None) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [stops_elsewhere, only_prints, compares_the_epoch, compares_something_else, equality, key_is_not_written_out, reads_the_flag],
+    [
+        stops_elsewhere,
+        only_prints,
+        compares_the_epoch,
+        compares_something_else,
+        equality,
+        key_is_not_written_out,
+        reads_the_flag,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_not_recognised(function: Any) -> None:

@@ -1,4 +1,4 @@
-"""Who changed the weights, the learning rate, the stop flag, and when; which weights validation saw; what the fit left behind.
+"""Who changed the weights, the learning rate, the stop flag, and when; which weights validation saw; what fit left.
 
 The oracle is the callback itself: it keeps its own copies of what it set and saw.
 """
@@ -67,7 +67,8 @@ class Innocent(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("tracer_at", [0, 1, 3])
 @pytest.mark.parametrize(
-    ("hook", "times"), [("on_epoch_begin", 1), ("on_epoch_end", 1), ("on_train_batch_begin", 3), ("on_train_batch_end", 3)]
+    ("hook", "times"),
+    [("on_epoch_begin", 1), ("on_epoch_end", 1), ("on_train_batch_begin", 3), ("on_train_batch_end", 3)],
 )
 def test_a_callback_that_sets_weights_is_named(hook: str, times: int, tracer_at: int, tmp_path: Path) -> None:
     sets = Sets(hook)
@@ -215,7 +216,11 @@ def test_learning_rate_changes_are_named_with_both_rates(tmp_path: Path) -> None
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 if epoch == 1 else rate)
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
     trace, model = fit(tmp_path, schedule, Innocent(), plateau, epochs=3)
-    found = [(e.detail["callback"], e.detail["hook"], e.detail["before"], e.detail["after"]) for e in trace.events if e.kind == "learning-rate"]
+    found = [
+        (e.detail["callback"], e.detail["hook"], e.detail["before"], e.detail["after"])
+        for e in trace.events
+        if e.kind == "learning-rate"
+    ]
     assert found[0] == ("LearningRateScheduler", "on_epoch_begin", float(np.float32(0.1)), 0.5)
     assert ("ReduceLROnPlateau", "on_epoch_end", 0.5, 0.25) in found
     assert {c for c, *_ in found} == {"LearningRateScheduler", "ReduceLROnPlateau"}
@@ -225,7 +230,9 @@ def test_learning_rate_changes_are_named_with_both_rates(tmp_path: Path) -> None
 def test_a_schedules_rate_is_that_of_the_next_update(tmp_path: Path) -> None:
     model = linear(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)))
     trace, _ = fit(tmp_path, model=model)
-    assert [e.learning_rate for e in trace.epochs] == pytest.approx([0.1 * 0.5 ** (3 / 3), 0.1 * 0.5 ** (6 / 3)], rel=1e-6)
+    assert [e.learning_rate for e in trace.epochs] == pytest.approx(
+        [0.1 * 0.5 ** (3 / 3), 0.1 * 0.5 ** (6 / 3)], rel=1e-6
+    )
     assert events(trace, "learning-rate") == []
 
 
@@ -242,7 +249,9 @@ def test_seeds_that_move_on_are_not_weights(tmp_path: Path) -> None:
     assert len({s.arrays for s in states if s is not None}) == len(states)
 
 
-@pytest.mark.skipif(keras.config.backend() != "torch", reason="only torch draws unseeded dropout from a global generator")
+@pytest.mark.skipif(
+    keras.config.backend() != "torch", reason="only torch draws unseeded dropout from a global generator"
+)
 def test_the_global_generator_is_kept_as_it_was_before_each_step(tmp_path: Path) -> None:
     import torch
 

@@ -1,4 +1,4 @@
-"""Every place where recording or replay reaches behind Keras's public face, one test each, in plain Keras without the tracer.
+"""Every place where recording or replay reaches behind Keras's public face, one test each, in plain Keras.
 
 A release that changes one of them turns the test of that name red, before a user's trace is wrong.
 """
@@ -16,7 +16,10 @@ import pytest
 from diagnose.record import describe
 from tests.record.fits import BACKEND, linear, rows
 
-only = {name: pytest.mark.skipif(BACKEND != name, reason=f"about the {name} backend") for name in ("tensorflow", "jax", "torch")}
+only = {
+    name: pytest.mark.skipif(name != BACKEND, reason=f"about the {name} backend")
+    for name in ("tensorflow", "jax", "torch")
+}
 
 
 def run(*callbacks: Any, model: Any = None, **arguments: Any) -> Any:
@@ -163,7 +166,7 @@ def test_tensorflow_train_function_gets_an_iterator_and_takes_any_iterable_of_ba
 
 @only["tensorflow"]
 def test_tensorflow_raises_the_count_of_updates_before_it_notices_the_end_of_the_data() -> None:
-    """`fetch_and_step` and replay of later updates rest on this. See keras/src/backend/tensorflow/trainer.py, multi_step_on_iterator."""
+    """So the step must fetch its batch itself (keras/src/backend/tensorflow/trainer.py, multi_step_on_iterator)."""
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices(rows()).filter(lambda x, y: True).batch(4)
@@ -252,7 +255,9 @@ def test_optimizer__learning_rate_is_a_variable_or_a_schedule() -> None:
     assert describe.learning_rate(linear(keras.optimizers.SGD(schedule)), schedule=True) == 0.25
 
 
-@pytest.mark.parametrize(("monitor", "mode", "op"), [("loss", "auto", "less"), ("mae", "min", "less"), ("loss", "max", "greater")])
+@pytest.mark.parametrize(
+    ("monitor", "mode", "op"), [("loss", "auto", "less"), ("mae", "min", "less"), ("loss", "max", "greater")]
+)
 def test_EarlyStopping_keeps_best_epoch_and_monitor_op(monitor: str, mode: str, op: str) -> None:
     stopping = keras.callbacks.EarlyStopping(monitor=monitor, mode=mode, patience=9, restore_best_weights=True)
     run(stopping, model=linear(metrics=["mae"]))

@@ -37,7 +37,14 @@ def classifier(*middle: Any, compiled: dict[str, Any] | None = None, **dense: An
     layers = [keras.Input((3,)), keras.layers.Dense(6, activation="tanh", **dense), *middle]
     model = keras.Sequential([*layers, keras.layers.Dense(1, activation="sigmoid")])
     metrics = ["accuracy", keras.metrics.AUC(num_thresholds=20, name="auc")]
-    model.compile(**{"optimizer": keras.optimizers.Adam(0.05), "loss": "binary_crossentropy", "metrics": metrics, **(compiled or {})})
+    model.compile(
+        **{
+            "optimizer": keras.optimizers.Adam(0.05),
+            "loss": "binary_crossentropy",
+            "metrics": metrics,
+            **(compiled or {}),
+        }
+    )
     return model
 
 

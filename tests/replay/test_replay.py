@@ -1,4 +1,4 @@
-"""Replay of real fits: every step comes out as recorded, re-evaluation is Keras's own evaluate, and the model is left as it was."""
+"""Replay of real fits: steps come out as recorded, re-evaluation is Keras's evaluate, the model is left as it was."""
 
 from __future__ import annotations
 
@@ -31,15 +31,20 @@ MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "seeded dropout": (lambda: classifier(keras.layers.Dropout(0.4, seed=3)), {}),
     "batch norm": (lambda: classifier(keras.layers.BatchNormalization()), {}),
     "all three": (
-        lambda: classifier(keras.layers.GaussianNoise(0.2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.4)),
+        lambda: classifier(
+            keras.layers.GaussianNoise(0.2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.4)
+        ),
         {"class_weight": {0: 1.0, 1: 3.0}},
     ),
     "a layer of the user's": (lambda: classifier(Doubles()), {}),
     "penalties": (lambda: classifier(kernel_regularizer="l2", activity_regularizer="l1"), {}),
     "sample weights": (lambda: classifier(), {"sample_weight": np.linspace(0, 2, 22, dtype="float32")}),
-    "nested": (lambda: classifier(keras.Sequential([keras.layers.Dropout(0.4), keras.layers.BatchNormalization()])), {}),
+    "nested": (
+        lambda: classifier(keras.Sequential([keras.layers.Dropout(0.4), keras.layers.BatchNormalization()])),
+        {},
+    ),
     "eager": (lambda: classifier(keras.layers.Dropout(0.4), compiled={"run_eagerly": True}), {}),
-}  # fmt: skip
+}
 
 
 def bits(variables: Any) -> list[bytes]:
@@ -147,7 +152,11 @@ def used(model: Any) -> None:
     model.predict(labels(8, seed=9)[0], verbose=0)
 
 
-@pytest.mark.parametrize("since", [None, recompiled, changed, trained_on, recompiled_and_trained, used], ids=lambda f: getattr(f, "__name__", "nothing"))
+@pytest.mark.parametrize(
+    "since",
+    [None, recompiled, changed, trained_on, recompiled_and_trained, used],
+    ids=lambda f: getattr(f, "__name__", "nothing"),
+)
 def test_diagnose_leaves_the_model_as_it_was_and_finds_the_same(since: Any, tmp_path: Path) -> None:
     make, arguments = MODELS["all three"]
     x, y = labels()

@@ -60,5 +60,8 @@ class ReplayBackend(Protocol):
     def quiet(self) -> AbstractContextManager[None]:
         """Keeps back warnings about compiling again, which a user's own run would not give."""
 
+    def generators_apart(self) -> AbstractContextManager[None]:
+        """Within: process-wide generators start from a fixed state. After: they go on from where they were."""
+
     def generator(self, state: NDArray | None) -> AbstractContextManager[None]:
         """Sets process-wide generators to a recorded state, and back to what they were on leaving."""

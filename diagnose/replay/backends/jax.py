@@ -59,6 +59,9 @@ class JaxReplay:
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
+    def generators_apart(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()  # layers keep their seeds in variables
+
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield

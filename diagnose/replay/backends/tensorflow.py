@@ -87,6 +87,9 @@ class TensorFlowReplay:
         finally:
             logger.removeFilter(_not_retracing)
 
+    def generators_apart(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()  # layers keep their seeds in variables
+
     @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield

@@ -63,6 +63,14 @@ class TorchReplay:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
+    def generators_apart(self) -> Iterator[None]:
+        cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+        # Keras's own evaluate draws from the global generator too: a DataLoader takes a seed from it when it is read.
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(0)
+            yield
+
+    @contextlib.contextmanager
     def generator(self, state: NDArray | None) -> Iterator[None]:
         if state is None:
             yield
