@@ -114,7 +114,7 @@ def _show(shell: Any, session: Session, folder: str | None) -> None:
         found = []
     shell.user_ns[RESULT] = found
     for diagnosis in found[:SHOWN]:
-        display(diagnosis)
+        display(diagnosis)  # type: ignore[no-untyped-call, unused-ignore]
     if found[SHOWN:]:
         from diagnose.report.terminal import one_line
 

@@ -74,6 +74,8 @@ def execute(options: argparse.Namespace) -> int:
 
 def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: int | None) -> int:
     """Says why there is nothing to report."""
+    if attachment.silent:
+        return outcome.code  # the chief of the cluster reports
     if attachment.runs:
         text = f"No fit of {script} could be analysed, so there is no report."
     elif only_fit is not None and 0 < attachment.started < only_fit:

@@ -75,15 +75,10 @@ def _module(name: str) -> tuple[ModuleSpec, types.CodeType]:
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, TypeError, AttributeError) as error:
-        parent = name.rpartition(".")[0]
         # Only what says that a package on the way is missing; what its own code raises is the user's traceback.
-        if (
-            isinstance(error, ModuleNotFoundError)
-            and error.name is not None
-            and f"{parent}.".startswith(f"{error.name}.")
-        ):
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise DiagnoseError(f"There is no module '{name}': {error}.") from None
-        if isinstance(error, ValueError) and not parent:
+        if isinstance(error, ValueError) and "." not in name:
             raise DiagnoseError(f"'{name}' cannot be run as a module: {error}.") from None
         raise
     if spec is None:

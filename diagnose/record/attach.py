@@ -72,6 +72,11 @@ class Attachment:
         if tracer not in self._tracers:
             self._tracers.append(tracer)
 
+    @property
+    def silent(self) -> bool:
+        """Whether fits were left to the tracer of another worker."""
+        return any(getattr(tracer, "silent", False) for tracer in self._tracers)
+
     def start(self) -> None:
         """From here on fits are traced."""
         with _LOCK:

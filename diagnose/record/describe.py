@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -47,12 +48,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_FILTERS = threading.RLock()
+
+
 def _without_warnings(function: Callable[P, T]) -> Callable[P, T]:
     """For what makes Keras read its own configuration: warnings it sets off there are not the user's."""
 
     @wraps(function)
     def quiet(*args: P.args, **kwargs: P.kwargs) -> T:
-        with warnings.catch_warnings():
+        # One thread at a time: each puts back the filters it found, and must not find another's.
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return function(*args, **kwargs)
 

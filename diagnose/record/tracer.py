@@ -84,6 +84,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         self.path = Path(path)
         self._pid = os.getpid()
         self.runs: list[Run] = []
+        self.silent = False
+        """True once a fit was trained on several workers and another of them, the chief, records it."""
         self.recorder: Recorder | None = None
         self._weights = weights
         self._budget = Budget(nbytes=max_bytes, shared=shared)
@@ -136,7 +138,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         model = self._model
         spread = current_backend().distribution(model)
         if spread is not None and not spread.records:
-            self.recorder = None  # the chief records; this worker stays silent
+            self.recorder = None
+            self.silent = True
             return
         unwrap(model, "train_function")
         unwrap(model, "test_function")
@@ -271,6 +274,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         from diagnose.analysis import diagnose_run
 
         self.close()
+        if not self.runs and self.silent:
+            raise DiagnoseError("This fit was trained on several workers: ask the tracer of the chief, which records.")
         if not self.runs:
             raise DiagnoseError("Nothing was traced yet: pass this tracer in fit's callbacks first.")
         if fit is not None and not 1 <= fit <= len(self.runs):

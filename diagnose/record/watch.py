@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 class Watch:
     """Records every `model.train_on_batch(...)` as a step: the batch, the weights before and after, the metric state.
 
-    An epoch is what lies between two calls of `end_epoch()`; steps left over when it is closed are one more. A loop that
-    never calls it is one epoch. Weights that something else changes between two steps (a second model that shares layers,
-    `set_weights`, a `fit`) are seen and kept.
+    An epoch is what lies between two calls of `end_epoch()`; steps left over when it is closed are one more. A loop
+    that never calls it is one epoch. Weights that something else changes between two steps (a second model that shares
+    layers, `set_weights`, a `fit`) are seen and kept.
 
-    Not recorded: `test_on_batch` and `evaluate` (no validation values, so nothing on them is said), and custom loops that
-    call neither `fit` nor `train_on_batch`. Early stopping in a loop is the user's own code, so there is no verdict on it.
+    Not recorded: `test_on_batch` and `evaluate` (no validation values, so nothing on them is said), and custom loops
+    that call neither `fit` nor `train_on_batch`. Early stopping in a loop is the user's own code, so there is no
+    verdict on it.
 
     Args:
         model: compiled; may still be unbuilt.
@@ -100,8 +101,8 @@ class Watch:
     # ── the loop ──
 
     def _patch(self) -> None:
-        """Sets `train_on_batch` and `make_train_function` on the instance. The first says that a step of the loop comes,
-        the second is where the model has its train function, just before it is called."""
+        """Sets `train_on_batch` and `make_train_function` on the instance. The first says that a step of the loop
+        comes, the second is where the model has its train function, just before it is called."""
         model = self.model
         train_on_batch, make = model.train_on_batch, model.make_train_function
         inside: list[Any] = []
@@ -158,9 +159,10 @@ class Watch:
         """Ends an epoch: what follows belongs to the next.
 
         Args:
-            logs: the values your loop reports for this epoch, by metric name. Without them, what `fit` would have logged:
-                the mean over the epoch of every metric that is a mean. Values that are something else than the pooled
-                metric over the epoch's batches (the last batch's alone, …) are taken as they are, and replay will differ.
+            logs: the values your loop reports for this epoch, by metric name. Without them, what `fit` would have
+                logged: the mean over the epoch of every metric that is a mean. Values that are something else than the
+                pooled metric over the epoch's batches (the last batch's alone, …) are taken as they are, and replay
+                will differ.
         """
         self._end_epoch(logs)
 

@@ -155,6 +155,8 @@ def open_run(
     spread = backend.distribution(model)
     if spread is not None and spread.refusal is not None:
         raise DiagnoseError(f"{spread.refusal[0].upper()}{spread.refusal[1:]}.")
+    if spread is not None and spread.local < spread.replicas and callback_list is None:
+        raise DiagnoseError("Loops of train_on_batch on several workers are not recorded.")
     with _OPENING:
         path = _free(path)
         recorder = start_recorder(path, model, backend, weights, budget)

@@ -15,6 +15,7 @@ from diagnose.replay.backends import current_backend
 from diagnose.trace.digest import row_digests
 from diagnose.trace.model import DTYPES, Batch, BatchRef, Leaf, NDArray
 from diagnose.trace.reader import Trace
+from diagnose.trace.replicas import Spread
 from diagnose.trace.rows import pack_rows
 
 KERAS_BATCH_SIZE = 32
@@ -62,7 +63,9 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
     batches = [
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
-    return EvaluationData("rows fit used", tuple(batches), size)
+    spread = Spread.of(trace)
+    share = "" if spread is None or spread.partial is None else f" on {spread.local} of {spread.count} replicas"
+    return EvaluationData(f"rows fit used{share}", tuple(batches), size)
 
 
 def _first_epoch(trace: Trace) -> EvaluationData:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+from keras.src.losses import loss as loss_module
 
 Step = Callable[[Sequence[Any], Sequence[Any], Any, Any, Any], list[Any]]
 
@@ -32,11 +33,18 @@ def make_step(
             loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
             rows = keras.ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
             if model._loss_tracker is not None:
-                model._loss_tracker.update_state(loss, sample_weight=rows)
+                model._loss_tracker.update_state(_unscaled(loss), sample_weight=rows)
             model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
             return [scope.get_current_value(v) for v in metric_variables]
 
     return step
+
+
+def _unscaled(loss: Any) -> Any:
+    """Inside the scope of a `tf.distribute` strategy, Keras divides losses by the number of replicas; the train step
+    takes that back for the tracker (`keras.src.losses.loss`, 3.8 to 3.15)."""
+    unscale = getattr(loss_module, "unscale_loss_for_distribution", None)
+    return loss if unscale is None else unscale(loss)
 
 
 def fresh_metric_values(model: Any, metric_variables: Sequence[Any], held: Sequence[Any]) -> list[Any]:

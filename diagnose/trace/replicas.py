@@ -17,9 +17,10 @@ SHARES_EVENT = "replica-shares"
 
 
 def even_shares(rows: int, replicas: int) -> tuple[int, ...]:
-    """How a batch is split unless the trace says otherwise: in order, as evenly as can be, the first ones longer."""
-    share, longer = divmod(rows, replicas)
-    return tuple(share + (i < longer) for i in range(replicas))
+    """How a batch is split unless the trace says otherwise: in order, the share rounded up, as long as there are rows
+    (TensorFlow's legacy rebatching, which `fit` and `evaluate` use for arrays)."""
+    share = -(-rows // replicas)
+    return tuple(max(0, min(share, rows - i * share)) for i in range(replicas))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,10 @@ def test_every_fit_inside_is_traced_and_nothing_changes(tmp_path: Path) -> None:
     assert [run.path for run in session.runs] == [tmp_path / "runs" / f"fit-{n}.diag" for n in (1, 2)]
     assert [logged(run.path) for run in session.runs] == [losses, others]
     fit(seed=3)
-    assert len(session.runs) == 2 and sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["fit-1.diag", "fit-2.diag"]
+    assert len(session.runs) == 2 and sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
+        "fit-1.diag",
+        "fit-2.diag",
+    ]
     diagnoses = session.report(tmp_path / "report")
     assert [d.fit for d in diagnoses] == [1, 2]
     for diagnosis in diagnoses:

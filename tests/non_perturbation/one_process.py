@@ -1,4 +1,4 @@
-"""Runs cases in a process of its own and writes what they left behind: `one_process.py traced|untraced FOLDER CASE…`."""
+"""Runs cases in a process of its own and writes what they left behind: `one_process.py MODE FOLDER CASE…`."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.experimental import sparse as jax_sparse
 
@@ -47,7 +48,13 @@ class JaxBackend:
         )
 
     def distribution(self, model: Any) -> Distribution | None:
-        return None  # keras.distribution computes one global step on sharded arrays
+        # keras.distribution computes one global step on sharded arrays, which are read whole.
+        processes = jax.process_count()
+        if processes == 1:
+            return None
+        refusal = "with JAX on several processes, arrays cannot be read whole in one of them, so this fit is not traced"
+        chief = jax.process_index() == 0
+        return Distribution("keras.distribution", jax.device_count(), jax.local_device_count(), chief, refusal)
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         return ()

@@ -14,12 +14,17 @@ from diagnose.tensorflow_tools import local_parts
 from diagnose.trace.model import NDArray
 
 
+_PUBLIC = ("MultiWorkerMirroredStrategy", "MirroredStrategy")
+
+
 def distribution(model: Any) -> Distribution | None:
     """Relies on `TensorFlowTrainer.distribute_strategy` (keras/src/backend/tensorflow/trainer.py)."""
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None or (strategy.num_replicas_in_sync == 1 and not _several_workers(strategy)):
         return None
-    name = type(strategy).__name__
+    # The public names are aliases; the class of MultiWorkerMirroredStrategy is called otherwise.
+    public = (tf.distribute.MultiWorkerMirroredStrategy, tf.distribute.MirroredStrategy)
+    name = next((n for n, c in zip(_PUBLIC, public, strict=True) if isinstance(strategy, c)), type(strategy).__name__)
     several = _several_workers(strategy)
     refusal = None
     if isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy):

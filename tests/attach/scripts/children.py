@@ -1,4 +1,4 @@
-"""Fits in a child process and in its parent, each printing its losses: `children.py METHOD`."""
+"""Fits in child processes and in their parent, each printing its losses: `children.py all|exit`."""
 
 import json
 import multiprocessing
@@ -15,7 +15,7 @@ def train(who: str, seed: int, callbacks: list | None = None) -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     history = model.fit(x, x[:, :1], batch_size=4, epochs=3, verbose=0, callbacks=callbacks)
-    print(json.dumps([who, history.history["loss"]]), flush=True)
+    os.write(1, f"{json.dumps([who, history.history['loss']])}\n".encode())  # in one piece
 
 
 class ForksAndExits(keras.callbacks.Callback):
@@ -26,22 +26,26 @@ class ForksAndExits(keras.callbacks.Callback):
             child = os.fork()
             if child == 0:
                 sys.exit(5)
-            print(json.dumps(["exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]), flush=True)
+            os.write(1, f"{json.dumps(['exit', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])])}\n".encode())
 
 
 if __name__ == "__main__":
-    method = sys.argv[1]
-    if method == "exit":
+    if sys.argv[1] == "exit":
         train("parent", 1, [ForksAndExits()])
-    elif method == "on":
-        # Before the libraries have started threads. The child goes on to the end of the script, as the parent does.
-        child = os.fork()
-        train("child" if child == 0 else "parent", 2 if child == 0 else 1)
-        if child:
-            assert os.waitpid(child, 0)[1] == 0
+        sys.exit()
+    # Forked before the libraries have started threads. This child goes on to the end of the script, as the parent does.
+    child = os.fork()
+    if child == 0:
+        train("forked", 2)
     else:
-        process = multiprocessing.get_context(method).Process(target=train, args=("child", 2))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
+        processes = [
+            multiprocessing.get_context(method).Process(target=train, args=(method, seed))
+            for method, seed in (("fork", 3), ("spawn", 4))
+        ]
+        for process in processes:
+            process.start()
         train("parent", 1)
+        for process in processes:
+            process.join()
+            assert process.exitcode == 0
+        assert os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,3 @@
+import sys
+
+ARGV_WHILE_FOUND = sys.argv[0]
