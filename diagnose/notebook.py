@@ -1,4 +1,4 @@
-"""IPython: `%load_ext diagnose` and the `%%diagnose` cell magic. Runs the cell as it stands and shows what was found."""
+"""IPython: `%load_ext diagnose` and the `%%diagnose` magic. Runs the cell as it stands and shows what was found."""
 
 from __future__ import annotations
 

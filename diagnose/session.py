@@ -44,36 +44,31 @@ class Session:
             folder = tempfile.mkdtemp(prefix="diagnose-")
             weakref.finalize(self, _remove, folder, os.getpid())
         self.folder = Path(folder).absolute()  # the code inside may change the working folder
-        self._only_fit = only_fit
-        self._max_bytes = max_bytes
-        self._attachment: Attachment | None = None
-        self._kept: list[Run] = []
+        self._traces = Traces(self.folder, max_bytes)
+        self._attachment = Attachment(self._traces, wanted=wanted(only_fit), everywhere=False)
+        self._entered = False
 
     def __enter__(self) -> Self:
-        if self._attachment is not None:
-            raise DiagnoseError("This session is entered already; make another one with diagnose.trace().")
+        if self._entered:
+            raise DiagnoseError("A session is entered once; make another one with diagnose.trace().")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TraceWriteError(f"Cannot write traces in {self.folder}: {error.strerror or error}.") from error
-        self._traces = Traces(self.folder, self._max_bytes)
-        self._attachment = Attachment(self._traces, wanted=wanted(self._only_fit), everywhere=False)
+        self._entered = True
         self._attachment.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._attachment is not None:
-            self._attachment.stop()
-            self._traces.release()
-            self._kept += self._attachment.runs.values()
-            self._attachment = None
+        self._attachment.stop()
+        self._traces.release()
 
     @property
     def runs(self) -> list[Run]:
         """The traced fits so far, in the order they started; `path` of each is its trace file."""
-        return [*self._kept, *(self._attachment.runs.values() if self._attachment is not None else ())]
+        return list(self._attachment.runs.values())
 
     def diagnose(self, evaluate: Any = None) -> list[Diagnosis]:
         """Analyses all traced fits. Empty where there was none.
@@ -84,9 +79,9 @@ class Session:
         from diagnose.analysis import diagnose_run
 
         found = []
-        for number, run in enumerate(self.runs, start=1):
+        for number, run in self._attachment.runs.items():
             run.owner.close()
-            found.append(diagnose_run(run, evaluate=evaluate, number=self._only_fit or number))
+            found.append(diagnose_run(run, evaluate=evaluate, number=number))
         return found
 
     def report(self, out: str | os.PathLike[str] | None = None, evaluate: Any = None) -> list[Diagnosis]:

@@ -103,14 +103,15 @@ def make_environment(folder: Path, release: str, backend: str) -> tuple[Path, di
     Raises:
         NoEnvironment: none of the backend's releases tried works.
     """
-    venv.create(folder, with_pip=True, clear=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
     package = PACKAGES[backend]
     notes: list[str] = []
     limit: list[str] = []
     for _ in range(ATTEMPTS):
         wanted = [*requirements(release, backend), *limit]
-        done = run([python, "-m", "pip", "install", "--quiet", "--editable", ROOT, *wanted])
+        done = run([python, "-m", "pip", "install", "--quiet", "--upgrade", "--editable", ROOT, *wanted])
         if done.returncode:
             raise NoEnvironment("; ".join([*notes, f"pip: {last_line(done.stderr)}"]))
         shown = run([python, "-c", _VERSIONS, "keras", package, "numpy"])
@@ -212,7 +213,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "--pairs", nargs="+", metavar="3.8:jax", help="these only, not every release with every backend"
     )
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="PATH", help="what pytest runs in each of them")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the environments here and leave them there")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the environments here, and use them again")
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENTS", help="further arguments for pytest, after --")
     options = parser.parse_args(words)
     pairs = [tuple(pair.partition(":")[::2]) for pair in options.pairs or ()]

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_bytes,
         default=MAX_BYTES,
         metavar="SIZE",
-        help="of all traces together, such as 500MB or 2GiB (default 4GiB); beyond it, only the weights at epoch ends and "
+        help="of all traces together, such as 500MB or 2GiB (default 4GiB); beyond it, only weights at epoch ends and "
         "digests of rows are kept",
     )
     parser.usage = f"{parser.prog} [options] (NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]"

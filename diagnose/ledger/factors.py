@@ -34,11 +34,12 @@ def present(replayer: Replayer, epoch: Epoch, steps: list[Step]) -> tuple[str, .
     before = [replayer.state_before(s) for s in steps]
     after = [replayer.state_after(s) for s in steps]
     end = replayer.trace.states[epoch.state]
-    if any(a.weights != b.weights for a, b in zip(before, after, strict=True)):
+    weights = replayer.weights
+    if any(weights(a) != weights(b) for a, b in zip(before, after, strict=True)):
         found.append(LAG)
-    if any(a.weights != end.weights for a in after):
+    if any(weights(a) != weights(end) for a in after):
         found.append(DRIFT)
-    if replayer.final_state().weights != end.weights:
+    if weights(replayer.final_state()) != weights(end):
         found.append(RESTORED)
     found.extend(kind for kind in MODES if kind in replayer.kinds)
     weighted = any(s.batch.sample_weight is not None for s in steps)
@@ -48,7 +49,11 @@ def present(replayer: Replayer, epoch: Epoch, steps: list[Step]) -> tuple[str, .
     evaluated = [int(row) for b in replayer.evaluation for row in b.rows]
     if sorted(seen) != sorted(evaluated):
         found.append(DATA)
-    elif seen != evaluated or [len(s.batch.row_ids) for s in steps] != [b.size for b in replayer.evaluation]:
+    elif (
+        seen != evaluated
+        or [len(s.batch.row_ids) for s in steps] != [b.size for b in replayer.evaluation]
+        or not replayer.split_as_evaluate(steps)
+    ):
         found.append(AGGREGATION)
     return tuple(found)
 

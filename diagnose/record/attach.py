@@ -79,6 +79,7 @@ class Attachment:
 
     def start(self) -> None:
         """From here on fits are traced."""
+        self.pid, self.thread = os.getpid(), threading.get_ident()
         with _LOCK:
             _ATTACHED.append(self)
             module = sys.modules.get(MODEL_MODULE)
@@ -171,6 +172,8 @@ def _install(module: Any) -> None:
         try:
             arguments = signature.bind(model, *args, **kwargs)
         except TypeError:
+            for attachment in here:
+                attachment.count()
             return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
         return _traced_fit(original, model, arguments, here)
 

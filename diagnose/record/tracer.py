@@ -46,6 +46,9 @@ _LIVE: weakref.WeakSet[Tracer] = weakref.WeakSet()
 class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     """Records a fit so that it can be diagnosed. Changes nothing in it.
 
+    A fit is recorded once: of several tracers in its list, the first writes its file, and the others have the same run
+    (`tracer.runs[-1].path`). In a forked child, a tracer of the parent's writes "NAME-pidN.diag".
+
     Args:
         path: the trace file to write (".diag" is usual). A second fit with the same tracer writes "NAME-2.diag"
         beside it, and so on; a

@@ -14,7 +14,7 @@ from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import fresh_metric_values, make_step, metric_results
 from diagnose.replay.remake import Remaker
 from diagnose.trace.composite import Ragged, Sparse, Strings
-from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
+from diagnose.trace.model import Batch, BatchRef, Digest, NDArray, State, Step
 from diagnose.trace.reader import Trace
 from diagnose.trace.replicas import Spread, part
 
@@ -123,6 +123,16 @@ class Replayer:
     def _copies(self) -> tuple[tuple[int, int, int], ...]:
         return () if self.spread is None else self.spread.copies
 
+    def weights(self, state: State) -> tuple[Digest, ...]:
+        """What two states have in common that evaluate alike: all weights, on every replica, but no seeds."""
+        recorded = self.trace.info["variables"]
+        own = (state.arrays[place] for of, _, place in self._copies if recorded[of]["group"] != "seed")
+        return (*state.weights, *own)
+
+    def split_as_evaluate(self, steps: Sequence[Step]) -> bool:
+        """Whether these steps' batches were split over replicas as `evaluate` splits batches of the same sizes."""
+        return self.spread is None or not any(step.step in self.spread.steps for step in steps)
+
     def copies(self, state: State) -> dict[tuple[int, int], NDArray]:
         """What further replicas hold for themselves, by (index of the variable, replica)."""
         kept = self.trace.index.kept(state) if self._copies else None
@@ -149,8 +159,7 @@ class Replayer:
         if setting.schedule in ("epoch-end", "final"):
             state = self._fixed_state(setting.schedule, epoch)
             # Seeds count only where something is drawn from them: two states equal in weights evaluate alike.
-            same = setting.inference == self.kinds and not self._copies
-            key += (state.weights,) if same else (state.arrays,)
+            key += (self.weights(state),) if setting.inference == self.kinds else (state.arrays,)
         else:
             state = None
             key += (setting.schedule,)
@@ -180,7 +189,7 @@ class Replayer:
 
     def evaluate_state(self, state: State) -> dict[str, float]:
         """All metrics of one state over the evaluation data: what `evaluate` would return."""
-        key = ("evaluate", state.arrays if self._copies else state.weights)
+        key = ("evaluate", self.weights(state))
         if key not in self._cache:
             self._cache[key] = self.over(state, self.evaluation)
         return self._cache[key]

@@ -116,6 +116,8 @@ def test_only_fit(tmp_path: Path) -> None:
         fit(seed=3)
     assert [p.name for p in tmp_path.iterdir()] == ["fit-2.diag"] and logged(tmp_path / "fit-2.diag") == second
     assert [d.fit for d in session.diagnose()] == [2]
+    with pytest.raises(DiagnoseError, match="entered once"), session:
+        pass
     with pytest.raises(DiagnoseError, match="counts from 1"):
         diagnose.trace(only_fit=0)
 
@@ -135,12 +137,19 @@ def test_fit_that_raises_is_diagnosed_as_far_as_it_came() -> None:
 
 
 def test_limit_for_all_fits_together(tmp_path: Path) -> None:
-    with diagnose.trace(tmp_path, max_bytes=24_000) as session:
+    with diagnose.trace(tmp_path) as session:
+        fit(seed=0, epochs=4)
+    one = session._traces._shared
+    assert one is not None and one.used > 2000
+    limit = one.used + 100  # the first fit has room, the second finds none
+    with diagnose.trace(tmp_path, max_bytes=limit) as session:
         for seed in range(2):
             fit(seed=seed, epochs=4)
     first, last = session.diagnose()
     assert first.notice is None and first.replay is not None and first.replay.reproduced == 4 * STEPS
-    assert last.notice is not None and last.notice.startswith("The 24000 bytes for all fits of this run were used up")
+    assert last.notice is not None and last.notice.startswith(
+        f"The {limit} bytes for all fits of this run were used up"
+    )
     assert "rows seen for the first time" in last.notice and last.versions["kept"] < last.versions["total"]
     with read_trace(session.runs[-1].path) as trace:
         assert all(trace.index.kept(trace.states[epoch.state]) for epoch in trace.epochs)

@@ -78,4 +78,4 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], tmp_path: Path) 
 def test_help_shows_where_the_scripts_arguments_go(tmp_path: Path) -> None:
     done = diagnose("run", "--help", cwd=tmp_path)
     assert done.code == 0
-    assert "NAME|SCRIPT.py [-- SCRIPT ARGS]" in done.stdout.splitlines()[0]
+    assert "(NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]" in done.stdout.splitlines()[0]

@@ -84,24 +84,20 @@ def own_split(x: Any, y: Any) -> dict[str, Any]:
     return {"x": STRATEGY.distribute_datasets_from_function(batches), "steps_per_epoch": 3, "epochs": 1}
 
 
-MIRRORED: dict[str, tuple[Callable[[], Any], Callable[..., dict[str, Any]]]] = {
-    "dense": (classifier, weighted),
-    "batch-norm": (lambda: classifier(layers.BatchNormalization()), arrays),
-    "dropout": (lambda: classifier(layers.Dropout(0.4)), arrays),
+KINDS: dict[str, tuple[Callable[[], Any], Callable[..., dict[str, Any]]]] = {
     "everything": (lambda: classifier(layers.BatchNormalization(), layers.Dropout(0.4), layers.GaussianNoise(0.1)), weighted),
-    "tf.data": (lambda: classifier(layers.BatchNormalization()), dataset),
-    "eager": (lambda: classifier(layers.BatchNormalization(), layers.Dropout(0.4), run_eagerly=True), arrays),
     "two inputs": (two_inputs, named),
-    "own split": (lambda: classifier(layers.BatchNormalization()), own_split),
-    "synchronized": (lambda: classifier(layers.BatchNormalization(synchronized=True)), arrays),
 }  # fmt: skip
-DATA_PARALLEL: dict[str, tuple[Callable[[], Any], Callable[..., dict[str, Any]]]] = {
-    **{kind: MIRRORED[kind] for kind in ("dense", "batch-norm", "dropout", "everything", "eager", "two inputs")},
-    "steps per execution": (lambda: classifier(layers.Dropout(0.4), steps_per_execution=2), arrays),
-}
-KINDS = DATA_PARALLEL if SETUP == "data_parallel" else MIRRORED
-if DEVICES > 2 and SETUP == "mirrored":
-    KINDS = {kind: MIRRORED[kind] for kind in ("everything", "tf.data")}
+if SETUP == "data_parallel":
+    KINDS["dense"] = (classifier, arrays)
+    KINDS["eager"] = (lambda: classifier(layers.BatchNormalization(), layers.Dropout(0.4), run_eagerly=True), arrays)
+    KINDS["steps per execution"] = (lambda: classifier(layers.Dropout(0.4), steps_per_execution=2), arrays)
+elif DEVICES == 2:
+    KINDS["tf.data"] = (lambda: classifier(layers.BatchNormalization()), dataset)
+    KINDS["own split"] = (lambda: classifier(layers.BatchNormalization()), own_split)
+    KINDS["synchronized"] = (lambda: classifier(layers.BatchNormalization(synchronized=True)), arrays)
+else:
+    del KINDS["two inputs"]
 
 
 def parts(variable: Any) -> list[np.ndarray]:

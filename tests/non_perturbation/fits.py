@@ -471,7 +471,7 @@ def run_case(
     case: Case, folder: Path, add: Callable[[list[Any]], list[Any]] = lambda callbacks: callbacks
 ) -> Comparison:
     """Runs a case from a fixed seed; `add` may put a tracer among the callbacks of the first fit."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)
     scene = Scene(folder)
     model = case.model()

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("dropout_and_batch_norm", "early_stopping_restore", "generator", "interrupted")
 
@@ -22,6 +24,7 @@ def start(mode: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_fits_in_fresh_processes_are_the_same(tmp_path: Path) -> None:
     processes = {mode: start(mode, tmp_path / mode) for mode in ("untraced", "traced")}
     output = {mode: process.communicate(timeout=300) for mode, process in processes.items()}

@@ -129,7 +129,7 @@ def test_how_much_is_kept_does_not_matter(
 
 
 def two_fits(tracer: Tracer | None) -> list[Outcome]:
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)
     case = CASES["dropout_and_batch_norm"]
     model = case.model()
@@ -152,7 +152,7 @@ def test_two_fits_with_one_tracer_make_two_traces(tmp_path: Path) -> None:
 
 def test_evaluate_and_predict_between_two_traced_fits_see_no_wrapper(tmp_path: Path) -> None:
     def use(tracer: Tracer | None) -> list[Any]:
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(7)
         case = CASES["validation_data"]
         model = case.model()
