@@ -4,11 +4,11 @@ all phases."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diagnose.diagnosis import Diagnosis, EpochRow, Ledger, ReplayCheck, Restoration, StepRow
+from diagnose.diagnosis import Diagnosis, Ledger, Restoration
 from diagnose.diagnosis_json import to_dict
 from diagnose.errors import ReplayError
 from diagnose.facts import Facts
@@ -16,10 +16,10 @@ from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
 from diagnose.rules import run_rules
+from diagnose.tables import epoch_row, notice, replay_check, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
 from diagnose.trace.reader import Trace, read_trace, store_diagnosis
-from diagnose.trace.values import own_values
 
 if TYPE_CHECKING:
     from diagnose.record.wiring import Run
@@ -128,7 +128,7 @@ class _Analysis:
             evaluated=evaluated,
             held_validation=self._held_validation(),
             checks=checks,
-            no_replay=self.reason,
+            no_replay=None if ledgers else self.reason,
         )
         findings = run_rules(facts)
         info = self.trace.info
@@ -141,15 +141,15 @@ class _Analysis:
             backend=str(info.get("backend", "unknown")),
             steps_total=len(self.trace.steps),
             headline=headline(facts, findings),
-            epoch_rows=tuple(self._epoch_row(e, reevaluated, chosen) for e in self.trace.epochs),
-            step_rows=tuple(self._step_rows(checks)),
-            replay=self._replay_check(checks),
+            epoch_rows=tuple(epoch_row(self.trace, e, reevaluated, e.epoch in chosen) for e in self.trace.epochs),
+            step_rows=tuple(step_rows(self.trace, checks)),
+            replay=replay_check(self.trace, self.replayer, checks, self.reason),
             ledgers=tuple(ledgers),
             restoration=restoration,
             findings=findings,
             name=name,
-            notice=self._notice(),
-            versions=self._versions(),
+            notice=notice(self.trace, self.reason),
+            versions=versions(self.trace, self.replayer),
             evaluation_data={}
             if self.data is None
             else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
@@ -313,109 +313,6 @@ class _Analysis:
                 except ReplayError as error:
                     self.reason = self.reason or str(error)
         return found
-
-    # ── rows ──
-
-    def _epoch_row(self, e: Epoch, reevaluated: Mapping[int, Mapping[str, float]], chosen: list[int]) -> EpochRow:
-        validation = validation_of(self.trace, e.epoch)
-        state = None if validation is None else self.trace.states[validation.state]
-        return EpochRow(
-            epoch=e.epoch,
-            first_version=e.first_version,
-            last_version=e.last_version,
-            logged={k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))},
-            reevaluated=dict(reevaluated.get(e.epoch, {})),
-            learning_rate=e.learning_rate,
-            validation_version=None if state is None or state.label != "version" else state.version,
-            analysed=e.epoch in chosen,
-        )
-
-    def _step_rows(self, checks: Mapping[int, EpochCheck]) -> Iterator[StepRow]:
-        replayed = {s.step.step: s for check in checks.values() for s in check.steps}
-        for step in self.trace.steps:
-            check = replayed.get(step.step)
-            yield StepRow(
-                step=step.step,
-                epoch=step.epoch,
-                batch_index=step.batch_index,
-                computed_at=step.computed_at,
-                produced=step.produced,
-                values=own_values(self.trace, step) if check is None else check.recorded,
-                replayed=None if check is None else check.replayed,
-                reproduced=None if check is None else check.reproduced,
-            )
-
-    def _replay_check(self, checks: Mapping[int, EpochCheck]) -> ReplayCheck | None:
-        if self.replayer is None:
-            return None
-        from diagnose.replay.check import relative_tolerance
-
-        errors: dict[str, float] = {}
-        for e in self.trace.epochs:
-            check = checks.get(e.epoch)
-            for metric, value in (check.value if check else {}).items():
-                logged = e.logs.get(metric)
-                if isinstance(logged, (int, float)):
-                    difference = (
-                        0.0 if value == logged or (value != value and logged != logged) else abs(value - logged)
-                    )
-                    errors[metric] = max(errors.get(metric, 0.0), difference)
-        steps = [s for check in checks.values() for s in check.steps]
-        tolerance = relative_tolerance(self.replayer)
-        return ReplayCheck(
-            steps=len(steps),
-            reproduced=sum(s.reproduced for s in steps),
-            max_abs_error=errors,
-            tolerance={metric: tolerance for metric in errors},
-            epochs=tuple(checks),
-            reason=self.reason,
-        )
-
-    def _versions(self) -> dict[str, Any]:
-        policy = self.trace.info.get("policy") or {}
-        made = [s for s in self.trace.states if s.label == "version"]
-        kept = sum(self.trace.index.kept(s) is not None for s in made)
-        if kept == len(made):
-            text = "the weights of every update"
-        elif policy.get("every_update"):
-            text = "the weights of every update until the trace was full, then of the ends of epochs"
-        else:
-            text = "the weights at the ends of epochs"
-        again = 0 if self.replayer is None else len(self.replayer.remaker.versions)
-        if again:
-            text += f"; {again} more were made again by training, each equal by its digest"
-        return {"total": len(made), "kept": kept, "policy": text}
-
-    def _notice(self) -> str | None:
-        error = next((e for e in self.trace.events if e.kind == "tracer-error"), None)
-        so_far = f"{_count(self.trace.epochs, 'finished epoch')}, {_count(self.trace.steps, 'step')}"
-        if error is not None:
-            what = error.detail.get("error")
-            return f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
-        if not self.trace.sealed:
-            return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
-        if self.trace.status != "complete":
-            return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
-        limited = self._limited()
-        if self.reason is not None:
-            text = (
-                f"Not everything could be replayed: {self.reason}. What needs it is left out or marked not applicable."
-            )
-            return f"{limited} {text}" if limited else text
-        return limited or None
-
-    def _limited(self) -> str:
-        """What is not in the trace because a limit on its size was reached."""
-        events = [e.detail for e in self.trace.events if e.kind == "limit"]
-        if not events:
-            return ""
-        reason = str(events[0].get("reason"))
-        what = " and ".join(dict.fromkeys(str(e.get("what")) for e in events))
-        return f"{reason[:1].upper()}{reason[1:]}: from then on, {what} were recorded by digest only."
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def analyse_file(path: Path, model: Any = None, *, data: Any = None, name: str = "fit") -> Diagnosis:

@@ -33,20 +33,22 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
         if current[name] is not part:
             # Not by setattr: a Keras model keeps every metric that is set on it, and would report it from then on.
             object.__setattr__(model, name, part)
-    contents_of, parts_of = current_backend().contents, current_backend().parts
+    backend = current_backend()
+    contents_of, parts_of = backend.contents, backend.parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []
     variables = [*model.variables, *model.metrics_variables, *slots]
     parts = [part for v in variables for part in parts_of(v)]
-    contents = [contents_of(part) for part in parts]
+    contents = [(contents_of(part), backend.place(part)) for part in parts]
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     training = getattr(model, "training", None)  # torch.nn.Module
     try:
         with current_backend().generators_apart():
             yield
     finally:
-        for part, content in zip(parts, contents, strict=True):
-            if not np.array_equal(contents_of(part), content, equal_nan=content.dtype.kind in "fc"):
-                part.assign(content)
+        for part, (content, place) in zip(parts, contents, strict=True):
+            same = np.array_equal(contents_of(part), content, equal_nan=content.dtype.kind in "fc")
+            if not same or backend.place(part) != place:
+                backend.put(part, content, place)
         for layer, own, ids in losses:
             layer._losses[:] = own
             layer._loss_ids.clear()

@@ -42,6 +42,12 @@ class ReplayBackend(Protocol):
     def parts(self, variable: Any) -> list[Any]:
         """What holds the contents of a Keras variable: itself, or one part for each replica of this process."""
 
+    def place(self, part: Any) -> Any:
+        """On which devices a part lies, and how; None where that never changes. Comparable."""
+
+    def put(self, part: Any, content: NDArray, place: Any) -> None:
+        """Sets a part's contents, at its place."""
+
     def spread(self, model: Any) -> int:
         """The number of replicas that the model's own `evaluate` runs on."""
 

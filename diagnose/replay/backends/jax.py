@@ -41,6 +41,12 @@ class JaxReplay:
     def parts(self, variable: Any) -> list[Any]:
         return [variable]
 
+    def place(self, part: Any) -> Any:
+        return part.value.sharding
+
+    def put(self, part: Any, content: NDArray, place: Any) -> None:
+        part.assign(jax.device_put(content, place))
+
     def spread(self, model: Any) -> int:
         return 1
 

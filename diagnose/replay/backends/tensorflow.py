@@ -62,6 +62,12 @@ class TensorFlowReplay:
     def parts(self, variable: Any) -> list[Any]:
         return local_parts(variable)
 
+    def place(self, part: Any) -> Any:
+        return None
+
+    def put(self, part: Any, content: NDArray, place: Any) -> None:
+        part.assign(content)
+
     def spread(self, model: Any) -> int:
         return int(model.distribute_strategy.num_replicas_in_sync)
 

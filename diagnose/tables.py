@@ -1,0 +1,126 @@
+"""The tables of a diagnosis: epochs, steps, replay check, versions kept, and the notice. Reads what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from diagnose.diagnosis import EpochRow, ReplayCheck, StepRow
+from diagnose.restore.verdict import validation_of
+from diagnose.trace.model import Epoch
+from diagnose.trace.reader import Trace
+from diagnose.trace.values import own_values
+
+if TYPE_CHECKING:
+    from diagnose.replay.check import EpochCheck
+    from diagnose.replay.replayer import Replayer
+
+
+def epoch_row(trace: Trace, e: Epoch, reevaluated: Mapping[int, Mapping[str, float]], analysed: bool) -> EpochRow:
+    """One epoch: what was logged, and the same metrics of its last version over the evaluation data."""
+    validation = validation_of(trace, e.epoch)
+    state = None if validation is None else trace.states[validation.state]
+    return EpochRow(
+        epoch=e.epoch,
+        first_version=e.first_version,
+        last_version=e.last_version,
+        logged={k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))},
+        reevaluated=dict(reevaluated.get(e.epoch, {})),
+        learning_rate=e.learning_rate,
+        validation_version=None if state is None or state.label != "version" else state.version,
+        analysed=analysed,
+    )
+
+
+def step_rows(trace: Trace, checks: Mapping[int, EpochCheck]) -> Iterator[StepRow]:
+    """All steps, with replayed values where they were replayed."""
+    replayed = {s.step.step: s for check in checks.values() for s in check.steps}
+    for step in trace.steps:
+        check = replayed.get(step.step)
+        yield StepRow(
+            step=step.step,
+            epoch=step.epoch,
+            batch_index=step.batch_index,
+            computed_at=step.computed_at,
+            produced=step.produced,
+            values=own_values(trace, step) if check is None else check.recorded,
+            replayed=None if check is None else check.replayed,
+            reproduced=None if check is None else check.reproduced,
+        )
+
+
+def replay_check(
+    trace: Trace, replayer: Replayer | None, checks: Mapping[int, EpochCheck], reason: str | None
+) -> ReplayCheck | None:
+    """How many steps came out as recorded, and the largest error on logged values."""
+    if replayer is None:
+        return None
+    from diagnose.replay.check import relative_tolerance
+
+    errors: dict[str, float] = {}
+    for e in trace.epochs:
+        check = checks.get(e.epoch)
+        for metric, value in (check.value if check else {}).items():
+            logged = e.logs.get(metric)
+            if isinstance(logged, (int, float)):
+                difference = 0.0 if value == logged or (value != value and logged != logged) else abs(value - logged)
+                errors[metric] = max(errors.get(metric, 0.0), difference)
+    steps = [s for check in checks.values() for s in check.steps]
+    tolerance = relative_tolerance(replayer)
+    return ReplayCheck(
+        steps=len(steps),
+        reproduced=sum(s.reproduced for s in steps),
+        max_abs_error=errors,
+        tolerance={metric: tolerance for metric in errors},
+        epochs=tuple(checks),
+        reason=reason,
+    )
+
+
+def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
+    """How many versions there are, how many are kept, and by which rule."""
+    policy = trace.info.get("policy") or {}
+    made = [s for s in trace.states if s.label == "version"]
+    kept = sum(trace.index.kept(s) is not None for s in made)
+    if kept == len(made):
+        text = "the weights of every update"
+    elif policy.get("every_update"):
+        text = "the weights of every update until the trace was full, then of the ends of epochs"
+    else:
+        text = "the weights at the ends of epochs"
+    again = 0 if replayer is None else len(replayer.remaker.versions)
+    if again:
+        text += f"; {again} more were made again by training, each equal by its digest"
+    return {"total": len(made), "kept": kept, "policy": text}
+
+
+def notice(trace: Trace, reason: str | None) -> str | None:
+    """What a reader must know first: an interrupted recording, a limit, what could not be replayed."""
+    error = next((e for e in trace.events if e.kind == "tracer-error"), None)
+    so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(trace.steps, 'step')}"
+    if error is not None:
+        what = error.detail.get("error")
+        return f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
+    if not trace.sealed:
+        return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
+    if trace.status != "complete":
+        return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
+    limited = _limited(trace)
+    if reason is not None:
+        text = f"Not everything could be replayed: {reason}. What needs it is left out or marked not applicable."
+        return f"{limited} {text}" if limited else text
+    return limited or None
+
+
+def _limited(trace: Trace) -> str:
+    """What is not in the trace because a limit on its size was reached."""
+    events = [e.detail for e in trace.events if e.kind == "limit"]
+    if not events:
+        return ""
+    reason = str(events[0].get("reason"))
+    what = " and ".join(dict.fromkeys(str(e.get("what")) for e in events))
+    return f"{reason[:1].upper()}{reason[1:]}: from then on, {what} were recorded by digest only."
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
