@@ -3,7 +3,7 @@ or verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ from diagnose.errors import ReplayError
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import fresh_metric_values, make_step, metric_results
 from diagnose.replay.remake import Remaker
+from diagnose.replay.runs import BatchRun, by_row, weights_of
 from diagnose.trace.composite import Ragged, Sparse, Strings
 from diagnose.trace.model import Batch, BatchRef, Digest, NDArray, State, Step
 from diagnose.trace.reader import Trace
-from diagnose.trace.replicas import Spread, part
+from diagnose.trace.replicas import Spread
 
 Schedule = Literal["before", "after", "epoch-end", "final"]
 """Which weights each batch is forwarded with: those before its update, after it, at the end of the epoch, after fit."""
@@ -217,15 +218,15 @@ class Replayer:
         weights: Mapping[int, Any] | None = None,
         fixed: bool | None = None,
         evaluation: int | None = None,
-    ) -> Iterable[_Run]:
+    ) -> Iterable[BatchRun]:
         """One state over given batches, with the batches' own sample weights or with `weights` by row."""
         values, batches = self._values(state), list(batches)
         if fixed is None:  # as Keras's adapter for arrays: a short last batch leaves the axis open
             fixed = len({batch.size for batch in batches}) == 1
         split = {} if self.spread is None or evaluation is None else self.spread.evaluations
         for i, batch in enumerate(batches):
-            own = batch.sample_weight if weights is None else _weights_of(batch.rows, weights)
-            yield _Run(values, batch, own, None, fixed, self._shares(batch, split.get((evaluation or 0, i))))
+            own = batch.sample_weight if weights is None else weights_of(batch.rows, weights)
+            yield BatchRun(values, batch, own, None, fixed, self._shares(batch, split.get((evaluation or 0, i))))
 
     def _shares(self, batch: Batch, recorded: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if self.spread is None or self.spread.local == 1 else self.spread.shares(batch.size, recorded)
@@ -235,24 +236,24 @@ class Replayer:
 
     def _scheduled(
         self, steps: Sequence[Step], schedule: Schedule, state: State | None, weighted: bool
-    ) -> Iterable[_Run]:
+    ) -> Iterable[BatchRun]:
         """Fit's batches, with fit's sample weights or with those evaluation uses."""
         fixed = None if state is None else self._values(state)
-        other = None if weighted else _by_row((b.rows, b.sample_weight) for b in self.evaluation)
+        other = None if weighted else by_row((b.rows, b.sample_weight) for b in self.evaluation)
         for step in steps:
             values = fixed
             if values is None:
                 values = self._values(self.state_before(step) if schedule == "before" else self.state_after(step))
             batch = self.trace.batch(step.batch)
-            weight = batch.sample_weight if other is None else _weights_of(batch.rows, other)
-            yield _Run(values, batch, weight, step, self.fit_fixed, self._step_shares(step, batch))
+            weight = batch.sample_weight if other is None else weights_of(batch.rows, other)
+            yield BatchRun(values, batch, weight, step, self.fit_fixed, self._step_shares(step, batch))
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
         batches = (self.trace.batch(ref) for ref in refs)
-        return _by_row((batch.rows, batch.sample_weight) for batch in batches)
+        return by_row((batch.rows, batch.sample_weight) for batch in batches)
 
-    def run(self, runs: Iterable[_Run], inference: frozenset[str], *, training: bool) -> list[Any]:
+    def run(self, runs: Iterable[BatchRun], inference: frozenset[str], *, training: bool) -> list[Any]:
         """Metric values after all runs, from reset."""
         metrics = self.fresh()
         for run in runs:
@@ -267,7 +268,7 @@ class Replayer:
         return list(self._fresh)
 
     def forward(
-        self, run: _Run, metrics: Sequence[Any], inference: frozenset[str] = frozenset(), *, training: bool = True
+        self, run: BatchRun, metrics: Sequence[Any], inference: frozenset[str] = frozenset(), *, training: bool = True
     ) -> list[Any]:
         """One batch: the metric values after it. The default is a train step's own mode."""
         generator = None
@@ -294,11 +295,11 @@ class Replayer:
         arrays = {name: self.backend.array(value) for name, value in found.items()}
         return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
 
-    def step_run(self, step: Step) -> _Run:
+    def step_run(self, step: Step) -> BatchRun:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
         values, shares = self._values(self.state_before(step)), self._step_shares(step, batch)
-        return _Run(values, batch, batch.sample_weight, step, self.fit_fixed, shares)
+        return BatchRun(values, batch, batch.sample_weight, step, self.fit_fixed, shares)
 
     def metric_tensors(self, raw: bytes) -> list[Any] | None:
         """Recorded metric state as backend values; None if it belongs to other metrics."""
@@ -346,48 +347,6 @@ class Replayer:
         if self.trace.info["model"].get("own_training") and "other-training-mode" in inference:
             forced.append(self.model)
         return [x for x in forced if x._call_has_training_arg]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    values: list[list[Any]]
-    """The variables' values, of each replica."""
-    batch: Batch
-    sample_weight: NDArray | None
-    step: Step | None
-    fixed: bool
-    """Whether to compile for this batch size, as fit or `evaluate` did: some of Keras's values depend on it."""
-    shares: tuple[int, ...] | None = None
-    """The rows of each replica, in order; None where one replica has all of them."""
-
-    def parts(self) -> Iterator[tuple[list[Any], Any, Any, NDArray | None]]:
-        """(values, x, y, sample_weight) of each replica."""
-        x, y, weight = self.batch.x, self.batch.y, self.sample_weight
-        if self.shares is None:
-            yield self.values[0], x, y, weight
-            return
-        start = 0
-        for values, rows in zip(self.values, self.shares, strict=True):
-            stop = start + rows
-            yield values, part(x, start, stop), part(y, start, stop), part(weight, start, stop)
-            start = stop
-
-
-def _by_row(batches: Iterable[tuple[NDArray, NDArray | None]]) -> dict[int, Any]:
-    """Sample weight by row id; rows without one are left out."""
-    found: dict[int, Any] = {}
-    for rows, weights in batches:
-        if weights is not None:
-            found.update(zip(rows.tolist(), weights, strict=True))
-    return found
-
-
-def _weights_of(rows: NDArray, weights: Mapping[int, Any]) -> NDArray | None:
-    """The weights of these rows, 1 where a row has none; None where no row has any (as without sample weights)."""
-    if not weights:
-        return None
-    one = np.ones_like(next(iter(weights.values())))
-    return np.stack([weights.get(row, one) for row in rows.tolist()])
 
 
 def _build(model: Any, trace: Trace) -> None:

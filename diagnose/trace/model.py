@@ -134,6 +134,7 @@ class Event:
     "train-end"        detail: {}: `on_train_end` was reached by all callbacks
     "tracer-error"     detail: error, traceback: tracing stopped here
     "limit"            detail: what, reason: something is not kept from here on
+    "replica-shares"   detail: rows (evaluation, batch): how a batch was split over replicas (`trace.replicas`)
     """
 
     seq: int

@@ -51,7 +51,7 @@ class Spread:
         try:
             return cls._read(trace, found)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ReplayError("the trace does not say in a readable form how training was spread over replicas") from error
+            raise ReplayError("the trace does not say legibly how training was spread over replicas") from error
 
     @classmethod
     def _read(cls, trace: Trace, found: Any) -> Spread:

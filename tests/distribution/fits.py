@@ -1,7 +1,9 @@
 """Run as a script: fits of one distribution setup, each untraced and then traced, in a process of its own. Prints JSON.
 
-    python fits.py mirrored|data_parallel DEVICES FOLDER
+python fits.py mirrored|data_parallel DEVICES FOLDER
 """
+
+# ruff: noqa: E402  (the environment must be set before the imports)
 
 from __future__ import annotations
 
@@ -85,9 +87,12 @@ def own_split(x: Any, y: Any) -> dict[str, Any]:
 
 
 KINDS: dict[str, tuple[Callable[[], Any], Callable[..., dict[str, Any]]]] = {
-    "everything": (lambda: classifier(layers.BatchNormalization(), layers.Dropout(0.4), layers.GaussianNoise(0.1)), weighted),
+    "everything": (
+        lambda: classifier(layers.BatchNormalization(), layers.Dropout(0.4), layers.GaussianNoise(0.1)),
+        weighted,
+    ),
     "two inputs": (two_inputs, named),
-}  # fmt: skip
+}
 if SETUP == "data_parallel":
     KINDS["dense"] = (classifier, arrays)
     KINDS["eager"] = (lambda: classifier(layers.BatchNormalization(), layers.Dropout(0.4), run_eagerly=True), arrays)
@@ -103,7 +108,7 @@ else:
 def parts(variable: Any) -> list[np.ndarray]:
     """What each replica holds; JAX's sharded arrays whole."""
     held = variable.value
-    return [np.array(part) for part in (part.numpy() if hasattr(part, "numpy") else part for part in getattr(held, "values", [held]))]
+    return [np.array(part.numpy() if hasattr(part, "numpy") else part) for part in getattr(held, "values", [held])]
 
 
 def contents(model: Any) -> list[bytes]:
@@ -119,7 +124,7 @@ def places(model: Any) -> list[Any]:
 
 
 def fit(kind: str, *, tracer: Tracer | None) -> tuple[Any, dict[str, Any]]:
-    """Two fits of a fresh model, the first with the tracer: the model, what came out of both, and of the first alone."""
+    """Two fits of a fresh model, the first with the tracer: the model, and what came out of both."""
     make, arguments = KINDS[kind]
     keras.utils.set_random_seed(7)
     with STRATEGY.scope():
@@ -147,6 +152,8 @@ def result(kind: str) -> dict[str, Any]:
             "missing": sorted({str(s.batch.missing) for s in trace.steps}),
             "shares": [e.detail["rows"] for e in trace.events if e.kind == "replica-shares"],
             "errors": [e.detail for e in trace.events if e.kind == "tracer-error"],
+            "variables": trace.info["variables"],
+            "states": [[a.tolist() for a in trace.arrays(state)] for v in (0, 1) if (state := trace.version(v))],
             "batches": [[leaf.tolist() for leaf in keras.tree.flatten(trace.batch(s.batch).x)] for s in trace.steps],
         }
     replay = diagnosis.replay

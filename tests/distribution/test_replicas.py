@@ -1,5 +1,5 @@
-"""tf.distribute.MirroredStrategy and keras.distribution.DataParallel: traced fits are the untraced ones, bit for bit, and
-replay gives every step again, each replica on its own rows with its own statistics."""
+"""tf.distribute.MirroredStrategy and keras.distribution.DataParallel: traced fits are the untraced ones, bit for bit,
+and replay gives every step again, each replica on its own rows with its own statistics."""
 
 from __future__ import annotations
 
@@ -96,6 +96,20 @@ def test_batches_are_recorded_whole_and_in_order(found: dict[str, Any]) -> None:
 def test_replicas_do_have_statistics_of_their_own(found: dict[str, Any]) -> None:
     """Else the tests above would prove little."""
     assert found["replicas_differ"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("found", [("mirrored", 2, "tf.data")], indirect=True, ids=str)
+def test_recorded_statistics_are_those_of_each_replicas_own_rows(found: dict[str, Any]) -> None:
+    places = {(v["path"].split("/")[-1], v.get("replica", 0)): i for i, v in enumerate(found["variables"])}
+    kernel, bias = (np.array(found["states"][0][i]) for i in (0, 1))
+    batch = np.array(found["batches"][0][0])
+    for replica in (0, 1):
+        h = batch[4 * replica : 4 * replica + 4] @ kernel + bias
+        recorded = found["states"][1][places["moving_mean", replica]]
+        np.testing.assert_allclose(recorded, 0.01 * h.mean(axis=0), rtol=1e-5)  # from 0, with Keras's momentum of 0.99
+        recorded = found["states"][1][places["moving_variance", replica]]
+        np.testing.assert_allclose(recorded, 0.99 + 0.01 * h.var(axis=0), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from diagnose.record.backends.base import Distribution
 from diagnose.tensorflow_tools import local_parts
 from diagnose.trace.model import NDArray
 
-
 _PUBLIC = ("MultiWorkerMirroredStrategy", "MirroredStrategy")
 
 
