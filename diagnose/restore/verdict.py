@@ -40,11 +40,20 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
     span = Span(steps[0].computed_at, steps[-1].computed_at)
     states = [trace.index.computed_with(step) for step in steps]
     known = [state for state in states if state is not None]
-    changed = [state for state in known if state.label == "changed"]
+    changed = [state for state in known if _overwritten(trace, state)]
     if changed:
         return Clock(span, (), _writer(trace, changed[0]))
     same = len(steps) == 1 or (len(known) == len(states) and len({state.weights for state in known}) == 1)
     return Clock(span, tuple(range(span.first, span.last + 1)) if same else ())
+
+
+def _overwritten(trace: Trace, state: State) -> bool:
+    """Whether something wrote other weights than the update did. Seeds alone do not count: on TensorFlow they move on
+    when a step finds the end of its data."""
+    if state.label != "changed":
+        return False
+    made = [s.weights for s in trace.states if s.label == "version" and s.version == state.version]
+    return state.weights not in made
 
 
 def _validation_clock(trace: Trace, epoch: Epoch) -> Clock:
