@@ -41,9 +41,9 @@ _CHECK = """
 import keras, numpy as np
 layers = keras.layers.Dense(2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
 model = keras.Sequential([keras.Input((2,)), *layers])
-model.compile("adam", "mse", metrics=["mae"])
+model.compile("adam", "mse", metrics=["mae", keras.metrics.F1Score(threshold=0.5)])
 x = np.ones((4, 2), "float32")
-model.fit(x, x, epochs=2, batch_size=2, verbose=0)
+model.fit(x, x, epochs=2, batch_size=2)
 model.evaluate(x, x, verbose=0)
 """
 """Whether Keras alone can train on the backend it was put together with."""
@@ -94,8 +94,8 @@ def make_environment(folder: Path, release: str, backend: str) -> tuple[Path, di
     """An environment with the newest release of the backend that this Keras can train on.
 
     pip picks the newest whose metadata allows this Keras (TensorFlow's names the oldest Keras it takes). Metadata says
-    nothing of a backend that changed under an older Keras, so a fit is tried, and where it fails the next older minor
-    release of the backend.
+    nothing of a backend, or of a NumPy, that changed under an older Keras, so a fit is tried, and where it fails the
+    next older minor release: of NumPy where the error names it, else of the backend.
 
     Returns:
         the environment's Python, the versions in it, and a note for each release passed over.
@@ -108,9 +108,9 @@ def make_environment(folder: Path, release: str, backend: str) -> tuple[Path, di
         venv.create(folder, with_pip=True)
     package = PACKAGES[backend]
     notes: list[str] = []
-    limit: list[str] = []
+    limits: dict[str, str] = {}
     for _ in range(ATTEMPTS):
-        wanted = [*requirements(release, backend), *limit]
+        wanted = [*requirements(release, backend), *limits.values()]
         done = run([python, "-m", "pip", "install", "--quiet", "--upgrade", "--editable", ROOT, *wanted])
         if done.returncode:
             raise NoEnvironment("; ".join([*notes, f"pip: {last_line(done.stderr)}"]))
@@ -119,9 +119,10 @@ def make_environment(folder: Path, release: str, backend: str) -> tuple[Path, di
         check = run([python, "-c", _CHECK], backend)
         if check.returncode == 0:
             return python, versions, tuple(notes)
-        pair = f"{package} {versions[package]} with Keras {versions['keras']}"
-        notes.append(f"{pair} cannot train: {last_line(check.stderr)}")
-        limit = [f"{package}{below(versions[package])}"]
+        reason = last_line(check.stderr)
+        blamed = "numpy" if "numpy" in reason else package
+        notes.append(f"{blamed} {versions[blamed]} with Keras {versions['keras']} cannot train: {reason}")
+        limits[blamed] = f"{blamed}{below(versions[blamed])}"
     raise NoEnvironment("; ".join(notes))
 
 

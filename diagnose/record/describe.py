@@ -79,8 +79,19 @@ def plain(value: Any, depth: int = 4) -> Json:
     try:
         return float(value)
     except Exception:
+        # Until 3.12, Keras on TensorFlow leaves metrics of several values in the logs as eager tensors.
+        if depth and isinstance(array := _numpy(value), np.ndarray):
+            return plain(array, depth - 1)
         name = getattr(value, "name", None) or getattr(value, "__name__", None)
         return f"{type(value).__name__}({name})" if isinstance(name, str) else type(value).__name__
+
+
+def _numpy(value: Any) -> Any:
+    """What an eager tensor holds, or None."""
+    try:
+        return value.numpy()
+    except Exception:
+        return None
 
 
 def plain_logs(logs: Mapping[str, Any]) -> dict[str, Json]:

@@ -136,8 +136,11 @@ def fit(kind: str, *, tracer: Tracer | None) -> tuple[Any, dict[str, Any]]:
         callbacks.append(keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True))
     first = model.fit(**given, callbacks=[*callbacks, *([tracer] if tracer else [])]).history
     after_first = contents(model)
+    inputs = given["x"] if isinstance(given["x"], dict) else x
+    evaluated = model.evaluate(inputs, y, batch_size=BATCH, verbose=0, return_dict=True)
     second = model.fit(**{**given, **arguments(x, y)}).history
-    return model, {"history": [first, second], "contents": [*after_first, *contents(model)]}
+    history = [first, evaluated, second]
+    return model, {"history": history, "evaluated": evaluated, "contents": [*after_first, *contents(model)]}
 
 
 def result(kind: str) -> dict[str, Any]:
@@ -166,6 +169,9 @@ def result(kind: str) -> dict[str, Any]:
         "steps": None if replay is None else replay.steps,
         "reproduced": None if replay is None else replay.reproduced,
         "max_abs_error": None if replay is None else max(replay.max_abs_error.values()),
+        "evaluated": {
+            ledger.metric: [ledger.evaluated, plain["evaluated"][ledger.metric]] for ledger in diagnosis.ledgers
+        },
         "residuals": [entry.residual for entry in diagnosis.ledgers],
         "confirmed": None if diagnosis.restoration is None else diagnosis.restoration.verdict,
         "notice": diagnosis.notice,

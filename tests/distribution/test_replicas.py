@@ -72,6 +72,14 @@ def test_every_step_is_replayed_and_ledgers_close(found: dict[str, Any]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("found", [c for c in CASES if c[2] != "synchronized"], indirect=True, ids=str)
+def test_ledgers_end_at_what_the_untraced_model_evaluates_to(found: dict[str, Any]) -> None:
+    assert len(found["evaluated"]) > 1
+    for by_diagnosis, by_keras in found["evaluated"].values():
+        assert by_diagnosis == pytest.approx(by_keras, rel=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("found", [("mirrored", 2, "synchronized")], indirect=True, ids=str)
 def test_synchronized_statistics_are_not_replayed_and_the_report_says_so(found: dict[str, Any]) -> None:
     assert found["steps"] is None and found["residuals"] == []

@@ -258,3 +258,14 @@ def test_data_of_another_form_is_refused(data: Any, tmp_path: Path) -> None:
 def test_a_tracer_that_saw_no_fit_says_so(tmp_path: Path) -> None:
     with pytest.raises(DiagnoseError, match="Nothing was traced"):
         Tracer(tmp_path / "fit.diag").diagnose()
+
+
+def test_moving_averages_are_left_as_they_were(tmp_path: Path) -> None:
+    """On JAX they share buffers with the weights after a fit, and Keras's own evaluate deletes these."""
+    x, y = labels()
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    model = classifier(compiled={"optimizer": optimizer})
+    tracer, _ = fit(tmp_path, model, x=x, y=y)
+    before = bits([*model.variables, *optimizer.variables])
+    tracer.diagnose()
+    assert bits([*model.variables, *optimizer.variables]) == before

@@ -1,4 +1,4 @@
-"""Seeds that move on between two steps leave the weights what the update made of them, so the verdict must not change."""
+"""Seeds that move on between two steps leave the weights as the update made them, so the verdict must not change."""
 
 from __future__ import annotations
 
