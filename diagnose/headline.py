@@ -69,9 +69,13 @@ def _sentence(r: Restoration) -> str:
 
 
 def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -> Restoration | None:
-    """Adds what the mode of the layers does to the owner's number: even the owner does not give it in inference
-    mode."""
-    if r is None or r.verdict not in ("shifted", "aligned") or r.monitor.startswith("val_"):
+    """Adds what a verdict on weights cannot show: that even the owner does not give the number in inference mode, and
+    that a restore sets what replicas had for themselves."""
+    if r is None or r.verdict not in ("shifted", "aligned"):
+        return r
+    if _other_replicas_changed(trace, r.restored_version):
+        r = replace(r, notes=(*r.notes, REPLICAS_NOTE))
+    if r.monitor.startswith("val_"):
         return r
     ledger = next((x for x in ledgers if x.metric == r.monitor and x.epoch == r.best_epoch), None)
     if ledger is None:
@@ -82,6 +86,22 @@ def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -
     parts = ", ".join(f"{e.factor} {e.amount:+.6g}" for e in mode)
     note = f"Even the weights that own {r.monitor} {number(r.best_logged)} do not give it in inference mode: {parts}."
     return replace(r, notes=(*r.notes, note))
+
+
+REPLICAS_NOTE = (
+    "Each replica had statistics of its own (batch normalisation); restoring gave all of them those of the first "
+    "replica, so the restored model is not in every part the one that was scored."
+)
+
+
+def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
+    """Whether what other replicas have for themselves after fit is not what they had at this version."""
+    places = [i for i, v in enumerate(trace.info.get("variables") or []) if v["group"] == "replica"]
+    end = next((e.detail["state"] for e in trace.events if e.kind == "train-end"), None)
+    then = None if version is None else trace.version(version)
+    if not places or end is None or then is None:
+        return False
+    return any(trace.states[end].arrays[i] != then.arrays[i] for i in places)
 
 
 def headline(facts: Facts, findings: Sequence[Finding]) -> str:
