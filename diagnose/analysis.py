@@ -16,7 +16,7 @@ from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
 from diagnose.rules import run_rules
-from diagnose.tables import epoch_row, notice, replay_check, step_rows, versions
+from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
 from diagnose.trace.reader import Trace, read_trace, store_diagnosis
@@ -156,7 +156,7 @@ class _Analysis:
             environment=environment,
             model=model,
             trace={
-                "path": str(self.trace.path),
+                "path": shown_path(self.trace.path),
                 "bytes": self.trace.nbytes,
                 "format": FORMAT_VERSION,
                 "status": self.trace.status,

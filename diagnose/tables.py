@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnose.diagnosis import EpochRow, ReplayCheck, StepRow
@@ -124,3 +125,11 @@ def _limited(trace: Trace) -> str:
 
 def _count(things: Sequence[object], name: str) -> str:
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def shown_path(path: Path) -> str:
+    """From where the process stands, if it is below, else the name: reports are passed on and need not tell more."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):
+        return path.name

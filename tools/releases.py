@@ -33,18 +33,18 @@ RELEASES = ("3.8", "3.10", "3.12", "3.14", NEWEST)
 PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 TESTS = ("tests/non_perturbation", "tests/record", "tests/replay", "tests/scenarios")
 ATTEMPTS = 8
-"""How many minor releases of a backend are tried, newest first, before giving up."""
+"""How many minor releases of a backend or of NumPy are tried, newest first, before giving up."""
 
 _LIMIT = 3600  # seconds for one test process: something hangs
 
 _CHECK = """
 import keras, numpy as np
-layers = keras.layers.Dense(2), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
+layers = keras.layers.Dense(1), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
 model = keras.Sequential([keras.Input((2,)), *layers])
 model.compile("adam", "mse", metrics=["mae", keras.metrics.F1Score(threshold=0.5)])
-x = np.ones((4, 2), "float32")
-model.fit(x, x, epochs=2, batch_size=2)
-model.evaluate(x, x, verbose=0)
+x, y = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+model.fit(x, y, epochs=2, batch_size=2)
+model.evaluate(x, y, verbose=0)
 """
 """Whether Keras alone can train on the backend it was put together with."""
 
