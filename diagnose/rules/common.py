@@ -32,10 +32,6 @@ def timing(ledger: Ledger) -> float:
     return math.fsum(e.amount for e in ledger.entries if e.factor in TIMING)
 
 
-def key_of(monitor: str) -> str:
-    return monitor.removeprefix("val_")
-
-
 def rests_on_training(facts: Facts) -> list[Decision] | None:
     """The decisions that rest on training values; [] where nothing decides and the log is all there is; None where
     everything that decides (or can be read beside the log) comes from validation passes."""

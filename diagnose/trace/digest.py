@@ -24,11 +24,6 @@ def dtype_name(dtype: np.dtype[np.generic]) -> str:
     return name
 
 
-def storable(dtype: np.dtype[np.generic]) -> bool:
-    """Whether a trace can hold arrays of this dtype."""
-    return dtype.name in DTYPES
-
-
 def numpy_dtype(name: str) -> np.dtype[np.generic]:
     """The NumPy dtype of a name in `DTYPES`. Raises KeyError for other names, ImportError where bfloat16 or float8
     need `ml_dtypes`."""

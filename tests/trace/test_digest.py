@@ -50,7 +50,6 @@ def test_extended_floats_have_digests() -> None:
 
 @pytest.mark.parametrize("dtype", ["O", "U3", "S3", "M8[s]", "V4", "longdouble"])
 def test_other_dtypes_are_refused(dtype: str) -> None:
-    assert not digest.storable(np.dtype(dtype))
     with pytest.raises(TypeError, match="cannot hold arrays of dtype"):
         digest.array_digest(np.zeros(2, dtype))
 
