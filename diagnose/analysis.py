@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
 
+ALL_STEPS = 200
 ALL_STEPS_SECONDS = 10.0
-"""Fits whose steps took up to so long are replayed whole; of longer ones, only the epochs analysed."""
+"""Fits of up to so many steps, or whose steps took up to so long, are replayed whole; of others, the epochs analysed."""
 
 
 def diagnose_run(
@@ -298,7 +299,8 @@ class _Analysis:
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _is_short(self) -> bool:
-        return sum(step.seconds for step in self.trace.steps) <= ALL_STEPS_SECONDS
+        steps = self.trace.steps
+        return len(steps) <= ALL_STEPS or sum(step.seconds for step in steps) <= ALL_STEPS_SECONDS
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
         if self.replayer is None or self.data is None:
