@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALL_STEPS = 200
 ALL_STEPS_SECONDS = 10.0
-"""Fits of up to so many steps, or whose steps took up to so long, are replayed whole; of others, the epochs analysed."""
+"""Fits of so few steps, or whose steps took so little time, are replayed whole; of others, the epochs analysed."""
 
 
 def diagnose_run(
