@@ -35,13 +35,13 @@ class Output:
 
     def json(self, text: str) -> None:
         """Writes the JSON, in UTF-8 whatever the terminal's encoding; once."""
-        with _nobody_reads(), os.fdopen(self._descriptor, "wb") as file:
+        with nobody_reads(), os.fdopen(self._descriptor, "wb") as file:
             file.write(text.encode())
 
     def line(self, text: str) -> None:
         """Prints text; characters that the terminal cannot show become question marks."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        with _nobody_reads():
+        with nobody_reads():
             self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
             self._stream.flush()
 
@@ -79,7 +79,7 @@ def is_mismatch(diagnosis: Diagnosis) -> bool:
 
 
 @contextlib.contextmanager
-def _nobody_reads() -> Iterator[None]:
+def nobody_reads() -> Iterator[None]:
     """Passes over a closed pipe or a stream the script closed; the reports are in the folder anyway."""
     try:
         yield

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 
 from diagnose.cli.catalogue import names, summary
+from diagnose.cli.output import nobody_reads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,9 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     width = max((len(name) for name in names()), default=0)
-    sys.stdout.write("".join(f"{name:<{width}}  {summary(name)}\n" for name in names()))
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough; what is left must not fail again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with nobody_reads():
+        print("\n".join(f"{name:<{width}}  {summary(name)}" for name in names()), flush=True)
     return 0
