@@ -109,13 +109,15 @@ class _Analysis:
         self.reason = reason
         if replayer is not None and replayer.spread is not None:
             self.reason = reason or replayer.spread.partial
+        self._checks: dict[int, EpochCheck | None] = {}
         self.decisions = decisions(trace)
         self.restorer: Decision | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:
         reevaluated = self._reevaluate()
         evaluated = self._evaluated()
-        restoration = self._restoration(reevaluated, evaluated)
+        held_validation = self._held_validation()
+        restoration = self._restoration(reevaluated, evaluated, held_validation)
         chosen = self._chosen_epochs(restoration)
         checks = self._check(chosen)
         ledgers = self._ledgers(chosen, evaluated)
@@ -127,7 +129,7 @@ class _Analysis:
             ledgers=tuple(ledgers),
             reevaluated=reevaluated,
             evaluated=evaluated,
-            held_validation=self._held_validation(),
+            held_validation=held_validation,
             checks=checks,
             no_replay=None if ledgers else self.reason,
         )
@@ -177,16 +179,10 @@ class _Analysis:
                 self.reason = self.reason or str(error)
         return found
 
-    def _final(self) -> State | None:
-        for event in self.trace.events:
-            if event.kind == "train-end":
-                return self.trace.states[event.detail["state"]]
-        return None
-
     def _evaluated(self) -> dict[str, float]:
         """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not
         end)."""
-        state = self._final() or (self.trace.states[self.trace.epochs[-1].state] if self.trace.epochs else None)
+        state = self.trace.final or (self.trace.states[self.trace.epochs[-1].state] if self.trace.epochs else None)
         if self.replayer is None or self.data is None or state is None:
             return {}
         from diagnose.replay.evaluation import keras_evaluate
@@ -201,7 +197,10 @@ class _Analysis:
             return {}
 
     def _restoration(
-        self, reevaluated: Mapping[int, Mapping[str, float]], evaluated: Mapping[str, float]
+        self,
+        reevaluated: Mapping[int, Mapping[str, float]],
+        evaluated: Mapping[str, float],
+        held_validation: Mapping[str, float],
     ) -> Restoration | None:
         if self.restorer is None:
             return None
@@ -210,18 +209,18 @@ class _Analysis:
             values = {e.epoch: e.logs[key] for e in self.trace.epochs if isinstance(e.logs.get(key), (int, float))}
         else:
             values = {e: v[key] for e, v in reevaluated.items() if key in v}
-        held = self._held_validation() if key.startswith("val_") else evaluated
+        held = held_validation if key.startswith("val_") else evaluated
         found = judge(
             self.trace,
             self.restorer,
-            self._final(),
+            self.trace.final,
             Values(held=held.get, confirm=self._confirm, reevaluated=values),
         )
         return None if found is None else restoration_sentence(found)
 
     def _held_validation(self) -> dict[str, float]:
         """The validation metrics of the weights after fit, over the batches of the last validation pass."""
-        final = self._final()
+        final = self.trace.final
         if self.replayer is None or final is None or not self.trace.evaluations:
             return {}
         return self._validation_values(final, self.trace.evaluations[-1].epoch)
@@ -275,13 +274,9 @@ class _Analysis:
                     wanted |= {epoch, epoch + 1}
         return [e for e in epochs if e in wanted]
 
-    _checks: dict[int, EpochCheck | None]
-
     def _checked(self, epoch: int) -> EpochCheck | None:
         from diagnose.replay.check import check_epoch
 
-        if not hasattr(self, "_checks"):
-            self._checks = {}
         if epoch not in self._checks:
             try:
                 assert self.replayer is not None

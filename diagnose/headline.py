@@ -97,11 +97,10 @@ REPLICAS_NOTE = (
 def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
     """Whether what other replicas have for themselves after fit is not what they had at this version."""
     places = [i for i, v in enumerate(trace.info.get("variables") or []) if v["group"] == "replica"]
-    end = next((e.detail["state"] for e in trace.events if e.kind == "train-end"), None)
-    then = None if version is None else trace.version(version)
-    if not places or end is None or then is None:
+    final, then = trace.final, None if version is None else trace.version(version)
+    if not places or final is None or then is None:
         return False
-    return any(trace.states[end].arrays[i] != then.arrays[i] for i in places)
+    return any(final.arrays[i] != then.arrays[i] for i in places)
 
 
 def headline(facts: Facts, findings: Sequence[Finding]) -> str:

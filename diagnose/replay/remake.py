@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.replay.backends.common import assign, initial_optimizer_state
 from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, NDArray, State, Step
 
@@ -74,8 +75,8 @@ class Remaker:
         trace, steps = replayer.trace, replayer.trace.index.steps_of(epoch)
         start = replayer.state_before(steps[0])
         store = self._store(start, steps)
-        replayer.backend.assign(replayer.model.variables, trace.arrays(_kept(replayer, start)))
-        replayer.backend.assign(_optimizer_variables(replayer.model), self._optimizer_state(epoch))
+        assign(replayer.model.variables, trace.arrays(_kept(replayer, start)))
+        assign(_optimizer_variables(replayer.model), self._optimizer_state(epoch))
         trainer = replayer.backend.trainer(replayer.model, fixed=replayer.fit_fixed)
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
         for place, step in enumerate(steps):
@@ -122,7 +123,7 @@ class Remaker:
                 raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
             found = [np.array(trace.array(digest)) for digest in recorded]
         else:
-            found = replayer.backend.initial_optimizer_state(replayer.model)
+            found = initial_optimizer_state(replayer.model, replayer.backend.contents)
         rate = next(e.learning_rate for e in trace.epochs if e.epoch == epoch)
         own = getattr(replayer.model.optimizer, "_learning_rate", None)
         for i, v in enumerate(variables):

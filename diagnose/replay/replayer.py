@@ -100,9 +100,8 @@ class Replayer:
 
     def final_state(self) -> State:
         """The state after fit; the last recorded one if the fit did not end."""
-        for event in self.trace.events:
-            if event.kind == "train-end":
-                return self.trace.states[event.detail["state"]]
+        if self.trace.final is not None:
+            return self.trace.final
         if not self.trace.states:
             raise ReplayError("no weights were recorded")
         return self.trace.states[-1]

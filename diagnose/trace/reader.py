@@ -95,6 +95,12 @@ class Trace:
         self._contents = Contents(opened.db, records, cache_bytes)
         self._finalizer = weakref.finalize(self, discard, opened.db, opened.folder)
 
+    @property
+    def final(self) -> State | None:
+        """The state after all callbacks ran their on_train_end; None where the fit did not get there."""
+        end = next((event for event in self.events if event.kind == "train-end"), None)
+        return None if end is None else self.states[end.detail["state"]]
+
     def version(self, version: int) -> State | None:
         """The state the first `version` updates made; None if it was not recorded."""
         return self._versions.get(version)

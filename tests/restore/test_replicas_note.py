@@ -15,8 +15,7 @@ def trace(group: str, then: bytes, after: bytes) -> Any:
     states = [SimpleNamespace(arrays=(b"kernel", then)), SimpleNamespace(arrays=(b"kernel", after))]
     return SimpleNamespace(
         info={"variables": [{"group": "trainable"}, {"group": group}]},
-        events=[SimpleNamespace(kind="train-end", detail={"state": 1})],
-        states=states,
+        final=states[1],
         version=lambda version: states[0] if version == 3 else None,
     )
 

@@ -54,12 +54,6 @@ class ReplayBackend(Protocol):
     def contents(self, variable: Any) -> NDArray:
         """A NumPy copy of the value of a Keras variable (of its first replica) or of one of its parts."""
 
-    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
-        """Sets Keras variables."""
-
-    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
-        """What the variables of the model's optimizer hold before the first update."""
-
     def trainer(self, model: Any, *, fixed: bool) -> Trainer:
         """Trains the model from its present state. `fixed` as for `compile`."""
 

@@ -12,7 +12,7 @@ from jax.experimental import sparse as jax_sparse
 
 from diagnose.errors import ReplayError
 from diagnose.replay.backends.base import Trainer
-from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
+from diagnose.replay.backends.common import batch_of
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -52,12 +52,6 @@ class JaxReplay:
 
     def contents(self, variable: Any) -> NDArray:
         return np.array(variable.value)
-
-    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
-        assign(variables, arrays)
-
-    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
-        return initial_optimizer_state(model, self.contents)
 
     def trainer(self, model: Any, *, fixed: bool) -> Trainer:
         return JaxTrainer(self, model)

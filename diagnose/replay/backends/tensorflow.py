@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from diagnose.replay.backends.base import Trainer
-from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
+from diagnose.replay.backends.common import assign, batch_of
 from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse
 from diagnose.trace.model import NDArray
@@ -74,12 +74,6 @@ class TensorFlowReplay:
     def contents(self, variable: Any) -> NDArray:
         # Not np.array(variable): tf.Variable's __array__ sets off a NumPy 2 warning.
         return np.array(local_parts(variable)[0].numpy())
-
-    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
-        assign(variables, arrays)
-
-    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
-        return initial_optimizer_state(model, self.contents)
 
     def trainer(self, model: Any, *, fixed: bool) -> Trainer:
         return TensorFlowTrainer(self, model, fixed)

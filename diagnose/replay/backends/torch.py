@@ -12,7 +12,7 @@ from keras import ops
 
 from diagnose.errors import ReplayError
 from diagnose.replay.backends.base import Trainer
-from diagnose.replay.backends.common import assign, batch_of, initial_optimizer_state
+from diagnose.replay.backends.common import assign, batch_of
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -55,12 +55,6 @@ class TorchReplay:
 
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
-
-    def assign(self, variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
-        assign(variables, arrays)
-
-    def initial_optimizer_state(self, model: Any) -> list[NDArray]:
-        return initial_optimizer_state(model, self.contents)
 
     def trainer(self, model: Any, *, fixed: bool) -> Trainer:
         return TorchTrainer(self, model)
