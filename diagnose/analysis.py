@@ -4,14 +4,17 @@ all phases."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diagnose.chosen import Wanted, analysed, is_short
+from diagnose.chosen import reevaluated as reevaluated_epochs
 from diagnose.diagnosis import Diagnosis, Ledger, Restoration
 from diagnose.diagnosis_json import to_dict
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts
+from diagnose.facts import Facts, Scored
 from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
@@ -27,23 +30,32 @@ if TYPE_CHECKING:
     from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
 
-ALL_STEPS = 200
-ALL_STEPS_SECONDS = 10.0
-"""Fits of so few steps, or whose steps took so little time, are replayed whole; of others, the epochs analysed."""
-
 
 def diagnose_run(
-    run: Run, *, evaluate: Any = None, data: Any = None, name: str = "fit", number: int | None = None
+    run: Run,
+    *,
+    evaluate: Any = None,
+    data: Any = None,
+    epochs: Wanted = None,
+    name: str = "fit",
+    number: int | None = None,
 ) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
     trace = read_trace(run.path)
     try:
         diagnosis = analyse(
-            trace, run.model, run.compiled, evaluate=evaluate, data=data, name=name, number=number or run.number
+            trace,
+            run.model,
+            run.compiled,
+            evaluate=evaluate,
+            data=data,
+            epochs=epochs,
+            name=name,
+            number=number or run.number,
         )
     finally:
         trace.close()
-    store_diagnosis(run.path, to_dict(diagnosis))
+    store_diagnosis(run.path, to_dict(diagnosis), verified=True)
     return diagnosis
 
 
@@ -54,6 +66,7 @@ def analyse(
     *,
     evaluate: Any = None,
     data: Any = None,
+    epochs: Wanted = None,
     name: str = "fit",
     number: int = 1,
 ) -> Diagnosis:
@@ -63,10 +76,10 @@ def analyse(
         model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
-        evaluate, data: see `Tracer.diagnose`.
+        evaluate, data, epochs: see `Tracer.diagnose`.
     """
     with _replayer(trace, model, compiled or {}, evaluate, data) as (replayer, found, reason):
-        return _Analysis(trace, replayer, found, reason).diagnosis(name, number)
+        return _Analysis(trace, replayer, found, reason, epochs).diagnosis(name, number)
 
 
 @contextlib.contextmanager
@@ -101,12 +114,18 @@ class _Analysis:
     """Measures one fit. Each measurement that replay cannot give is left empty, and `reason` says why."""
 
     def __init__(
-        self, trace: Trace, replayer: Replayer | None, data: EvaluationData | None, reason: str | None
+        self,
+        trace: Trace,
+        replayer: Replayer | None,
+        data: EvaluationData | None,
+        reason: str | None,
+        wanted: Wanted,
     ) -> None:
         self.trace = trace
         self.replayer = replayer
         self.data = data
         self.reason = reason
+        self.wanted = wanted
         if replayer is not None and replayer.spread is not None:
             self.reason = reason or replayer.spread.partial
         self._checks: dict[int, EpochCheck | None] = {}
@@ -114,11 +133,11 @@ class _Analysis:
         self.restorer: Decision | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:
-        reevaluated = self._reevaluate()
+        chosen = self._chosen_epochs()
+        reevaluated = self._reevaluate(reevaluated_epochs(self.trace, self.wanted, self.decisions, chosen))
         evaluated = self._evaluated()
         held_validation = self._held_validation()
         restoration = self._restoration(reevaluated, evaluated, held_validation)
-        chosen = self._chosen_epochs(restoration)
         checks = self._check(chosen)
         ledgers = self._ledgers(chosen, evaluated)
         restoration = with_notes(restoration, ledgers, self.trace)
@@ -131,6 +150,9 @@ class _Analysis:
             evaluated=evaluated,
             held_validation=held_validation,
             checks=checks,
+            from_zero_state=self._from_zero_state(),
+            in_one_batch=self._in_one_batch(evaluated),
+            scored=self._scored(chosen),
             no_replay=None if ledgers else self.reason,
         )
         findings = run_rules(facts)
@@ -168,13 +190,14 @@ class _Analysis:
 
     # ── measurements ──
 
-    def _reevaluate(self) -> dict[int, dict[str, float]]:
+    def _reevaluate(self, epochs: Sequence[int]) -> dict[int, dict[str, float]]:
         if self.replayer is None or self.data is None:
             return {}
         found = {}
-        for epoch in self.trace.epochs:
+        for epoch in epochs:
             try:
-                found[epoch.epoch] = self.replayer.evaluate_state(self.trace.states[epoch.state])
+                state = self.replayer.states.end_of(epoch)
+                found[epoch] = self.replayer.evaluate_state(state, coarse=not is_short(self.trace))
             except ReplayError as error:
                 self.reason = self.reason or str(error)
         return found
@@ -182,15 +205,15 @@ class _Analysis:
     def _evaluated(self) -> dict[str, float]:
         """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not
         end)."""
-        state = self.trace.final or (self.trace.states[self.trace.epochs[-1].state] if self.trace.epochs else None)
-        if self.replayer is None or self.data is None or state is None:
+        if self.replayer is None or self.data is None:
             return {}
         from diagnose.replay.evaluation import keras_evaluate
 
         try:
+            state = self.replayer.states.final()
             if self.data.composite or not self.replayer.evaluates_alike:
                 return self.replayer.evaluate_state(state)
-            arrays, copies = self.replayer.arrays(state), self.replayer.copies(state)
+            arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
             return keras_evaluate(self.replayer.model, arrays, self.data, copies)
         except ReplayError as error:
             self.reason = self.reason or str(error)
@@ -216,7 +239,12 @@ class _Analysis:
             self.trace.final,
             Values(held=held.get, confirm=self._confirm, reevaluated=values),
         )
-        return None if found is None else restoration_sentence(found)
+        if found is None:
+            return None
+        if not key.startswith("val_") and len(values) < len(self.trace.epochs):
+            again = f"Of {len(self.trace.epochs)} epochs, {len(values)} were evaluated again"
+            found = replace(found, notes=(*found.notes, f"{again}, those with the best logged values among them."))
+        return restoration_sentence(found)
 
     def _held_validation(self) -> dict[str, float]:
         """The validation metrics of the weights after fit, over the batches of the last validation pass."""
@@ -262,17 +290,43 @@ class _Analysis:
         assert self.replayer is not None
         return value == logged or abs(value - logged) <= relative_tolerance(self.replayer) * max(abs(logged), 1e-3)
 
-    def _chosen_epochs(self, restoration: Restoration | None) -> list[int]:
-        """The last, the best by the monitor, the restored, and the one after each of these."""
-        epochs = [e.epoch for e in self.trace.epochs]
-        if not epochs:
-            return []
-        wanted = {epochs[-1]}
-        if restoration is not None:
-            for epoch in (restoration.best_epoch, restoration.restored_epoch):
-                if epoch is not None:
-                    wanted |= {epoch, epoch + 1}
-        return [e for e in epochs if e in wanted]
+    def _chosen_epochs(self) -> list[int]:
+        nothing = Values(held=lambda key: None, confirm=lambda epoch, key: None, reevaluated={})
+        first = None if self.restorer is None else judge(self.trace, self.restorer, self.trace.final, nothing)
+        return analysed(self.trace, self.wanted, self.decisions, None if first is None else first.restored_epoch)
+
+    def _from_zero_state(self) -> dict[str, float]:
+        if self.replayer is None or self.data is None:
+            return {}
+        try:
+            return self.replayer.evaluate_from_zero(self.replayer.states.final())
+        except ReplayError:
+            return {}
+
+    def _in_one_batch(self, evaluated: Mapping[str, float]) -> dict[str, float]:
+        """Where a metric's class does not tell that its value is the same for any batches."""
+        if self.replayer is None or self.data is None:
+            return {}
+        from diagnose.replay.evaluation import in_one_batch
+        from diagnose.replay.pooling import pooled
+
+        if self.replayer.passes.carried or all(pooled(self.replayer.model, name) for name in evaluated):
+            return {}
+        batch = in_one_batch(self.data)
+        try:
+            return {} if batch is None else self.replayer.over(self.replayer.states.final(), [batch])
+        except ReplayError:
+            return {}
+
+    def _scored(self, chosen: Sequence[int]) -> dict[int, Scored]:
+        """For a model with a train step of its own, which may score before or after its update."""
+        if self.replayer is None or not self.replayer.passes.own_train:
+            return {}
+        found = {}
+        for epoch in chosen:
+            with contextlib.suppress(ReplayError):
+                found[epoch] = Scored(self.replayer.scored(epoch, "before"), self.replayer.scored(epoch, "after"))
+        return found
 
     def _checked(self, epoch: int) -> EpochCheck | None:
         from diagnose.replay.check import check_epoch
@@ -289,13 +343,9 @@ class _Analysis:
     def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
         if self.replayer is None:
             return {}
-        epochs = [e.epoch for e in self.trace.epochs] if self._is_short() else chosen
+        epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
         found = {epoch: self._checked(epoch) for epoch in epochs}
         return {epoch: check for epoch, check in found.items() if check is not None}
-
-    def _is_short(self) -> bool:
-        steps = self.trace.steps
-        return len(steps) <= ALL_STEPS or sum(step.seconds for step in steps) <= ALL_STEPS_SECONDS
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
         if self.replayer is None or self.data is None:
@@ -312,14 +362,16 @@ class _Analysis:
         return found
 
 
-def analyse_file(path: Path, model: Any = None, *, data: Any = None, name: str = "fit") -> Diagnosis:
+def analyse_file(
+    path: Path, model: Any = None, *, data: Any = None, epochs: Wanted = None, name: str = "fit"
+) -> Diagnosis:
     """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
     trace = read_trace(path)
     try:
         number = int((trace.info.get("fit") or {}).get("number", 1))
-        diagnosis = analyse(trace, model, data=data, name=name, number=number)
+        diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
-        store_diagnosis(path, to_dict(diagnosis))
+        store_diagnosis(path, to_dict(diagnosis), verified=True)
     return diagnosis

@@ -79,8 +79,28 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class LossPart:
+    """One of the two parts `loss` is the sum of, as replayed at both ends of the walk; amounts by factor add up to
+    `evaluated - logged`."""
+
+    logged: float
+    evaluated: float
+    entries: tuple[LedgerEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LossSplit:
+    """`loss` as data loss and penalties (`model.losses`: regularizers, `add_loss`)."""
+
+    data: LossPart
+    penalties: LossPart
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
-    """Carries `logged` to `evaluated`: gap = evaluated - logged = sum of amounts + residual, to float64 rounding."""
+    """Carries `logged` to `evaluated`: gap = evaluated - logged = sum of amounts + residual, to float64 rounding.
+
+    `split`: for `loss` of a model with penalties; None otherwise."""
 
     epoch: int
     metric: str
@@ -89,6 +109,7 @@ class Ledger:
     gap: float
     entries: tuple[LedgerEntry, ...]
     residual: float
+    split: LossSplit | None = None
 
 
 @dataclass(frozen=True, slots=True)

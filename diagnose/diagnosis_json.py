@@ -18,6 +18,8 @@ from diagnose.diagnosis import (
     Finding,
     Ledger,
     LedgerEntry,
+    LossPart,
+    LossSplit,
     ReplayCheck,
     Restoration,
     Span,
@@ -53,7 +55,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
             for row in d.epoch_rows
         ],
         "replay": None if d.replay is None else _fields(d.replay),
-        "ledgers": [{**_fields(ledger), "entries": [_fields(e) for e in ledger.entries]} for ledger in d.ledgers],
+        "ledgers": [_ledger(ledger) for ledger in d.ledgers],
         "restoration": None if d.restoration is None else _restoration(d.restoration),
         "findings": [_fields(finding) for finding in d.findings],
         "name": d.name,
@@ -100,6 +102,19 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
 
 def _fields(item: Any) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    """`split` is there for a loss with penalties only."""
+    value = _with_entries(ledger)
+    split = value.pop("split")
+    if split is not None:
+        value["split"] = {"data": _with_entries(split.data), "penalties": _with_entries(split.penalties)}
+    return value
+
+
+def _with_entries(item: Ledger | LossPart) -> dict[str, Any]:
+    return {**_fields(item), "entries": [_fields(e) for e in item.entries]}
 
 
 def _restoration(restoration: Restoration) -> dict[str, Any]:
@@ -181,7 +196,19 @@ def _read_ledger(r: JsonReader) -> Ledger:
         gap=r.number("gap"),
         entries=r.many("entries", _read_entry),
         residual=r.number("residual"),
+        split=None if r.get("split", None) is None else r.one("split", _read_split),
     )
+
+
+def _read_split(r: JsonReader) -> LossSplit:
+    data, penalties = r.one("data", _read_part), r.one("penalties", _read_part)
+    if data is None or penalties is None:
+        raise r.wrong("data" if data is None else "penalties", "a part of the loss")
+    return LossSplit(data, penalties)
+
+
+def _read_part(r: JsonReader) -> LossPart:
+    return LossPart(r.number("logged"), r.number("evaluated"), r.many("entries", _read_entry))
 
 
 def _read_restoration(r: JsonReader) -> Restoration:

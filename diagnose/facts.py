@@ -16,12 +16,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """An epoch's metrics in inference mode over fit's batches, each batch with the weights before and after its
+    update."""
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """One fit's measurements.
 
-    `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data. `evaluated`: what
-    Keras's `evaluate` returns with the weights after fit. `held_validation`: the same over the validation data (names
-    with `val_`). `checks`: replayed epochs. `no_replay`: why values that need replay are missing, or None."""
+    `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data; of a long fit, only
+    of chosen epochs. `evaluated`: what Keras's `evaluate` returns with the weights after fit.
+    `held_validation`: the same over the validation data (names with `val_`). `checks`: replayed epochs.
+    `from_zero_state`: `evaluated` again with the states of stateful layers set to zero first (empty where the model has
+    none). `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that average over batches (empty
+    where it was not computed). `scored`: epoch -> values, for models with a train step of their own. `no_replay`: why
+    values that need replay are missing, or None."""
 
     trace: Trace
     decisions: tuple[Decision, ...]
@@ -31,6 +44,9 @@ class Facts:
     evaluated: Mapping[str, float] = field(default_factory=dict)
     held_validation: Mapping[str, float] = field(default_factory=dict)
     checks: Mapping[int, EpochCheck] = field(default_factory=dict)
+    from_zero_state: Mapping[str, float] = field(default_factory=dict)
+    in_one_batch: Mapping[str, float] = field(default_factory=dict)
+    scored: Mapping[int, Scored] = field(default_factory=dict)
     no_replay: str | None = None
 
     @property

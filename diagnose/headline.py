@@ -10,6 +10,9 @@ from diagnose.facts import Facts
 from diagnose.rules.common import number, timing
 from diagnose.trace.reader import Trace
 
+SEEN_IN_GAP = ("moving-average-of-weights", "one-step-epoch", "batch-norm-gap", "dropout-gap", "augmentation-gap")
+"""Rules whose findings the sentence on the gap tells too, with more of the numbers."""
+
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 _WORDS = {
     "weights-lag": "each batch was scored before its own update",
@@ -18,7 +21,7 @@ _WORDS = {
     "dropout": "dropout or noise is active in fit only",
     "batch-norm": "batch normalisation uses batch statistics in fit only",
     "augmentation": "augmentation is active in fit only",
-    "other-training-mode": "a layer behaves differently in training",
+    "other-training-mode": "a layer or the model's own step does something else in training",
     "class-weights": "samples are weighted in fit only",
     "data-coverage": "fit and evaluate went over different rows",
     "aggregation": "the metric depends on how rows are batched",
@@ -114,6 +117,9 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     stopped = next((f for f in findings if f.rule == "threshold-on-training-metric" and f.status == "failed"), None)
     if stopped is not None:
         return stopped.title
+    lead = next((f for f in findings if f.status == "failed"), None)
+    if lead is not None and lead.rule not in SEEN_IN_GAP:
+        return lead.title
     threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:
         held = facts.held_validation.get(threshold.monitor)
@@ -136,7 +142,7 @@ def _gap(facts: Facts, metric: str) -> str:
         logged = number(last.logs.get(metric))
         return f"fit logged {metric} {logged} for epoch {last.epoch}; it was not replayed{reason}."
     start = f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}"
-    if abs(ledger.gap) <= max(abs(ledger.residual), 1e-6 * abs(ledger.logged)):
+    if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return f"{start}, and evaluate returns the same: there is no gap."
     largest = sorted((e for e in ledger.entries if e.amount != 0.0), key=lambda e: -abs(e.amount))[:2]
     because = " and ".join(f"{_WORDS[e.factor]} ({e.amount:+.4g})" for e in largest)

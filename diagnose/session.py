@@ -16,6 +16,7 @@ from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record.attach import Attachment
 
 if TYPE_CHECKING:
+    from diagnose.chosen import Wanted
     from diagnose.diagnosis import Diagnosis
     from diagnose.record.budget import SharedBytes
     from diagnose.record.tracer import Tracer
@@ -70,26 +71,28 @@ class Session:
         """The traced fits so far, in the order they started; `path` of each is its trace file."""
         return list(self._attachment.runs.values())
 
-    def diagnose(self, evaluate: Any = None) -> list[Diagnosis]:
+    def diagnose(self, evaluate: Any = None, *, epochs: Wanted = None) -> list[Diagnosis]:
         """Analyses all traced fits. Empty where there was none.
 
         Args:
-            evaluate: see `Tracer.diagnose`; by default each fit is evaluated on its own rows.
+            evaluate, epochs: see `Tracer.diagnose`; by default each fit is evaluated on its own rows.
         """
         from diagnose.analysis import diagnose_run
 
         found = []
         for number, run in self._attachment.runs.items():
             run.owner.close()
-            found.append(diagnose_run(run, evaluate=evaluate, number=number))
+            found.append(diagnose_run(run, evaluate=evaluate, epochs=epochs, number=number))
         return found
 
-    def report(self, out: str | os.PathLike[str] | None = None, evaluate: Any = None) -> list[Diagnosis]:
+    def report(
+        self, out: str | os.PathLike[str] | None = None, evaluate: Any = None, *, epochs: Wanted = None
+    ) -> list[Diagnosis]:
         """Analyses all traced fits and writes `report.html`, `diagnosis.json` and the figures into `out` (default: the
         folder of the traces). Returns the diagnoses."""
         from diagnose.report import write_reports
 
-        diagnoses = self.diagnose(evaluate)
+        diagnoses = self.diagnose(evaluate, epochs=epochs)
         write_reports(diagnoses, self.folder if out is None else Path(out))
         return diagnoses
 

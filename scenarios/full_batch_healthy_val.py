@@ -9,18 +9,22 @@ update, with the weights that the callback then keeps, so the one-update shift o
 here.
 """
 
+import sys
+
 import keras
 import numpy as np
 
 EXPECTED = {
     "verdict": "aligned",
+    "control_of": "one-step-epoch",
     "failed": [],
     "owner_minus_restored": [0],
 }
 
-keras.utils.set_random_seed(0)
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
 
-rng = np.random.default_rng(3)
+rng = np.random.default_rng(3 + seed)
 x = rng.normal(size=(240, 20)).astype("float32")
 y = (x @ rng.normal(scale=0.3, size=20) + rng.normal(scale=1.5, size=240)).astype("float32")
 x_train, y_train = x[:40], y[:40]

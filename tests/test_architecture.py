@@ -14,8 +14,8 @@ PACKAGE = ROOT / "diagnose"
 
 LAYERS = {
     "trace": {"errors", "trace"},
-    "record": {"errors", "trace", "record", "tensorflow_tools", "diagnose"},
-    "replay": {"errors", "trace", "replay", "tensorflow_tools"},
+    "record": {"errors", "trace", "record", "tensorflow_tools", "model_state", "diagnose"},
+    "replay": {"errors", "trace", "replay", "tensorflow_tools", "model_state"},
     "ledger": {"errors", "trace", "replay", "ledger", "diagnosis"},
     "restore": {"errors", "trace", "restore", "diagnosis"},
     "rules": {"errors", "trace", "restore", "rules", "facts", "diagnosis"},

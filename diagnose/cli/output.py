@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from diagnose.chosen import Wanted
 from diagnose.diagnosis import Diagnosis
 
 MISMATCH = 3
 
 SUMMARIES = 5
 """Fits that get a summary of their own in the terminal; each of the others, one line."""
+
+
+def add_epochs(parser: argparse.ArgumentParser) -> None:
+    """The option `--epochs`, the same for every verb that analyses."""
+    parser.add_argument(
+        "--epochs",
+        type=_epochs,
+        metavar="all|3,7",
+        help="the epochs to explain (default: the last, the best by the monitor, the restored, the one after each)",
+    )
+
+
+def _epochs(text: str) -> Wanted:
+    if text == "all":
+        return "all"
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'all' nor numbers of epochs such as 3,7")
+    return found
 
 
 class Output:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from diagnose.cli.output import Output, finish
+from diagnose.cli.output import Output, add_epochs, finish
 from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError, UsageError
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FUNCTION",
         help="the training data, (x, y) or batches: for rows that the trace knows by digest only",
     )
+    add_epochs(parser)
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--model", metavar="MODULE:FUNCTION", help="analyse again with the compiled model this function returns"
@@ -58,6 +59,8 @@ def _diagnosis(options: argparse.Namespace) -> Diagnosis:
         stored, backend, info = trace.diagnosis(), trace.info.get("backend"), dict(trace.info)
     finally:
         trace.close()
+    if options.epochs is not None and not (options.model or options.stored_model):
+        raise UsageError("--epochs is of use with --model or --stored-model only: it needs replay.")
     if options.data and not (options.model or options.stored_model):
         raise UsageError("--data is of use with --model or --stored-model only.")
     if options.model or options.stored_model:
@@ -65,7 +68,7 @@ def _diagnosis(options: argparse.Namespace) -> Diagnosis:
             os.environ.setdefault("KERAS_BACKEND", str(backend))  # seeds and kernels are the backend's own
         model = _from_function(options.model) if options.model else _from_trace(info)
         data = _call(options.data, "--data") if options.data else None
-        return analyse_file(options.trace, model, data=data, name=options.trace.stem)
+        return analyse_file(options.trace, model, data=data, epochs=options.epochs, name=options.trace.stem)
     if stored is not None:
         return from_dict(stored)
     return analyse_file(options.trace, None, name=options.trace.stem)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnose.cli.catalogue import find
-from diagnose.cli.output import MISMATCH, Output, finish
+from diagnose.cli.output import MISMATCH, Output, add_epochs, finish
 from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError
 from diagnose.record.attach import Attachment, attached
 from diagnose.session import MAX_BYTES, Traces, wanted
 
 if TYPE_CHECKING:
+    from diagnose.chosen import Wanted
     from diagnose.diagnosis import Diagnosis
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, help="Keras backend (default: by Keras's own rules)")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json; the script's output goes to stderr")
     parser.add_argument("--fail-on-mismatch", action="store_true", help="exit with 3 if a mismatch was found")
+    add_epochs(parser)
     parser.add_argument("--only-fit", type=_number, metavar="N", help="trace and analyse only the Nth fit")
     parser.add_argument(
         "--max-bytes",
@@ -61,7 +63,7 @@ def execute(options: argparse.Namespace) -> int:
         outcome = run_script(script, options.arguments) if script else run_module(name, options.arguments)
     if os.getpid() != process:
         return outcome.code  # a forked child that ran on to the end of the script; the reports are the parent's
-    diagnoses = _analyse(attachment, name)
+    diagnoses = _analyse(attachment, name, options.epochs)
     if not diagnoses:
         return _nothing(str(script or name), attachment, outcome, options.only_fit)
     mismatch = finish(diagnoses, out, output, shown=shown)
@@ -92,7 +94,7 @@ def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: in
     return outcome.code
 
 
-def _analyse(attachment: Attachment, name: str) -> list[Diagnosis]:
+def _analyse(attachment: Attachment, name: str, epochs: Wanted) -> list[Diagnosis]:
     if not attachment.runs:
         return []
     from diagnose.analysis import diagnose_run
@@ -100,7 +102,7 @@ def _analyse(attachment: Attachment, name: str) -> list[Diagnosis]:
     found = []
     for number, run in attachment.runs.items():
         try:
-            found.append(diagnose_run(run, name=name, number=number))
+            found.append(diagnose_run(run, epochs=epochs, name=name, number=number))
         except DiagnoseError as error:
             print(f"diagnose: fit {number} could not be analysed: {error}", file=sys.stderr)
         except Exception:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from diagnose.diagnosis import Ledger, LedgerEntry
+from diagnose.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
 from diagnose.ledger.factors import AFTER, AGGREGATION, CLASS_WEIGHTS, FACTORS, present, setting
 from diagnose.ledger.shapley import shapley
-from diagnose.replay.replayer import Replayer
+from diagnose.replay.pooling import pooled
+from diagnose.replay.replayer import PENALTIES, Replayer
 from diagnose.trace.model import Epoch
 
 NOISE = 1e-6
-"""Relative size below which another batching is float rounding, not an aggregation that depends on the batches."""
+"""Relative size below which another batching is taken for float rounding, for metrics whose class does not tell."""
+
+POOLED_NOISE = 1e-4
+"""The same for metrics that are the same for any batches by their class: beyond it, the model is not."""
 
 
 def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, float]) -> list[Ledger]:
@@ -24,34 +28,60 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
     Raises:
         ReplayError: weights or rows of this epoch are not in the trace.
     """
-    steps = replayer.trace.index.steps_of(epoch.epoch)
+    steps = replayer.logged_steps(epoch.epoch)
     found = present(replayer, epoch, steps)
 
     def values(walked: frozenset[str]) -> dict[str, float]:
         return replayer.value(setting(walked, replayer.kinds), epoch.epoch)
 
-    everything = frozenset(found)
-    start, end = values(frozenset()), values(everything)
+    rest = tuple(f for f in found if f != AGGREGATION)
+    start, end = values(frozenset()), values(frozenset(rest))
     ledgers = []
     for metric, logged in epoch.logs.items():
         if metric not in start or metric not in evaluated or not isinstance(logged, (int, float)):
             continue
         factors = found
-        if AGGREGATION in found and _noise(end[metric], values(everything - {AGGREGATION})[metric]):
-            factors = tuple(f for f in found if f != AGGREGATION)
-        shares = shapley(factors, AFTER, lambda walked, m=metric: values(walked)[m])  # type: ignore[misc]
+        if AGGREGATION in found:
+            by_class = not replayer.passes.carried and pooled(replayer.model, metric)
+            # What is the same for any batches need not be computed over other batches: Keras's own evaluate did.
+            other = evaluated[metric] if by_class else values(frozenset(found))[metric]
+            if _close(end[metric], other, POOLED_NOISE if by_class else NOISE):
+                factors = rest
+        entries = _entries(factors, metric, values)
         gap = evaluated[metric] - float(logged)
-        entries = tuple(
-            LedgerEntry(s.factor, s.amount, s.low, s.high)
-            for s in sorted(shares, key=lambda s: FACTORS.index(s.factor))
-            if s.factor != CLASS_WEIGHTS
-            or s.low != 0.0
-            or s.high != 0.0  # metrics not compiled as weighted ignore weights
-        )
         residual = math.fsum([gap, *(-e.amount for e in entries)])
-        ledgers.append(Ledger(epoch.epoch, metric, float(logged), evaluated[metric], gap, entries, residual))
+        split = _split(factors, values) if metric == "loss" else None
+        ledgers.append(Ledger(epoch.epoch, metric, float(logged), evaluated[metric], gap, entries, residual, split))
     return ledgers
 
 
-def _noise(a: float, b: float) -> bool:
-    return a == b or abs(a - b) <= NOISE * max(abs(a), abs(b), 1e-6)
+Values = Callable[[frozenset[str]], Mapping[str, float]]
+
+
+def _entries(factors: Sequence[str], metric: str, values: Values) -> tuple[LedgerEntry, ...]:
+    shares = shapley(factors, AFTER, lambda walked: values(walked)[metric])
+    return tuple(
+        LedgerEntry(s.factor, s.amount, s.low, s.high)
+        for s in sorted(shares, key=lambda s: FACTORS.index(s.factor))
+        # A metric that was not compiled as weighted ignores weights; a train step of the model's own may do just what
+        # its test step does.
+        if s.factor not in (CLASS_WEIGHTS, "other-training-mode") or s.low != 0.0 or s.high != 0.0
+    )
+
+
+def _close(a: float, b: float, noise: float) -> bool:
+    return a == b or (a != a and b != b) or abs(a - b) <= noise * max(abs(a), abs(b), 1e-6)
+
+
+def _split(factors: Sequence[str], values: Values) -> LossSplit | None:
+    """The walk of `loss`, for its two parts apart; None for a model without penalties."""
+    start, end = values(frozenset()), values(frozenset(factors))
+    if not start.get(PENALTIES) and not end.get(PENALTIES):
+        return None
+    penalties = LossPart(start[PENALTIES], end[PENALTIES], _entries(factors, PENALTIES, values))
+    rest = _entries(factors, "loss", lambda walked: _data_loss(values(walked)))
+    return LossSplit(LossPart(_data_loss(start)["loss"], _data_loss(end)["loss"], rest), penalties)
+
+
+def _data_loss(values: Mapping[str, float]) -> dict[str, float]:
+    return {"loss": values["loss"] - values[PENALTIES]}

@@ -3,6 +3,7 @@ stands for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from diagnose.replay.replayer import Replayer, Schedule, Setting
@@ -28,18 +29,20 @@ AFTER: Final = {
 """Which factors must have been walked before a factor (those that are present in the run)."""
 
 
-def present(replayer: Replayer, epoch: Epoch, steps: list[Step]) -> tuple[str, ...]:
+def present(replayer: Replayer, epoch: Epoch, steps: Sequence[Step]) -> tuple[str, ...]:
     """The factors that can differ between what this epoch logged and what `evaluate` returns after fit."""
     found = []
-    before = [replayer.state_before(s) for s in steps]
-    after = [replayer.state_after(s) for s in steps]
-    end = replayer.trace.states[epoch.state]
-    weights = replayer.weights
+    states = replayer.states
+    before = [states.before(s) for s in steps]
+    after = [states.after(s) for s in steps]
+    end = states.end_of(epoch.epoch)
+
+    weights = states.weights
     if any(weights(a) != weights(b) for a, b in zip(before, after, strict=True)):
         found.append(LAG)
     if any(weights(a) != weights(end) for a in after):
         found.append(DRIFT)
-    if weights(replayer.final_state()) != weights(end):
+    if weights(states.final()) != weights(end):
         found.append(RESTORED)
     found.extend(kind for kind in MODES if kind in replayer.kinds)
     weighted = any(s.batch.sample_weight is not None for s in steps)

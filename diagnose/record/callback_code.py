@@ -1,12 +1,16 @@
-"""Finds, by parsing (never running) a callback's own code, where it compares a logged value and then stops training.
+"""Finds, by parsing (never running) a callback's own code, which logged values it reads, and where it compares one and
+then stops training.
 
-What is recognised: a comparison of `logs["key"]` or `logs.get("key"…)`, directly or through a local name, with a
-number, an attribute of the callback, or a global number; in an `if` whose body sets `stop_training`."""
+Recognised as a read: `logs["key"]` and `logs.get("key"…)`, the key written out or held by an attribute of the callback
+or a global name; and what takes all values at once. As a threshold: a comparison of such a value, directly or through
+a local name, with a number, an attribute of the callback, or a global number; in an `if` whose body sets
+`stop_training`."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +18,9 @@ from typing import Any
 from diagnose.trace.model import Json
 
 HOOKS = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_test_end")
+ALL = "*"
+"""Among the keys a hook reads: whatever is in its logs."""
+KeyOf = Callable[[ast.AST, dict[str, str]], str | None]
 _OPERATORS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
@@ -29,6 +36,21 @@ def thresholds(callback: Any) -> list[dict[str, Json]]:
     return found
 
 
+def reads(callback: Any) -> dict[str, list[str]]:
+    """The keys of `logs` that each hook's own code reads, in the order of the code; `ALL` where it takes all of them.
+
+    A batch hook's value that the code multiplies by its batch number is left out: so a running mean is undone."""
+    found = {}
+    for hook in HOOKS:
+        function = _own_function(callback, hook)
+        parsed = None if function is None else _parsed(function)
+        if function is not None and parsed is not None:
+            keys = _Reads(function, callback, in_batches="batch" in hook).of(parsed[1])
+            if keys:
+                found[hook] = keys
+    return found
+
+
 def _own_function(callback: Any, hook: str) -> Callable[..., Any] | None:
     given = vars(callback).get(hook)
     if given is not None and inspect.isfunction(given):  # LambdaCallback sets functions on the instance
@@ -40,11 +62,10 @@ def _own_function(callback: Any, hook: str) -> Callable[..., Any] | None:
 
 
 def _in_function(function: Callable[..., Any], callback: Any, hook: str) -> list[dict[str, Json]]:
-    try:
-        source = textwrap.dedent(inspect.getsource(function))
-        tree = ast.parse(source)
-    except (OSError, TypeError, SyntaxError, ValueError):
+    parsed = _parsed(function)
+    if parsed is None:
         return []
+    source, tree = parsed
     keys = _names_of_keys(tree)
     found = []
     for node in ast.walk(tree):
@@ -61,6 +82,102 @@ def _in_function(function: Callable[..., Any], callback: Any, hook: str) -> list
     return found
 
 
+def _parsed(function: Callable[..., Any]) -> tuple[str, ast.AST] | None:
+    """A function's source and its tree; None where the source cannot be had."""
+    try:
+        if function.__name__ == "<lambda>":
+            return _lambda(function)
+        source = textwrap.dedent(inspect.getsource(function))
+        return source, ast.parse(source)
+    except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _lambda(function: Callable[..., Any]) -> tuple[str, ast.AST] | None:
+    """The lines of a lambda are seldom a statement of their own, so it is looked up in its whole file."""
+    code = function.__code__
+    source = "".join(linecache.getlines(code.co_filename, function.__globals__))
+    places = set(code.co_positions())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno:
+            body = node.body
+            if (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset) in places:
+                return source, node
+    return None
+
+
+class _Reads:
+    """Collects what one hook reads of its logs: the last of its positional arguments."""
+
+    def __init__(self, function: Callable[..., Any], callback: Any, *, in_batches: bool) -> None:
+        self.function = function
+        self.callback = callback
+        code = inspect.unwrap(function).__code__
+        names = code.co_varnames[: code.co_argcount]
+        self.logs = names[-1] if names else None
+        self.batch = names[-2] if len(names) > 1 and in_batches else None
+
+    def of(self, tree: ast.AST) -> list[str]:
+        held = _names_of_keys(tree, self._key)
+        undone = {
+            key
+            for node in ast.walk(tree)
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
+            for value, factor in ((node.left, node.right), (node.right, node.left))
+            if (key := self._key(value, held)) is not None and self._mentions_batch(factor)
+        }
+        found: dict[str, None] = {}
+        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.expr)]
+        for node in sorted(nodes, key=lambda n: (n.lineno, n.col_offset)):
+            key = ALL if self._takes_all(node) else self._key(node, {})
+            if key is not None and key not in undone:
+                found[key] = None
+        return list(found)
+
+    def _mentions_batch(self, node: ast.AST) -> bool:
+        return any(isinstance(n, ast.Name) and n.id == self.batch for n in ast.walk(node))
+
+    def _is_logs(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.BoolOp):  # (logs or {})["accuracy"]
+            return any(self._is_logs(value) for value in node.values)
+        return isinstance(node, ast.Name) and node.id == self.logs
+
+    def _key(self, node: ast.AST, names: dict[str, str]) -> str | None:
+        """The key of the logged value that `node` stands for, `names` being local names that hold one."""
+        if isinstance(node, ast.Name):
+            return names.get(node.id)
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and self._is_logs(node.value):
+            return self._text(node.slice)
+        if isinstance(node, ast.Call):
+            function, arguments = node.func, node.args
+            if isinstance(function, ast.Name) and function.id in ("float", "round", "abs") and arguments:
+                return self._key(arguments[0], names)
+            if (
+                isinstance(function, ast.Attribute)
+                and function.attr in ("get", "pop")
+                and self._is_logs(function.value)
+            ):
+                return self._text(arguments[0]) if arguments else None
+        return None
+
+    def _text(self, node: ast.AST) -> str | None:
+        value = _value(node, self.function, self.callback)
+        return value if isinstance(value, str) else None
+
+    def _takes_all(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Dict):  # {"batch": batch, **logs}
+            return any(k is None and self._is_logs(v) for k, v in zip(node.keys, node.values, strict=True))
+        if not isinstance(node, ast.Call):
+            return False
+        function = node.func
+        if isinstance(function, ast.Attribute) and self._is_logs(function.value):
+            return function.attr in ("items", "values", "copy")
+        given = any(self._is_logs(argument) for argument in node.args)
+        if isinstance(function, ast.Attribute) and function.attr == "append":  # self.history.append(logs)
+            return given
+        return isinstance(function, ast.Name) and function.id == "dict" and given
+
+
 def _comparisons(node: ast.AST, negated: bool) -> Iterator[tuple[ast.Compare, bool]]:
     """The comparisons a test is made of, and whether it asks for their opposite."""
     if isinstance(node, ast.Compare):
@@ -73,8 +190,9 @@ def _comparisons(node: ast.AST, negated: bool) -> Iterator[tuple[ast.Compare, bo
         yield from _comparisons(child, negated)
 
 
-def _names_of_keys(tree: ast.AST) -> dict[str, str]:
+def _names_of_keys(tree: ast.AST, key_of: KeyOf | None = None) -> dict[str, str]:
     """Local names that hold one logged value and never anything else: `acc = logs.get("accuracy")`."""
+    key_of = key_of or _key
     names: dict[str, str] = {}
     known: set[int] = set()
     assigned = [n for n in ast.walk(tree) if isinstance(n, (ast.Assign, ast.NamedExpr))]
@@ -84,7 +202,7 @@ def _names_of_keys(tree: ast.AST) -> dict[str, str]:
             if isinstance(node, ast.Assign) and len(node.targets) == 1
             else getattr(node, "target", None)
         )
-        key = _key(node.value, names)
+        key = key_of(node.value, names)
         if isinstance(target, ast.Name) and key is not None and names.setdefault(target.id, key) == key:
             known.add(id(target))
     stored = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
@@ -136,17 +254,22 @@ def _threshold(
 
 
 def _number(node: ast.AST, function: Callable[..., Any], callback: Any) -> float | None:
-    value: Any = None
-    if isinstance(node, ast.Constant):
-        value = node.value
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         inner = _number(node.operand, function, callback)
-        value = None if inner is None else -inner
-    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
-        value = vars(callback).get(node.attr, getattr(type(callback), node.attr, None))
-    elif isinstance(node, ast.Name):
-        value = _closure(function).get(node.id, getattr(function, "__globals__", {}).get(node.id))
+        return None if inner is None else -inner
+    value = _value(node, function, callback)
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _value(node: ast.AST, function: Callable[..., Any], callback: Any) -> Any:
+    """What a constant, an attribute of the callback or a name outside the function holds; None for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return vars(callback).get(node.attr, getattr(type(callback), node.attr, None))
+    if isinstance(node, ast.Name):
+        return _closure(function).get(node.id, getattr(function, "__globals__", {}).get(node.id))
+    return None
 
 
 def _closure(function: Callable[..., Any]) -> dict[str, Any]:

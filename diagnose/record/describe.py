@@ -8,14 +8,16 @@ import platform
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from diagnose import __version__
-from diagnose.record.callback_code import thresholds
+from diagnose.model_state import carried_variables, state_variables
+from diagnose.record import describe_data
+from diagnose.record.callback_code import reads, thresholds
 from diagnose.trace.model import Json
 
 LIBRARIES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy")
@@ -24,6 +26,9 @@ FIT_ARGUMENTS = (
     "batch_size", "epochs", "verbose", "validation_split", "shuffle", "initial_epoch", "steps_per_epoch",
     "validation_steps", "validation_batch_size", "validation_freq",
 )  # fmt: skip
+
+WRAPPING = ("SpectralNormalization", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
+"""Layers of Keras that hand `training` on to what they wrap, or change it themselves."""
 
 HOOKS = (
     "on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_test_begin", "on_test_end",
@@ -113,55 +118,82 @@ def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
 
 
 def variables(model: Any, copies: Sequence[tuple[int, int]] = ()) -> list[dict[str, Json]]:
-    """One entry per model variable: path, dtype, shape, group ("trainable", "non_trainable" or "seed"). Then one for
-    each of `copies` (index of the variable, replica), group "replica": what another replica holds of a variable."""
+    """One entry per model variable: path, dtype, shape, group ("trainable", "non_trainable", "seed", or "carried" for
+    the states of stateful layers, which come last). Then one for each of `copies` (index of the variable, replica),
+    group "replica": what another replica holds of a variable."""
     trainable = {id(v) for v in model.trainable_variables}
     weights = {id(v) for v in model.weights}
+    carried = {id(v) for v in carried_variables(model)}
 
     def group(v: Any) -> str:
         if id(v) in trainable:
             return "trainable"
+        if id(v) in carried:
+            return "carried"
         return "non_trainable" if id(v) in weights else "seed"
 
     found = [
-        {"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), "group": group(v)} for v in model.variables
+        {"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), "group": group(v)}
+        for v in state_variables(model)
     ]
     return found + [{**found[of], "group": "replica", "of": of, "replica": replica} for of, replica in copies]
 
 
-def metric_variables(model: Any) -> list[dict[str, Json]]:
-    """One entry per metric variable, in the order of `model.metrics_variables`: metric name, variable name, dtype,
-    shape."""
-    owners: dict[int, str] = {}
-
-    def claim(metric: Any) -> None:
-        for inner in getattr(metric, "metrics", None) or []:
-            claim(inner)
-        for v in metric.variables:
-            owners.setdefault(id(v), metric.name)
-
-    for metric in model.metrics:
-        claim(metric)
-    return [
-        {"metric": owners.get(id(v), "?"), "name": v.name, "dtype": str(v.dtype), "shape": list(v.shape)}
-        for v in model.metrics_variables
-    ]
-
-
 def model(model: Any) -> dict[str, Json]:
-    """Name, parameters, and all layers, those that behave differently in training marked with their kind."""
-    layers = [
-        {"name": x.name, "class": type(x).__name__, "kind": layer_kind(x)}
-        for x in model._flatten_layers(include_self=False)
-    ]
+    """Name, parameters, and all layers: those that behave differently in training marked with their kind, and which
+    variables are whose."""
+    layers = list(model._flatten_layers(include_self=False))
+    places = {id(v): i for i, v in enumerate(model.variables)}
+    # Spectral normalization divides this weight in its forward pass, trainable or not.
+    divided = {id(getattr(x, "kernel", None)) for x in layers if type(x).__name__ == "SpectralNormalization"}
     return {
         "name": model.name,
         "class": type(model).__name__,
         "parameters": int(model.count_params()),
-        "layers": layers,
+        "layers": [_layer(x, places, divided) for x in layers],
+        "masking": [x.name for x in layers if _makes_mask(x)],
         "own_training": bool(model._call_has_training_arg) and not _defined_by_keras(model, "call"),
+        "outputs": describe_data.outputs(model),
         "architecture": _architecture(model),
     }
+
+
+def _layer(layer: Any, places: Mapping[int, int], divided: Collection[int]) -> dict[str, Json]:
+    """One layer: `weights` and `statistics` are indices of its own variables in `variables`, those made to be trained
+    and the others. Values are not read: on JAX the variables hold none while a fit runs."""
+    made = [v for v in getattr(layer, "_trainable_variables", ()) if id(v) in places]
+    others = [v for v in getattr(layer, "_non_trainable_variables", ()) if id(v) in places]
+    found: dict[str, Json] = {
+        "name": layer.name,
+        "class": type(layer).__name__,
+        "kind": layer_kind(layer),
+        "trainable": bool(layer.trainable),
+        "weights": [places[id(v)] for v in made if id(v) not in divided],
+        "statistics": [places[id(v)] for v in (*others, *(v for v in made if id(v) in divided))],
+    }
+    if found["kind"] == "batch-norm":
+        found["momentum"] = plain(layer.momentum)
+    if getattr(layer, "stateful", False) is True:
+        found["stateful"] = True
+    if _is_normalization(layer):
+        found["normalization"] = "adapt" if layer.input_mean is None else "given"
+    return found
+
+
+def _is_normalization(layer: Any) -> bool:
+    from keras import layers
+
+    return isinstance(layer, layers.Normalization)
+
+
+def _makes_mask(layer: Any) -> bool:
+    """Whether a layer gives its output a mask of its own, rather than passing one on."""
+    from keras import layers
+
+    if isinstance(layer, layers.Masking) or getattr(layer, "mask_zero", False) is True:
+        return True
+    own = getattr(type(layer), "compute_mask", None)
+    return own is not None and not str(getattr(own, "__module__", "keras.")).startswith("keras.")
 
 
 def layer_kind(layer: Any) -> str | None:
@@ -177,25 +209,27 @@ def layer_kind(layer: Any) -> str | None:
         return "dropout"
     if isinstance(layer, layers.BatchNormalization):
         return "batch-norm"
-    module = type(layer).__module__
-    if module.startswith("keras."):
-        if "preprocessing" in module and type(layer).__name__ not in (
-            "Normalization",
-            "Resizing",
-            "Rescaling",
-            "CenterCrop",
-        ):
+    if type(layer).__module__.startswith("keras."):
+        if _is_augmentation(type(layer)):
             return "augmentation" if getattr(layer, "_call_has_training_arg", False) else None
         if getattr(layer, "dropout", 0) and isinstance(layer.dropout, float):
             return "dropout"
         if getattr(layer, "recurrent_dropout", 0):
             return "dropout"
-        if type(layer).__name__ == "SpectralNormalization":
-            return "other-training-mode"
-        return None
+        return "other-training-mode" if type(layer).__name__ in WRAPPING else None
+    if any(issubclass(c, layers.Layer) and _is_augmentation(c) for c in type(layer).__mro__):
+        return "augmentation" if getattr(layer, "_call_has_training_arg", False) else None
     if getattr(layer, "_layers", None) and not getattr(layer, "_call_has_training_arg", False):
         return None
     return "other-training-mode" if getattr(layer, "_call_has_training_arg", False) else None
+
+
+def _is_augmentation(kind: type) -> bool:
+    return (
+        kind.__module__.startswith("keras.")
+        and "preprocessing" in kind.__module__
+        and kind.__name__ not in ("Normalization", "Resizing", "Rescaling", "CenterCrop")
+    )
 
 
 @_without_warnings
@@ -250,12 +284,15 @@ def fit_arguments(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
     iterator = locals_of_fit.get("epoch_iterator")
     found["data"] = type(getattr(iterator, "data_adapter", None)).__name__
     found["steps"] = plain(getattr(iterator, "num_batches", None))
+    # All batches of the data, where Keras knows their number; `steps` says `steps_per_epoch` where that is given.
+    found["batches"] = plain(getattr(iterator, "_num_batches", None))
+    found.update(describe_data.validation(locals_of_fit))
     return found
 
 
 def callback(cb: Any) -> dict[str, Json]:
-    """Class, settings (public attributes with a plain value), overridden hooks, and thresholds its code compares logs
-    with."""
+    """Class, settings (public attributes with a plain value), overridden hooks, the keys its code reads from logs, and
+    the thresholds it compares them with."""
     import keras
 
     settings: dict[str, Json] = {}
@@ -270,12 +307,15 @@ def callback(cb: Any) -> dict[str, Json]:
             settings[name] = plain(value)
     base = keras.callbacks.Callback
     module = type(cb).__module__
+    of_keras = module.startswith("keras.") and type(cb).__name__ != "LambdaCallback"
     return {
         "class": type(cb).__name__,
         "module": module,
         "bases": [c.__name__ for c in type(cb).__mro__[1:] if c not in (object, base)],
         "builtin": module.startswith("keras."),
         "settings": settings,
-        "hooks": [hook for hook in HOOKS if getattr(type(cb), hook, None) is not getattr(base, hook, None)],
-        "thresholds": [] if module.startswith("keras.") and type(cb).__name__ != "LambdaCallback" else thresholds(cb),
+        # LambdaCallback sets its hooks on the instance.
+        "hooks": [h for h in HOOKS if getattr(type(cb), h, None) is not getattr(base, h, None) or h in vars(cb)],
+        "reads": {} if of_keras else reads(cb),
+        "thresholds": [] if of_keras else thresholds(cb),
     }

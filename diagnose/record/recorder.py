@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.record import describe
+from diagnose.record import describe, describe_data, describe_metrics
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
 from diagnose.record.items import (
@@ -31,6 +31,8 @@ from diagnose.record.worker import Worker, describe_error
 from diagnose.trace.composite import Composite
 from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, Json, NDArray
+
+BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 
 METRIC_STATE_LIMIT = 1 << 16
 """Bytes of metric state recorded per step at most; larger states (confusion matrices) are checked at epoch ends
@@ -99,8 +101,8 @@ class Recorder:
         return [np.array(self.backend.view(value)) for value in values]
 
     def observe(self, hook: str, callback: str | None, state: Any = None) -> None:
-        """Looks whether the weights, the learning rate or the stop flag changed since the last look, and says by
-        whom."""
+        """Looks whether the weights, the learning rate, the stop flag or, between two steps, the metrics' variables
+        changed since the last look, and says by whom."""
         if not self.model.built:
             return
         live = self._live(state)
@@ -112,6 +114,8 @@ class Recorder:
         if stop and not self._stop_seen:
             self.event("stop-requested", {"callback": callback, "hook": hook})
         self._stop_seen = stop
+        if hook in BATCH_HOOKS:
+            self._observe_metrics(hook, callback, live)
         rate = describe.learning_rate(self.model)
         if rate is None:  # a schedule, or on JAX variables that are out in the step's state
             return
@@ -119,6 +123,13 @@ class Recorder:
             detail = {"callback": callback, "hook": hook, "before": self._rate_seen, "after": rate}
             self.event("learning-rate", detail)
         self._rate_seen = rate
+
+    def _observe_metrics(self, hook: str, callback: str | None, live: Live) -> None:
+        known = self._metrics
+        now = None if known is None else self._metric_state(live)
+        if now is not None and now != known:
+            self.event("metrics-reset", {"callback": callback, "hook": hook})
+            self._metrics = now
 
     def event(self, kind: str, detail: Mapping[str, Json]) -> None:
         self.worker.put(EventItem(kind, detail, self.epoch or None, self.step))
@@ -140,6 +151,7 @@ class Recorder:
         self._epoch_first = self.step
         self._epoch_started = time.perf_counter()
         self._batch_index = 0
+        self._metrics = None  # Keras sets them to zero at the start of an epoch
         self._metrics_trusted = False
 
     def arm(self) -> None:
@@ -175,7 +187,8 @@ class Recorder:
             # Metrics and optimizer slots may have been made in this step.
             if self.variables is not None and not self.variables.same(Variables.of(self.model)):
                 self.variables = None
-            self.worker.put(InfoItem("metric_variables", describe.metric_variables(self.model)))
+            self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))
+            self.worker.put(InfoItem("metrics", describe_data.metrics(self.model)))
         live = self._live(state)
         after = self._metric_state(live)
         before = self._metrics if after is not None and len(self._metrics or b"") == len(after) else None

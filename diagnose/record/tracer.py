@@ -37,6 +37,7 @@ from diagnose.record.wiring import (
 )
 
 if TYPE_CHECKING:
+    from diagnose.chosen import Wanted
     from diagnose.diagnosis import Diagnosis
 
 _UNPROBED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
@@ -260,7 +261,9 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 self.runs[-1].compiled = compiled_parts(recorder.model)
             recorder.finish("failed")
 
-    def diagnose(self, evaluate: Any = None, *, data: Any = None, fit: int | None = None) -> Diagnosis:
+    def diagnose(
+        self, evaluate: Any = None, *, data: Any = None, fit: int | None = None, epochs: Wanted = None
+    ) -> Diagnosis:
         """Analyses a traced fit.
 
         Args:
@@ -270,9 +273,11 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             data: the training data, in the same forms. Needed only where the trace holds digests of rows in place of
                 the rows; each row is taken by its digest, others are passed over.
             fit: which fit of this tracer, 1-based; the last by default.
+            epochs: the epochs (1-based) that get a ledger, or "all". By default the last, the best by the monitor, the
+                restored, and the one after each. Of a long fit, only these are replayed and evaluated again.
 
         Raises:
-            DiagnoseError: nothing was traced, or there is no such fit.
+            DiagnoseError: nothing was traced, or there is no such fit or epoch.
         """
         from diagnose.analysis import diagnose_run
 
@@ -285,7 +290,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             raise DiagnoseError(f"There is no fit {fit}: this tracer recorded {len(self.runs)}.")
         run = self.runs[-1 if fit is None else fit - 1]
         run.owner.close()
-        return diagnose_run(run, evaluate=evaluate, data=data)
+        return diagnose_run(run, evaluate=evaluate, data=data, epochs=epochs)
 
 
 def _remove(folder: str, made_in: int) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from diagnose.errors import DiagnoseError
-from diagnose.record import describe
+from diagnose.record import describe, describe_metrics
 from diagnose.record.attach import note
 from diagnose.record.budget import Budget
 from diagnose.record.guard import guarded, stop
@@ -181,7 +181,7 @@ class Watch:
     def add_metrics(self, before: bytes | None, after: bytes | None) -> None:
         """Adds up a step's own totals and counts, for the default logs."""
         if self._layout is None:
-            self._layout = describe.metric_variables(self.model)
+            self._layout = describe_metrics.metric_variables(self.model)
         for name, values in _totals(self._layout, before, after).items():
             sums = self._sums.setdefault(name, [0.0, 0.0])
             sums[0] += values[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.model_state import state_variables
 from diagnose.replay.backends import current_backend
 
 _KEPT = (
@@ -36,7 +37,7 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     backend = current_backend()
     contents_of, parts_of = backend.contents, backend.parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []
-    variables = [*model.variables, *model.metrics_variables, *slots]
+    variables = [*state_variables(model), *model.metrics_variables, *slots]
     parts = [part for v in variables for part in parts_of(v)]
     contents = [(contents_of(part), backend.place(part)) for part in parts]
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diagnose.replay.passes import TRAINING
 from diagnose.replay.replayer import Replayer
 from diagnose.trace.model import NDArray, Step
 from diagnose.trace.steps import was_reset
@@ -52,17 +53,19 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     """
     steps = replayer.trace.index.steps_of(epoch)
     tolerance = relative_tolerance(replayer)
-    metrics = replayer.fresh()
+    metrics = replayer.passes.fresh()
     fresh = [replayer.backend.array(m) for m in metrics]
     checks = []
     previous: Step | None = None
+    logs = None
     loop = (replayer.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
     pooled = [np.asarray(f, np.float64) for f in fresh]
     for step in steps:
         if was_reset(previous, step):
-            metrics = replayer.metric_tensors(step.metrics_before or b"") or metrics
+            metrics = replayer.passes.metric_tensors(step.metrics_before or b"") or metrics
         before = [replayer.backend.array(m) for m in metrics]
-        metrics = replayer.forward(replayer.step_run(step), metrics)
+        done = replayer.passes.forward(replayer.step_run(step), [metrics], [TRAINING])[0]
+        metrics, logs = done.metrics, done.logs
         after = [replayer.backend.array(m) for m in metrics]
         checks.append(_compare(replayer, step, fresh, before, after, tolerance))
         previous = step
@@ -71,7 +74,7 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     if loop:
         metrics = [replayer.backend.tensor(p.astype(f.dtype)) for p, f in zip(pooled, fresh, strict=True)]
     partial = replayer.spread is not None and replayer.spread.partial is not None
-    return EpochCheck(epoch, tuple(checks), {} if partial else replayer.results(metrics))
+    return EpochCheck(epoch, tuple(checks), {} if partial else replayer.passes.results(metrics, logs))
 
 
 def _compare(
@@ -82,13 +85,14 @@ def _compare(
     after: Sequence[NDArray],
     tolerance: float,
 ) -> StepCheck:
-    own = replayer.results([replayer.backend.tensor(a - b + f) for a, b, f in zip(after, before, fresh, strict=True)])
-    recorded_after = None if step.metrics_after is None else replayer.metric_arrays(step.metrics_after)
-    recorded_before = list(fresh) if step.metrics_before is None else replayer.metric_arrays(step.metrics_before)
+    passes, tensor = replayer.passes, replayer.backend.tensor
+    own = passes.results([tensor(a - b + f) for a, b, f in zip(after, before, fresh, strict=True)])
+    recorded_after = None if step.metrics_after is None else passes.metric_arrays(step.metrics_after)
+    recorded_before = list(fresh) if step.metrics_before is None else passes.metric_arrays(step.metrics_before)
     if recorded_after is None or recorded_before is None:
         return StepCheck(step, {}, own, False)
-    recorded = replayer.results(
-        [replayer.backend.tensor(a - b + f) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
+    recorded = passes.results(
+        [tensor(a - b + f) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
     )
     same = all(
         _same_increment(a - b, ra - rb, ra, tolerance)

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import DiagnoseError, ReplayError
+from diagnose.model_state import state_variables
 from diagnose.replay.backends import current_backend
+from diagnose.replay.runs import concatenated
 from diagnose.trace.digest import row_digests
 from diagnose.trace.model import DTYPES, Batch, BatchRef, Leaf, NDArray
 from diagnose.trace.reader import Trace
@@ -132,22 +134,39 @@ def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> Evalua
     return EvaluationData("given", tuple(batches), batches[0].size)
 
 
+ONE_BATCH_BYTES = 64 << 20
+
+
+def in_one_batch(data: EvaluationData) -> Batch | None:
+    """All rows as one batch; None where they are too many, or of a form that is not joined."""
+    batches = data.batches
+    leaves = [leaf for b in batches for leaf in (*_leaves(b.x), *_leaves(b.y))]
+    if data.composite or sum(leaf.nbytes for leaf in leaves) > ONE_BATCH_BYTES:
+        return None
+    x, y, weight = joined(data)
+    return Batch(x, y, weight, np.concatenate([b.rows for b in batches]), data.rows)
+
+
+def joined(data: EvaluationData) -> tuple[Any, Any, NDArray | None]:
+    """All batches' rows, one after the other: x, y, sample weights (None unless every batch has them)."""
+    weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]
+    weight = np.concatenate(weights) if len(weights) == len(data.batches) else None
+    return concatenated([b.x for b in data.batches]), concatenated([b.y for b in data.batches]), weight
+
+
 def keras_evaluate(
     model: Any, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray] | None = None
 ) -> dict[str, float]:
     """`Model.evaluate` itself with these weights on this data; `copies`: see `Replayer.copies`. Use within
     `borrowed(model, …)`: weights and metrics are changed."""
     contents_of, parts_of = current_backend().contents, current_backend().parts
-    variables = list(model.variables)
+    variables = state_variables(model)
     for variable, array in zip(variables, arrays, strict=True):
         if not np.array_equal(contents_of(variable), array):
             variable.assign(array)
     for (index, replica), array in (copies or {}).items():
         parts_of(variables[index])[replica].assign(array)
-    x = _concatenate([b.x for b in data.batches])
-    y = _concatenate([b.y for b in data.batches])
-    weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]
-    weight = np.concatenate(weights) if len(weights) == len(data.batches) else None
+    x, y, weight = joined(data)
     with current_backend().quiet():
         logs = model.evaluate(x, y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True)
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
@@ -204,17 +223,6 @@ def _take(tree: Any, part: slice) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(_take(v, part) for v in tree)
     return tree[part]
-
-
-def _concatenate(trees: Sequence[Any]) -> Any:
-    first = trees[0]
-    if first is None:
-        return None
-    if isinstance(first, dict):
-        return {k: _concatenate([t[k] for t in trees]) for k in first}
-    if isinstance(first, (list, tuple)):
-        return type(first)(_concatenate([t[i] for t in trees]) for i in range(len(first)))
-    return np.concatenate(trees)
 
 
 def _leaves(tree: Any) -> list[NDArray]:

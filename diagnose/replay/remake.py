@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.common import assign, initial_optimizer_state
+from diagnose.replay.backends.common import initial_optimizer_state, optimizer_variables
 from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, NDArray, State, Step
 
@@ -73,21 +73,22 @@ class Remaker:
     def _train(self, epoch: int) -> None:
         replayer = self._replayer
         trace, steps = replayer.trace, replayer.trace.index.steps_of(epoch)
-        start = replayer.state_before(steps[0])
+        start = replayer.states.before(steps[0])
         store = self._store(start, steps)
-        assign(replayer.model.variables, trace.arrays(_kept(replayer, start)))
-        assign(_optimizer_variables(replayer.model), self._optimizer_state(epoch))
-        trainer = replayer.backend.trainer(replayer.model, fixed=replayer.fit_fixed)
+        runner = replayer.backend.runner(replayer.model, training=True, fixed=replayer.fit_fixed)
+        runner.set_weights(trace.arrays(_kept(replayer, start)))
+        runner.set_optimizer(self.optimizer_state(epoch))
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
         for place, step in enumerate(steps):
-            before = replayer.state_before(step)
+            before = replayer.states.before(step)
             if before.label == "changed":
-                trainer.set_weights(trace.arrays(_kept(replayer, before)))
+                runner.set_weights(trace.arrays(_kept(replayer, before)))
             batch = trace.batch(step.batch)
             generator = None if step.generator is None else trace.array(step.generator)
             with replayer.backend.generator(generator):
-                arrays = trainer.step(replayer.tree(batch.x), replayer.tree(batch.y), batch.sample_weight)
-            after = replayer.state_after(step)
+                runner.step(replayer.passes.tree(batch.x), replayer.passes.tree(batch.y), batch.sample_weight)
+            arrays = [replayer.backend.array(value) for value in runner.weights()]
+            after = replayer.states.after(step)
             if tuple(array_digest(a) for a in arrays) != after.arrays:
                 raise ReplayError(
                     f"the weights inside epoch {epoch} were not kept, and training from its start made others "
@@ -112,10 +113,10 @@ class Remaker:
             )
         return _Store(Path(self._folder.name) / "versions", len(steps), shapes, dtypes, sizes)
 
-    def _optimizer_state(self, epoch: int) -> list[NDArray]:
+    def optimizer_state(self, epoch: int) -> list[NDArray]:
         """The optimizer's variables at the start of an epoch, with the rate the epoch ran at."""
         replayer = self._replayer
-        trace, variables = replayer.trace, _optimizer_variables(replayer.model)
+        trace, variables = replayer.trace, optimizer_variables(replayer.model)
         before = [e for e in trace.epochs if e.epoch < epoch]
         if before:
             recorded = trace.states[before[-1].state].optimizer_arrays
@@ -157,11 +158,3 @@ def _kept(replayer: Replayer, state: State) -> State:
     if kept is None:
         raise ReplayError(f"the weights of version {state.version}, where the epoch starts, were not kept")
     return kept
-
-
-def _optimizer_variables(model: Any) -> list[Any]:
-    if model.optimizer is None:
-        return []
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    return list(model.optimizer.variables)

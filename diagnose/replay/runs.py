@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,17 +26,58 @@ class BatchRun:
     shares: tuple[int, ...] | None = None
     """The rows of each replica, in order; None where one replica has all of them."""
 
-    def parts(self) -> Iterator[tuple[list[Any], Any, Any, NDArray | None]]:
-        """(values, x, y, sample_weight) of each replica."""
+    def parts(self) -> Iterator[tuple[list[Any], Any, Any, NDArray | None, int]]:
+        """(values, x, y, sample_weight, rows) of each replica."""
         x, y, weight = self.batch.x, self.batch.y, self.sample_weight
         if self.shares is None:
-            yield self.values[0], x, y, weight
+            yield self.values[0], x, y, weight, self.batch.size
             return
         start = 0
         for values, rows in zip(self.values, self.shares, strict=True):
             stop = start + rows
-            yield values, part(x, start, stop), part(y, start, stop), part(weight, start, stop)
+            yield values, part(x, start, stop), part(y, start, stop), part(weight, start, stop), rows
             start = stop
+
+
+COARSE_ROWS = 512
+
+
+def larger_batches(batches: Sequence[Batch]) -> list[Batch]:
+    """The same rows in the same order, in batches of `COARSE_ROWS` at least. Batches that cannot be joined (ragged,
+    sparse or string values, other structures) stay as they are."""
+    found: list[Batch] = []
+    waiting: list[Batch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(b.size for b in waiting) >= COARSE_ROWS:
+            found, waiting = [*found, *_joined(waiting)], []
+    return [*found, *_joined(waiting)]
+
+
+def _joined(batches: list[Batch]) -> list[Batch]:
+    weights = [b.sample_weight for b in batches if b.sample_weight is not None]
+    try:
+        x, y = (concatenated([getattr(b, name) for b in batches]) for name in ("x", "y"))
+    except (TypeError, ValueError, KeyError, IndexError):
+        return batches
+    if weights and len(weights) != len(batches):
+        return batches
+    rows = np.concatenate([b.rows for b in batches])
+    return [Batch(x, y, np.concatenate(weights) if weights else None, rows, len(rows))]
+
+
+def concatenated(trees: Sequence[Any]) -> Any:
+    """The rows of trees of arrays, one after the other. TypeError for what is no array."""
+    first = trees[0]
+    if first is None:
+        return None
+    if isinstance(first, Mapping):
+        return {k: concatenated([t[k] for t in trees]) for k in first}
+    if isinstance(first, (list, tuple)):
+        return type(first)(concatenated([t[i] for t in trees]) for i in range(len(first)))
+    if not isinstance(first, np.ndarray):
+        raise TypeError(type(first).__name__)
+    return np.concatenate(trees)
 
 
 def by_row(batches: Iterable[tuple[NDArray, NDArray | None]]) -> dict[int, Any]:

@@ -3,6 +3,7 @@ added up here."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,7 +59,21 @@ def build_ledgers(d: Diagnosis) -> tuple[tuple[LedgerView, ...], tuple[LedgerVie
     ranked = sorted(of_key, key=lambda x: (x.epoch not in wanted, -x.epoch))[:MOST_LEDGERS]
     drawn = sorted(ranked, key=lambda x: x.epoch)
     others = [ledger for ledger in d.ledgers if not any(ledger is one for one in drawn)]
-    return tuple(map(ledger_view, drawn)), tuple(map(ledger_view, others))
+    parts = [part for ledger in d.ledgers for part in _parts(ledger)]
+    return tuple(map(ledger_view, drawn)), tuple(map(ledger_view, [*others, *parts]))
+
+
+def _parts(ledger: Ledger) -> list[Ledger]:
+    """The two parts of a loss with penalties, as ledgers of their own. They carry replayed values to replayed values,
+    so there is no residual but rounding."""
+    if ledger.split is None:
+        return []
+    found = []
+    for name, part in (("data loss", ledger.split.data), ("penalties", ledger.split.penalties)):
+        gap = part.evaluated - part.logged
+        left = math.fsum([gap, *(-e.amount for e in part.entries)])
+        found.append(Ledger(ledger.epoch, f"{name} in loss", part.logged, part.evaluated, gap, part.entries, left))
+    return found
 
 
 def ledger_view(ledger: Ledger) -> LedgerView:

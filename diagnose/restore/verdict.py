@@ -11,7 +11,7 @@ from diagnose.diagnosis import Best, Restoration, Span, Verdict
 from diagnose.restore.decisions import Decision
 from diagnose.trace.model import Epoch, Evaluation, State
 from diagnose.trace.reader import Trace
-from diagnose.trace.steps import was_reset
+from diagnose.trace.steps import logged_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,7 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
     """The clock of one logged value. Decided by what was computed when; equal numbers make no owner."""
     if key.startswith("val_"):
         return _validation_clock(trace, epoch)
-    steps = trace.index.steps_of(epoch.epoch)
-    for i in range(len(steps) - 1, 0, -1):
-        if was_reset(steps[i - 1], steps[i]):
-            steps = steps[i:]  # the log covers only what followed the reset
-            break
+    steps = logged_steps(trace.index.steps_of(epoch.epoch))
     if not steps:
         return Clock(None, ())
     span = Span(steps[0].computed_at, steps[-1].computed_at)

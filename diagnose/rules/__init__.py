@@ -7,7 +7,32 @@ from typing import Final
 
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
-from diagnose.rules import moving_average_of_weights, no_restore, one_step_epoch, threshold_on_training_metric
+from diagnose.rules import (
+    augmentation_gap,
+    batch_averaged_metric,
+    batch_norm_gap,
+    checkpoint_on_training_metric,
+    class_weights,
+    dropout_gap,
+    evaluate_inside_epoch,
+    frozen_after_compile,
+    masked_metric,
+    metric_after_update,
+    metric_mismatch,
+    moving_average_of_weights,
+    no_restore,
+    one_step_epoch,
+    partial_batch_weight,
+    partial_epoch,
+    penalty_in_loss,
+    reshuffled_split,
+    running_mean_batch_logs,
+    split_tail,
+    state_carried,
+    stopped_inside_epoch,
+    threshold_on_training_metric,
+    unadapted_normalization,
+)
 
 Rule = Callable[[Facts], Finding]
 
@@ -15,7 +40,27 @@ RULES: Final[dict[str, Rule]] = {
     "threshold-on-training-metric": threshold_on_training_metric.check,
     "one-step-epoch": one_step_epoch.check,
     "moving-average-of-weights": moving_average_of_weights.check,
+    "checkpoint-on-training-metric": checkpoint_on_training_metric.check,
+    "running-mean-batch-logs": running_mean_batch_logs.check,
+    "evaluate-inside-epoch": evaluate_inside_epoch.check,
+    "stopped-inside-epoch": stopped_inside_epoch.check,
+    "metric-after-update": metric_after_update.check,
     "no-restore": no_restore.check,
+    "batch-norm-gap": batch_norm_gap.check,
+    "dropout-gap": dropout_gap.check,
+    "augmentation-gap": augmentation_gap.check,
+    "frozen-after-compile": frozen_after_compile.check,
+    "state-carried": state_carried.check,
+    "unadapted-normalization": unadapted_normalization.check,
+    "class-weights": class_weights.check,
+    "penalty-in-loss": penalty_in_loss.check,
+    "batch-averaged-metric": batch_averaged_metric.check,
+    "partial-batch-weight": partial_batch_weight.check,
+    "masked-metric": masked_metric.check,
+    "partial-epoch": partial_epoch.check,
+    "split-tail": split_tail.check,
+    "reshuffled-split": reshuffled_split.check,
+    "metric-mismatch": metric_mismatch.check,
 }
 
 

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.diagnosis import Finding, Ledger
+from diagnose.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.facts import Facts
 from diagnose.restore.decisions import Decision
 
 TIMING = ("weights-lag", "weights-drift")
+
+MATERIAL = 0.01
+"""Share of a metric's value below which a factor's amount is not worth a finding."""
 
 
 def not_applicable(rule: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Finding:
@@ -30,6 +33,23 @@ def number(value: float | None) -> str:
 def timing(ledger: Ledger) -> float:
     """The part of a gap that comes from when weights were updated."""
     return math.fsum(e.amount for e in ledger.entries if e.factor in TIMING)
+
+
+def scale(ledger: Ledger) -> float:
+    """The larger of the two values a ledger stands between."""
+    return max(abs(ledger.logged), abs(ledger.evaluated))
+
+
+def material(ledger: Ledger, amount: float) -> bool:
+    """Whether an amount is clearly more than the replay error and at least `MATERIAL` of the metric's value."""
+    return abs(amount) > 2 * abs(ledger.residual) and abs(amount) >= MATERIAL * scale(ledger) and amount != 0.0
+
+
+def largest(facts: Facts, *factors: str) -> tuple[Ledger, LedgerEntry] | None:
+    """The entry of these factors with the largest amount relative to its metric's value, with its ledger; None where
+    no ledger has one, which means that none of these factors can differ in this run."""
+    found = [(x, e) for x in facts.ledgers for e in x.entries if e.factor in factors and not math.isnan(e.amount)]
+    return max(found, key=lambda pair: abs(pair[1].amount) / (scale(pair[0]) or 1.0), default=None)
 
 
 def rests_on_training(facts: Facts) -> list[Decision] | None:

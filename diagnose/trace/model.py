@@ -129,7 +129,8 @@ class Event:
     train step
     "stop-requested"   detail: callback, hook: who set `model.stop_training`
     "learning-rate"    detail: callback, hook, before, after
-    "metrics-reset"    detail: step: metric state was changed between two steps of one epoch
+    "metrics-reset"    detail: callback, hook: who changed the metrics' variables between two steps of one epoch, or
+    after its last step; `step`: steps done until then
     "callbacks-final"  detail: list of {class, settings} as after the fit
     "train-end"        detail: {}: `on_train_end` was reached by all callbacks
     "tracer-error"     detail: error, traceback: tracing stopped here

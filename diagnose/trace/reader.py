@@ -204,9 +204,12 @@ def read_trace(path: Path, *, cache_bytes: int = CACHE_BYTES) -> Trace:
         raise
 
 
-def store_diagnosis(path: Path, diagnosis: Json) -> None:
+def store_diagnosis(path: Path, diagnosis: Json, *, verified: bool = False) -> None:
     """Puts the diagnosis last computed into a trace file, in place of an older one. A journal left by a killed
     recording is rolled back.
+
+    Args:
+        verified: the file was read as a trace just now; it is not verified once more.
 
     Raises TraceError if the file is no readable trace, TraceWriteError if it cannot be written or is being written.
     """
@@ -214,7 +217,8 @@ def store_diagnosis(path: Path, diagnosis: Json) -> None:
     text = to_json(diagnosis)
     if len(text) > fmt.MAX_JSON_BYTES:
         raise TraceWriteError(f"The diagnosis has {len(text)} characters; a trace holds at most {fmt.MAX_JSON_BYTES}.")
-    read_trace(path).close()
+    if not verified:
+        read_trace(path).close()
     if names_other_files(path):
         raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
     created = datetime.now(UTC).isoformat(timespec="seconds")

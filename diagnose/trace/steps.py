@@ -48,6 +48,14 @@ class Index:
         return self._kept.get(state.arrays)
 
 
+def logged_steps(steps: Sequence[Step]) -> Sequence[Step]:
+    """Of an epoch's steps those its log covers: the ones after the last reset of the metrics."""
+    for i in range(len(steps) - 1, 0, -1):
+        if was_reset(steps[i - 1], steps[i]):
+            return steps[i:]
+    return steps
+
+
 def was_reset(previous: Step | None, step: Step) -> bool:
     """Whether something changed metric state between two consecutive steps of an epoch."""
     return (

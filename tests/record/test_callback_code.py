@@ -1,4 +1,4 @@
-"""Which threshold callbacks are recognised from their own code, and which near misses must not be. None is run."""
+"""What is recognised in a callback's own code, thresholds and reads, and which near misses must not be. None is run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import pytest
 
-from diagnose.record.callback_code import thresholds
+from diagnose.record import describe
+from diagnose.record.callback_code import reads, thresholds
 
 LIMIT = 0.75
 WORD = "high"
@@ -297,3 +298,154 @@ def test_nothing_of_the_callback_is_run() -> None:
     cb = Trapped()
     vars(cb)["trap"] = Trap()
     assert found(cb) == [("accuracy", ">=", None), ("loss", "<", None)]
+
+
+# ── what hooks read ──
+
+KEY = "accuracy"
+
+
+def reads_two(self: Any, batch: int, logs: Any = None) -> None:
+    logs = logs or {}
+    if "loss" in logs:
+        self.losses.append(float(logs["loss"]))
+    self.seen = logs.get("accuracy", 0.0)
+
+
+def reads_under_another_name(self: Any, batch: int, values: Any = None) -> None:
+    print(values["loss"])
+
+
+def reads_through_an_attribute(self: Any, batch: int, logs: Any = None) -> None:
+    self.seen.append(logs[self.monitor])
+
+
+def reads_through_a_global(self: Any, batch: int, logs: Any = None) -> None:
+    self.seen.append(logs.get(KEY))
+
+
+def reads_through_a_number(self: Any, batch: int, logs: Any = None) -> None:
+    self.seen.append(logs[batch])
+
+
+def takes_the_items(self: Any, batch: int, logs: Any = None) -> None:
+    for name, value in logs.items():
+        print(name, value)
+
+
+def keeps_all(self: Any, batch: int, logs: Any = None) -> None:
+    self.history.append(logs)
+
+
+def keeps_a_copy(self: Any, batch: int, logs: Any = None) -> None:
+    self.last = dict(logs)
+
+
+def writes_all_beside_others(self: Any, batch: int, logs: Any = None) -> None:
+    self.write({"batch": batch, **logs})
+
+
+def passes_on(self: Any, batch: int, logs: Any = None) -> None:
+    super(Base, self).on_train_batch_end(batch, logs)
+
+
+def looks_only_whether(self: Any, batch: int, logs: Any = None) -> None:
+    if logs is None or "loss" not in logs:
+        return
+
+
+def writes_into_the_logs(self: Any, batch: int, logs: Any = None) -> None:
+    logs["rate"] = 0.1
+
+
+def reads_something_else(self: Any, batch: int, logs: Any = None) -> None:
+    print(self.results["loss"])
+
+
+def undoes_the_mean(self: Any, batch: int, logs: Any = None) -> None:
+    so_far = (batch + 1) * float(logs["loss"])
+    self.own, self.before = so_far - self.before, so_far
+    print(logs["accuracy"])
+
+
+def undoes_it_through_a_name(self: Any, batch: int, logs: Any = None) -> None:
+    mean = logs["loss"]
+    self.own = mean * (1 + batch) - self.before
+
+
+def makes_percent(self: Any, batch: int, logs: Any = None) -> None:
+    print(100 * logs["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (reads_two, ["loss", "accuracy"]),
+        (reads_under_another_name, ["loss"]),
+        (reads_through_an_attribute, ["val_loss"]),
+        (reads_through_a_global, ["accuracy"]),
+        (reads_through_a_number, None),
+        (takes_the_items, ["*"]),
+        (keeps_all, ["*"]),
+        (keeps_a_copy, ["*"]),
+        (writes_all_beside_others, ["*"]),
+        (passes_on, None),
+        (looks_only_whether, None),
+        (writes_into_the_logs, None),
+        (reads_something_else, None),
+        (undoes_the_mean, ["accuracy"]),
+        (undoes_it_through_a_name, None),
+        (makes_percent, ["accuracy"]),
+    ],
+    ids=lambda p: getattr(p, "__name__", ""),
+)
+def test_keys_that_a_batch_hook_reads(function: Any, expected: list[str] | None) -> None:
+    cb = method(function, hook="on_train_batch_end", monitor="val_loss")
+    assert reads(cb) == ({} if expected is None else {"on_train_batch_end": expected})
+
+
+def test_the_epoch_number_is_no_number_of_batches() -> None:
+    assert reads(method(undoes_the_mean)) == {"on_epoch_end": ["loss", "accuracy"]}
+
+
+def test_each_hook_has_its_own_keys() -> None:
+    cb = type("Both", (Base,), {"on_epoch_end": subscript, "on_train_batch_end": reads_two})()
+    assert reads(cb) == {"on_epoch_end": ["accuracy"], "on_train_batch_end": ["loss", "accuracy"]}
+
+
+def test_lambdas_are_told_apart_though_they_share_lines() -> None:
+    cb = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: print(logs["loss"]), on_epoch_end=lambda epoch, logs: print(logs["mae"]),
+        on_epoch_begin=lambda epoch, logs: print(logs["not read"]),
+    )  # fmt: skip
+    assert reads(cb) == {"on_epoch_end": ["mae"], "on_train_batch_end": ["loss"]}
+
+
+def test_a_lambda_inside_a_call_of_several_lines_is_read() -> None:
+    seen: list[float] = []
+    found = [
+        keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, values: seen.append(values["loss"])),
+        None,
+    ][0]
+    assert reads(found) == {"on_train_batch_end": ["loss"]}
+
+
+def test_callbacks_of_keras_itself_are_not_read() -> None:
+    assert reads(keras.callbacks.ProgbarLogger()) == {}
+    assert describe.callback(keras.callbacks.ReduceLROnPlateau())["reads"] == {}
+
+
+def test_reading_runs_nothing_of_the_callback() -> None:
+    def reads_what_raises(self: Any, batch: int, logs: Any = None) -> None:
+        print(logs[self.target], logs[self.trap])
+
+    cb = type("Reads", (Trapped,), {"on_train_batch_end": reads_what_raises})()
+    vars(cb)["trap"] = Trap()
+    assert "on_train_batch_end" not in reads(cb)
+
+
+def test_hooks_set_on_the_instance_are_among_its_hooks() -> None:
+    cb = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: print(logs["loss"]))
+    described = describe.callback(cb)
+    assert described["hooks"] == ["on_train_batch_end"]
+    assert described["reads"] == {"on_train_batch_end": ["loss"]}

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose.record import describe
+from diagnose.record import describe, describe_metrics
 from tests.record.fits import BACKEND, linear, rows
 
 only = {
@@ -317,7 +317,7 @@ def test_layers_keep__losses_and__loss_ids() -> None:
 
 def test_metrics_variables_are_the_loss_tracker_first_then_the_compiled_metrics_in_order() -> None:
     model = run(model=linear(metrics=["mae", keras.metrics.RootMeanSquaredError(name="rmse")]))
-    described = describe.metric_variables(model)
+    described = describe_metrics.metric_variables(model)
     assert [(v["metric"], v["name"]) for v in described] == [
         (metric, name) for metric in ("loss", "mae", "rmse") for name in ("total", "count")
     ]

@@ -67,6 +67,7 @@ def fit(self: Any, x: Any, y: Any, **kwargs: Any) -> Any:
 
 if __name__ == "__main__":
     script, out = sys.argv[1:]
+    sys.argv = [script]
     keras.Model.fit = fit
     runpy.run_path(script, run_name="__main__")
     Path(out).write_text(json.dumps(FITS))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from diagnose.model_state import state_variables
 from diagnose.trace.composite import Composite
 from diagnose.trace.model import NDArray
 
@@ -26,7 +27,7 @@ class Variables:
     @classmethod
     def of(cls, model: Any) -> Variables:
         return cls(
-            all=list(model.variables),
+            all=state_variables(model),
             trainable=list(model.trainable_variables),
             non_trainable=list(model.non_trainable_variables),
             optimizer=list(model.optimizer.variables) if model.optimizer is not None else [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -10,22 +10,37 @@ from diagnose.trace.composite import Composite
 from diagnose.trace.model import NDArray
 
 
-class Trainer(Protocol):
-    """Trains the model again, step by step."""
+class Runner(Protocol):
+    """Runs the model's own train or test function, step by step, on given values of all its variables."""
 
-    def set_weights(self, arrays: Sequence[NDArray]) -> None:
-        """Sets the model's variables, in the order of `model.variables`, before the next step."""
+    def set_weights(self, values: Sequence[Any]) -> None:
+        """Sets the model's variables (arrays or tensors, in the order of `model.variables`) before the next step."""
 
-    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
-        """One train step of the model's own train function. Returns copies of the model's variables after it."""
+    def set_optimizer(self, values: Sequence[Any]) -> None:
+        """Sets the optimizer's variables. Train steps only."""
+
+    def set_metrics(self, values: Sequence[Any]) -> None:
+        """Sets the metrics' variables, in the order of `model.metrics_variables`."""
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> Mapping[str, Any] | None:
+        """One step. Returns what it returned, if that is a dict."""
+
+    def weights(self) -> list[Any]:
+        """The model's variables after the step, as backend values that the next step leaves alone."""
+
+    def metrics(self) -> list[Any]:
+        """The metrics' variables, likewise."""
 
 
 class ReplayBackend(Protocol):
     """One backend's way of running the forward half of a step on given values."""
 
+    masks_reach_metrics: bool
+    """See `diagnose.replay.forward.make_step`."""
+
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
-        """`function(values, metric_values, x, y, sample_weight)`, compiled unless `eagerly`, with a further argument
-        `fixed`: whether to compile for the batch size at hand, or (where the backend can) for any."""
+        """`function(values, metric_values, left, x, y, sample_weight)`, compiled unless `eagerly`, with one more
+        argument, `fixed`: whether to compile for the batch size at hand, or (where the backend can) for any."""
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of a list of tensors of fixed shapes, compiled where the backend compiles."""
@@ -54,8 +69,8 @@ class ReplayBackend(Protocol):
     def contents(self, variable: Any) -> NDArray:
         """A NumPy copy of the value of a Keras variable (of its first replica) or of one of its parts."""
 
-    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
-        """Trains the model from its present state. `fixed` as for `compile`."""
+    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
+        """A runner that starts from the model's present state. `fixed` as for `compile`."""
 
     def quiet(self) -> AbstractContextManager[None]:
         """Keeps back warnings about compiling again, which a user's own run would not give."""

@@ -14,6 +14,15 @@ def assign(variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
         variable.assign(array)
 
 
+def optimizer_variables(model: Any) -> list[Any]:
+    """The optimizer's variables; makes them where the optimizer was never used."""
+    if model.optimizer is None:
+        return []
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return list(model.optimizer.variables)
+
+
 def initial_optimizer_state(model: Any, contents: Callable[[Any], NDArray]) -> list[NDArray]:
     """The variables of a new optimizer of the same configuration, built for the same model."""
     if model.optimizer is None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from diagnose.replay.backends.base import Trainer
-from diagnose.replay.backends.common import assign, batch_of
+from diagnose.model_state import state_variables
+from diagnose.replay.backends.base import Runner
+from diagnose.replay.backends.common import assign, batch_of, optimizer_variables
 from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse
 from diagnose.trace.model import NDArray
 
 
 class TensorFlowReplay:
+    masks_reach_metrics = True
+
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
         if eagerly:
             return lambda *arguments, fixed: function(*arguments)
         compiled: dict[Any, Callable[..., Any]] = {}
 
-        def run(values: Any, metrics: Any, x: Any, y: Any, sample_weight: Any, *, fixed: bool) -> Any:
+        def run(values: Any, metrics: Any, left: Any, x: Any, y: Any, sample_weight: Any, *, fixed: bool) -> Any:
             data = (x, y, sample_weight)
             leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
             specs = [tf.type_spec_from_value(leaf) if fixed else _open_spec(leaf) for leaf in leaves]
@@ -31,14 +34,14 @@ class TensorFlowReplay:
             key = (str(specs), str(absent))
             if key not in compiled:
 
-                def step(values: Any, metrics: Any, leaves: Any) -> Any:
+                def step(values: Any, metrics: Any, left: Any, leaves: Any) -> Any:
                     rest = iter(leaves)
                     x, y, sample_weight = tf.nest.map_structure(lambda missing: None if missing else next(rest), absent)
-                    return function(values, metrics, x, y, sample_weight)
+                    return function(values, metrics, left, x, y, sample_weight)
 
-                exact = [[tf.TensorSpec.from_tensor(t) for t in group] for group in (values, metrics)]
+                exact = tf.nest.map_structure(tf.TensorSpec.from_tensor, [values, metrics, left])
                 compiled[key] = graph_function(step, input_signature=[*exact, specs])
-            return compiled[key](values, metrics, leaves)
+            return compiled[key](values, metrics, left, leaves)
 
         return run
 
@@ -75,8 +78,8 @@ class TensorFlowReplay:
         # Not np.array(variable): tf.Variable's __array__ sets off a NumPy 2 warning.
         return np.array(local_parts(variable)[0].numpy())
 
-    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
-        return TensorFlowTrainer(self, model, fixed)
+    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
+        return TensorFlowRunner(model, training, fixed)
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
@@ -95,28 +98,44 @@ class TensorFlowReplay:
         yield
 
 
-class TensorFlowTrainer:
-    def __init__(self, backend: TensorFlowReplay, model: Any, fixed: bool) -> None:
-        self._backend, self._model, self._fixed = backend, model, fixed
-        model.make_train_function(force=True)
+class TensorFlowRunner:
+    def __init__(self, model: Any, training: bool, fixed: bool) -> None:
+        self._model, self._fixed = model, fixed
+        if training:
+            model.make_train_function(force=True)
+            optimizer_variables(model)
+        else:
+            model.make_test_function(force=True)
+        self._run = model.train_function if training else model.test_function
         self._steps: dict[str, Callable[..., Any]] = {}
 
-    def set_weights(self, arrays: Sequence[NDArray]) -> None:
-        assign(self._model.variables, arrays)
+    def set_weights(self, values: Sequence[Any]) -> None:
+        assign(state_variables(self._model), values)
 
-    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
-        weight = None if sample_weight is None else self._backend.tensor(sample_weight)
-        batch = batch_of(x, y, weight)
-        self._function(batch)(batch)
-        return [self._backend.contents(v) for v in self._model.variables]
+    def set_optimizer(self, values: Sequence[Any]) -> None:
+        assign(optimizer_variables(self._model), values)
+
+    def set_metrics(self, values: Sequence[Any]) -> None:
+        assign(self._model.metrics_variables, values)
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> Mapping[str, Any] | None:
+        batch = batch_of(x, y, None if sample_weight is None else tf.convert_to_tensor(sample_weight))
+        logs = self._function(batch)(batch)
+        return logs if isinstance(logs, Mapping) else None
+
+    def weights(self) -> list[Any]:
+        return [tf.identity(local_parts(v)[0]) for v in state_variables(self._model)]
+
+    def metrics(self) -> list[Any]:
+        return [tf.identity(local_parts(v)[0]) for v in self._model.metrics_variables]
 
     def _function(self, batch: Any) -> Callable[..., Any]:
-        train = self._model.train_function
+        run = self._run
         if self._model.run_eagerly:
-            return lambda batch: train([batch])
+            return lambda batch: run([batch])
         spec = tf.nest.map_structure(tf.type_spec_from_value if self._fixed else _open_spec, batch)
         if str(spec) not in self._steps:
-            self._steps[str(spec)] = graph_function(lambda batch: train([batch]), input_signature=[spec])
+            self._steps[str(spec)] = graph_function(lambda batch: run([batch]), input_signature=[spec])
         return self._steps[str(spec)]
 
 

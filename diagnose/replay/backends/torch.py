@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,16 @@ import torch
 from keras import ops
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.base import Trainer
-from diagnose.replay.backends.common import assign, batch_of
+from diagnose.model_state import state_variables
+from diagnose.replay.backends.base import Runner
+from diagnose.replay.backends.common import assign, batch_of, optimizer_variables
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
 
 class TorchReplay:
+    masks_reach_metrics = True
+
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
         run = self.compile_simple(function)
         return lambda *arguments, fixed: run(*arguments)
@@ -56,8 +59,8 @@ class TorchReplay:
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
 
-    def trainer(self, model: Any, *, fixed: bool) -> Trainer:
-        return TorchTrainer(self, model)
+    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
+        return TorchRunner(self, model, training)
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -88,19 +91,35 @@ class TorchReplay:
             yield
 
 
-class TorchTrainer:
-    def __init__(self, backend: TorchReplay, model: Any) -> None:
-        self._backend, self._model = backend, model
-        model.make_train_function(force=True)
-        model.train()
+class TorchRunner:
+    def __init__(self, backend: TorchReplay, model: Any, training: bool) -> None:
+        self._backend, self._model, self._training = backend, model, training
+        if training:
+            model.make_train_function(force=True)
+            optimizer_variables(model)
+        else:
+            model.make_test_function(force=True)
+        self._run = model.train_function if training else model.test_function
 
-    def set_weights(self, arrays: Sequence[NDArray]) -> None:
-        assign(self._model.variables, arrays)
+    def set_weights(self, values: Sequence[Any]) -> None:
+        assign(state_variables(self._model), values)
 
-    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> list[NDArray]:
-        weight = None if sample_weight is None else self._backend.tensor(sample_weight)
-        self._model.train_function([batch_of(x, y, weight)])
-        return [self._backend.contents(v) for v in self._model.variables]
+    def set_optimizer(self, values: Sequence[Any]) -> None:
+        assign(optimizer_variables(self._model), values)
+
+    def set_metrics(self, values: Sequence[Any]) -> None:
+        assign(self._model.metrics_variables, values)
+
+    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> Mapping[str, Any] | None:
+        self._model.train(self._training)  # as fit and evaluate do before their first step
+        logs = self._run([batch_of(x, y, None if sample_weight is None else self._backend.tensor(sample_weight))])
+        return logs if isinstance(logs, Mapping) else None
+
+    def weights(self) -> list[Any]:
+        return [v.value.detach().clone() for v in state_variables(self._model)]
+
+    def metrics(self) -> list[Any]:
+        return [v.value.detach().clone() for v in self._model.metrics_variables]
 
 
 BACKEND = TorchReplay()

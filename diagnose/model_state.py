@@ -1,0 +1,36 @@
+"""Which variables make up a model's state, in the order in which a trace holds them. Shared by recording and replay;
+imports neither, nor Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def state_variables(model: Any) -> list[Any]:
+    """`model.variables`, then what stateful layers hand from one batch to the next."""
+    return [*model.variables, *carried_variables(model)]
+
+
+def carried_variables(model: Any) -> list[Any]:
+    """The states of stateful layers. Keras makes them untracked (`keras.layers.RNN._create_state_variables`), so that
+    `model.variables` and `get_weights()` lack them.
+
+    None on JAX: there a step returns tracked variables only, and what it writes to others is lost (Keras 3.15.1).
+    """
+    if hasattr(model, "_jax_state_synced"):
+        return []
+    found: dict[int, Any] = {id(v): None for v in model.variables}
+    carried = []
+    for layer in model._flatten_layers(include_self=False):
+        if getattr(layer, "stateful", False) is True:
+            for variable in _flat(getattr(layer, "states", None)):
+                if id(variable) not in found and hasattr(variable, "assign"):
+                    found[id(variable)] = None
+                    carried.append(variable)
+    return carried
+
+
+def _flat(states: Any) -> list[Any]:
+    if isinstance(states, (list, tuple)):
+        return [v for part in states for v in _flat(part)]
+    return [] if states is None else [states]

@@ -1,0 +1,63 @@
+"""Describes in JSON what stands between model and data: outputs, compiled metrics, the validation data. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diagnose.trace.model import Json
+
+
+def outputs(model: Any) -> list[dict[str, Json]] | None:
+    """Name and shape of each output (None: any size); None for a subclassed model, whose outputs are not declared."""
+    try:
+        tensors = list(model.outputs)
+        names = list(getattr(model, "output_names", None) or [t.name for t in tensors])  # Sequential has none
+        return [{"name": n, "shape": list(t.shape)} for n, t in zip(names, tensors, strict=True)]
+    except Exception:
+        return None
+
+
+def metrics(model: Any) -> list[dict[str, Json]]:
+    """One entry per compiled metric, as Keras resolved it in the first step: name in the logs, number of the output it
+    is for, class, and the function of Keras it averages, with its settings (None: another, or none)."""
+    found: list[dict[str, Json]] = []
+    compiled = getattr(model, "_compile_metrics", None)
+    for weighted, attribute in ((False, "_flat_metrics"), (True, "_flat_weighted_metrics")):
+        for output, group in enumerate(getattr(compiled, attribute, None) or []):
+            prefix = getattr(group, "output_name", None)
+            for metric in getattr(group, "metrics", None) or []:
+                function = getattr(metric, "_fn", None)
+                builtin = str(getattr(function, "__module__", "")).startswith("keras.")
+                found.append(
+                    {
+                        "name": f"{prefix}_{metric.name}" if prefix else metric.name,
+                        "output": output,
+                        "weighted": weighted,
+                        "class": type(metric).__name__,
+                        "function": getattr(function, "__name__", None) if builtin else None,
+                        "settings": _numbers(getattr(metric, "_fn_kwargs", None) or {}),
+                    }
+                )
+    return found
+
+
+def _numbers(settings: Mapping[str, Any]) -> dict[str, Json]:
+    return {str(name): value for name, value in settings.items() if isinstance(value, (bool, int, float, str))}
+
+
+def validation(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
+    """Rows (arrays) or batches (`tf.data`) of the validation data, where known, and whether it is the training data
+    itself."""
+    x, val_x = locals_of_fit.get("x"), locals_of_fit.get("val_x")
+    found: dict[str, Json] = {"validation_is_training": val_x is not None and val_x is x}
+    try:
+        shape, cardinality = getattr(val_x, "shape", None), getattr(val_x, "cardinality", None)
+        if shape is not None:
+            found["validation_rows"] = int(shape[0])
+        elif locals_of_fit.get("validation_steps") is not None and cardinality is not None:
+            batches = int(cardinality())
+            found["validation_batches"] = batches if batches >= 0 else None
+    except Exception:
+        pass
+    return found

@@ -1,0 +1,100 @@
+"""Describes the metrics of a model in JSON: their variables, names in the logs, and the functions they average. Reads
+only."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from diagnose.trace.model import Json
+
+
+def metric_variables(model: Any) -> list[dict[str, Json]]:
+    """One entry per metric variable, in the order of `model.metrics_variables`: metric name, variable name, dtype,
+    shape; `log`: the name in the logs; `of_loss`: whether Keras keeps it for the loss or one output's loss, not for a
+    metric of the user's; `function`: the loss or metric function it averages, None where it is not the mean of one;
+    `same_as`: for a metric, the log name of the loss that is the same function with the same settings, else None."""
+    owners: dict[int, dict[str, Json]] = {}
+    losses = _loss_functions(model)
+    outputs = _metric_outputs(model)
+
+    def claim(metric: Any) -> None:
+        for inner in getattr(metric, "metrics", None) or []:
+            claim(inner)
+        output = outputs.get(id(metric))
+        log = f"{output}_{metric.name}" if output else metric.name
+        loss = losses.get(id(metric))
+        computed = _computed(metric) if loss is None else loss[1]
+        same = [name for name, other in losses.values() if loss is None and computed and other == computed]
+        own = [name for name in same if name == (f"{output}_loss" if output else "loss")]
+        entry: dict[str, Json] = {
+            "metric": metric.name,
+            "log": log,
+            "of_loss": loss is not None,
+            "function": None if computed is None else computed[1],
+            "same_as": own[0] if own else None,
+        }
+        for v in metric.variables:
+            owners.setdefault(id(v), entry)
+
+    for metric in model.metrics:
+        claim(metric)
+    unknown = {"metric": "?", "log": "?", "of_loss": False, "function": None, "same_as": None}
+    return [
+        {**owners.get(id(v), unknown), "name": v.name, "dtype": str(v.dtype), "shape": list(v.shape)}
+        for v in model.metrics_variables
+    ]
+
+
+Computed = tuple[int, str, tuple[tuple[str, str], ...]]
+"""A function by identity, with its name and all its settings."""
+
+
+def _computed(of: Any) -> Computed | None:
+    """The function that a `MeanMetricWrapper` or `LossFunctionWrapper` applies, its defaults among the settings; None
+    for any other metric or loss."""
+    function = getattr(of, "fn", None) or getattr(of, "_fn", None)
+    if not callable(function) or getattr(function, "__qualname__", None) is None:
+        return None
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[2:]  # after y_true, y_pred
+    except (TypeError, ValueError):
+        return None
+    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+    settings |= {str(k): v for k, v in (getattr(of, "_fn_kwargs", None) or {}).items()}
+    # Keras's classes say 0 where its functions say 0.0.
+    texts = {k: repr(float(v) if type(v) is int else v) for k, v in settings.items()}
+    return id(function), f"{function.__module__}.{function.__qualname__}", tuple(sorted(texts.items()))
+
+
+def _loss_functions(model: Any) -> dict[int, tuple[str, Computed | None]]:
+    """Id of a loss tracker -> its name and the function it averages. The total's is known where it is the mean of one
+    function, without a loss weight."""
+    total = getattr(model, "_loss_tracker", None)
+    compiled = getattr(model, "_compile_loss", None)
+    flat = list(getattr(compiled, "_flat_losses", None) or [])
+    found = {} if total is None else {id(total): (total.name, _mean_of(flat[0]) if len(flat) == 1 else None)}
+    trackers = list(getattr(compiled, "metrics", None) or [])
+    for tracker, entry in zip(trackers, flat, strict=False):
+        # Parts are logged without their loss weight.
+        found[id(tracker)] = (tracker.name, _mean_of(entry, weighted=False))
+    return found
+
+
+def _mean_of(entry: Any, *, weighted: bool = True) -> Computed | None:
+    """The function of one of Keras's `CompileLoss.Loss` entries, where its value is the function's mean."""
+    if getattr(entry.loss, "reduction", None) not in ("sum_over_batch_size", "mean"):
+        return None
+    if weighted and entry.loss_weights not in (None, 1, 1.0):
+        return None
+    return _computed(entry.loss)
+
+
+def _metric_outputs(model: Any) -> dict[int, str]:
+    """Id of a compiled metric -> the output whose name Keras puts before the metric's in the logs."""
+    compiled = getattr(model, "_compile_metrics", None)
+    lists = [
+        *(getattr(compiled, "_flat_metrics", None) or []),
+        *(getattr(compiled, "_flat_weighted_metrics", None) or []),
+    ]
+    return {id(m): x.output_name for x in lists if getattr(x, "output_name", None) for m in x.metrics}

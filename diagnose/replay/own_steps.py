@@ -1,0 +1,58 @@
+"""Steps of models with a `train_step` or `test_step` of their own: the model's own step is run on given values, and
+what it did to the weights is thrown away. Use within `borrowed(model, …)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from diagnose.errors import ReplayError
+from diagnose.replay.backends.base import Runner
+from diagnose.replay.forward import LayerModes
+from diagnose.replay.runs import BatchRun
+from diagnose.trace.model import NDArray
+
+if TYPE_CHECKING:
+    from diagnose.replay.passes import Pass, Passes
+
+
+class OwnSteps:
+    """The model's own train and test functions, made once for every set of layers that is forced into inference."""
+
+    def __init__(self, passes: Passes, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
+        self._passes = passes
+        self._initial_optimizer = initial_optimizer
+        self._runners: dict[tuple[bool, bool, frozenset[int]], Runner] = {}
+
+    def forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Any],
+        layers: LayerModes,
+        *,
+        left: Sequence[Any] | None,
+    ) -> Pass:
+        """One batch through the model's own step.
+
+        A train step sees the optimizer as it was at the start of the epoch, and then as the steps before left it: with
+        the weights each step computed at, that is what it saw in the fit. Only a step that looks at the model after
+        its update depends on it.
+        """
+        from diagnose.replay.passes import Pass
+
+        passes = self._passes
+        if run.shares is not None:
+            raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
+        with layers.applied():
+            key = (layers.training, run.fixed, frozenset(map(id, layers.forced)))
+            if key not in self._runners:
+                self._runners[key] = passes.backend.runner(passes.model, training=layers.training, fixed=run.fixed)
+            runner = self._runners[key]
+            if layers.training and run.step is not None and run.step.batch_index == 0:
+                runner.set_optimizer(self._initial_optimizer(run.step.epoch))
+            runner.set_weights(passes.with_left(run.values[0], left))
+            runner.set_metrics(metrics)
+            batch = run.batch
+            logs = runner.step(passes.tree(batch.x), passes.tree(batch.y), run.sample_weight)
+        values = runner.weights()
+        return Pass(runner.metrics(), [values[place] for place in passes.carried], None, logs)

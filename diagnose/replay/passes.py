@@ -1,0 +1,243 @@
+"""One batch through the model, in any mode, on given values of its variables: metric state before it, metric state
+after it. Knows nothing of epochs or schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diagnose.errors import ReplayError
+from diagnose.model_state import state_variables
+from diagnose.replay.backends import ReplayBackend, current_backend
+from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
+from diagnose.replay.own_steps import OwnSteps
+from diagnose.replay.runs import BatchRun
+from diagnose.trace.composite import Ragged, Sparse, Strings
+from diagnose.trace.model import NDArray
+from diagnose.trace.reader import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Kinds of layers in inference mode, and whether the rest of the model trains."""
+
+    inference: frozenset[str]
+    training: bool
+
+
+TRAINING = Mode(frozenset(), True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one batch left behind, as backend values: metric state, the states of stateful layers, the penalties in its
+    loss (None: the model's own step does not tell), and the logs of a step of the model's own."""
+
+    metrics: list[Any]
+    left: list[Any]
+    penalties: Any = None
+    logs: Mapping[str, Any] | None = None
+
+
+class Passes:
+    """Runs batches through one model.
+
+    `kinds` are the kinds of layers (and of steps) that differ between training and inference; `carried` the places of
+    variables that a pass hands to the next one.
+    """
+
+    def __init__(self, trace: Trace, model: Any, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
+        self.trace = trace
+        self.model = model
+        self.backend: ReplayBackend = current_backend()
+        self.variables = state_variables(model)
+        self.metric_variables = list(model.metrics_variables)
+        self.carried = tuple(range(len(model.variables), len(self.variables)))
+        self.own_train, self.own_test = own_steps(trace)
+        masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
+        self.kinds = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
+        self._own = OwnSteps(self, initial_optimizer)
+        self._seen: dict[int, Any] = {}
+        self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
+        self._fresh: list[Any] | None = None
+        self._results: Callable[..., Any] | None = None
+
+    def fresh(self) -> list[Any]:
+        """Metric values right after a reset."""
+        if self._fresh is None:
+            held = [self.backend.tensor(self.backend.contents(v)) for v in self.metric_variables]
+            self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
+        return list(self._fresh)
+
+    def mode(self, inference: frozenset[str]) -> Mode:
+        """Training, until every kind that differs is in inference mode. Without such kinds there is no difference."""
+        return Mode(inference, not self.kinds or inference != self.kinds)
+
+    @property
+    def inference(self) -> Mode:
+        """The mode of `evaluate`."""
+        return Mode(self.kinds, False)
+
+    def forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None] | None = None,
+    ) -> list[Pass]:
+        """One batch, in several modes side by side.
+
+        Args:
+            metrics: metric values, for each mode.
+            left: what stateful layers start from, for each mode; None: what is in the run's own values.
+        """
+        if left is None:
+            left = [None] * len(modes)
+        generator = None
+        if run.step is not None and run.step.generator is not None:
+            generator = self.trace.array(run.step.generator)
+        if all(self.own_train if mode.training else self.own_test for mode in modes):
+            found = []
+            for each, mode, own in zip(metrics, modes, left, strict=True):
+                with self.backend.generator(generator):
+                    found.append(self._own.forward(run, each, self.layers(mode), left=own))
+            return found
+        return self._keras_forward(run, metrics, modes, left, generator)
+
+    def _keras_forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None],
+        generator: NDArray | None,
+    ) -> list[Pass]:
+        function = self._step_function(tuple(modes))
+        found = [list(each) for each in metrics]
+        penalties: list[Any] = [0.0] * len(modes)
+        after, rows = [], 0
+        # Metrics add up over replicas, so what one replica adds can be added to what the others did.
+        for values, x, y, weight, size in run.parts():
+            weights = None if weight is None else self.backend.tensor(weight)
+            starts = [[values[place] for place in self.carried] if own is None else list(own) for own in left]
+            with self.backend.generator(generator):
+                done = function(values, found, starts, self.tree(x), self.tree(y), weights, fixed=run.fixed)
+            found, after = [list(d[0]) for d in done], [list(d[1]) for d in done]
+            own = [d[2] for d in done]
+            penalties = [(p * rows + q * size) / max(rows + size, 1) for p, q in zip(penalties, own, strict=True)]
+            rows += size
+        return [Pass(*each) for each in zip(found, after, penalties, strict=True)]
+
+    def with_left(self, values: Sequence[Any], left: Sequence[Any] | None) -> list[Any]:
+        """The values with those of the carried variables replaced."""
+        found = list(values)
+        for place, value in zip(self.carried, left or (), strict=left is not None):
+            found[place] = value
+        return found
+
+    def results(self, metrics: Sequence[Any], logs: Mapping[str, Any] | None = None) -> dict[str, float]:
+        """What the metrics report in this state, as float64 by log name; metrics that report no scalar are left out.
+
+        Args:
+            logs: what the model's own last step returned. As `fit` does, it is taken where it has other names than the
+                metrics (`Trainer._get_metrics_result_or_logs`).
+        """
+        if self._results is None:
+
+            def results(values: Sequence[Any]) -> dict[str, Any]:
+                return metric_results(self.model, self.metric_variables, values)
+
+            self._results = self.backend.compile_simple(results)
+        found = self._results(list(metrics))
+        if logs is not None and set(logs) != set(found):
+            found = dict(_flat(logs))
+        arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
+        return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
+
+    def metric_tensors(self, raw: bytes) -> list[Any] | None:
+        """Recorded metric state as backend values; None if it belongs to other metrics."""
+        arrays = self.metric_arrays(raw)
+        return None if arrays is None else [self.backend.tensor(a) for a in arrays]
+
+    def metric_arrays(self, raw: bytes) -> list[NDArray] | None:
+        """Recorded metric state as arrays; None if it belongs to other metrics."""
+        arrays: list[NDArray] = []
+        start = 0
+        for v in self.metric_variables:
+            dtype = np.dtype(str(v.dtype))
+            count = int(np.prod(v.shape, dtype=np.int64))
+            end = start + count * dtype.itemsize
+            if end > len(raw):
+                return None
+            arrays.append(np.frombuffer(raw[start:end], dtype).reshape(v.shape))
+            start = end
+        return arrays if start == len(raw) else None
+
+    def tree(self, tree: Any) -> Any:
+        """A tree of arrays as backend values."""
+        if tree is None:
+            return None
+        if isinstance(tree, Mapping):
+            return {k: self.tree(v) for k, v in tree.items()}
+        if isinstance(tree, (list, tuple)):
+            return type(tree)(self.tree(v) for v in tree)
+        if isinstance(tree, (Ragged, Sparse, Strings)):
+            return self.backend.composite(tree)
+        return self.backend.tensor(tree)
+
+    def layers(self, mode: Mode) -> LayerModes:
+        """Which layers a mode puts into inference while the model trains."""
+        if not mode.training:
+            return LayerModes(False)
+        layers = self.model._flatten_layers(include_self=False)
+        recorded = self.trace.info["model"]["layers"]
+        if len(layers) != len(recorded):
+            raise ReplayError("the model's layers are not those of the trace")
+        differing = [(x, seen["kind"]) for x, seen in zip(layers, recorded, strict=True) if seen["kind"]]
+        if self.trace.info["model"].get("own_training"):
+            differing.append((self.model, "other-training-mode"))
+        differing = [(x, kind) for x, kind in differing if x._call_has_training_arg]
+        forced = [x for x, kind in differing if kind in mode.inference]
+        return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._seen)
+
+    def _step_function(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
+        # All of inference is one function, whatever kinds there are.
+        key = tuple(mode if mode.training else self.inference for mode in modes)
+        if key not in self._steps:
+            layers = [self.layers(mode) for mode in modes]
+            step = make_step(
+                self.model,
+                self.variables,
+                self.metric_variables,
+                self.carried,
+                layers,
+                masks_reach_metrics=self.backend.masks_reach_metrics,
+            )
+            self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly))
+        return self._steps[key]
+
+
+def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Logs without levels, as `fit` flattens them: the result of all compiled metrics together is a dict."""
+    for name, value in logs.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value
+
+
+def own_steps(trace: Trace) -> tuple[bool, bool]:
+    """Whether the model has a `train_step` and a `test_step` of its own."""
+    settings = trace.info.get("compile") or {}
+    return bool(settings.get("custom_train_step")), bool(settings.get("custom_test_step"))
+
+
+def _kinds(trace: Trace, other: bool) -> frozenset[str]:
+    model = trace.info.get("model") or {"layers": []}
+    found = {layer["kind"] for layer in model["layers"] if layer["kind"]}
+    if other or model.get("own_training"):
+        found.add("other-training-mode")
+    return frozenset(found)

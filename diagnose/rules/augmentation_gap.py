@@ -1,0 +1,34 @@
+"""Rule `augmentation-gap`: random preprocessing layers change the rows in fit only (keras#17385)."""
+
+from __future__ import annotations
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.mode_gap import find_gap, named
+
+NAME = "augmentation-gap"
+
+ADVICE = """\
+fit scores the model on randomly changed rows, `evaluate` on the rows as they are. To know how well the model does on
+the training rows themselves, evaluate them; the value logged by fit answers another question:
+
+```python
+class EvaluateTrainingRows(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        values = self.model.evaluate(x, y, verbose=0, return_dict=True)
+        print({f"{name} on the rows as they are": value for name, value in values.items()})
+
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[EvaluateTrainingRows()])
+```
+
+To see overfitting, compare these with the `val_…` values of the same epoch: both are without augmentation.
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where replay with these layers in inference mode moves a logged value by a part that matters."""
+    gap = find_gap(facts, NAME, "augmentation", "random preprocessing layer")
+    if isinstance(gap, Finding):
+        return gap
+    title = f"{gap.numbers} random preprocessing ({named(gap.layers)}), which changes the rows in fit only."
+    return Finding(NAME, "failed", title, gap.evidence, ADVICE, gap.ledger.metric, abs(gap.entry.amount))

@@ -1,0 +1,124 @@
+"""Rule `batch-averaged-metric`: a plain function that gives one number per batch (recall, F1, a sum) is averaged over
+batches, so the value depends on the batch size (keras#4592, keras#8421)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnose.diagnosis import Finding, Ledger
+from diagnose.facts import Facts
+from diagnose.rules.batch_means import BatchMeans, batch_means, close
+from diagnose.rules.common import MATERIAL, material, not_applicable, number
+
+NAME = "batch-averaged-metric"
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where the recorded counts show that a metric takes one number per batch, and the same weights give another
+    value over all rows at once, or over evaluate's batches."""
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    if not any("of_loss" in v for v in facts.trace.info.get("metric_variables") or []):
+        return not_applicable(NAME, "How the metrics add up was not recorded.")
+    found = {m.log: m for e in facts.epochs for m in batch_means(facts, e) if one_per_batch(m)}
+    if not found:
+        return not_applicable(NAME, "No metric takes one number per batch.")
+    if facts.no_replay is not None:
+        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+    measured = [x for m in found.values() if (x := _measure(facts, m)) is not None]
+    if not measured:
+        return not_applicable(NAME, f"{', '.join(sorted(found))} could not be replayed.")
+    return max(measured, key=lambda f: (f.status == "failed", f.evidence["relative"]))
+
+
+def one_per_batch(means: BatchMeans) -> bool:
+    """Whether a metric of the user's counts each batch as one, though it holds several rows."""
+    return not means.of_loss and min(means.rows) >= 1 and max(means.rows) > 1 and close([1.0, *means.counts])
+
+
+def _measure(facts: Facts, means: BatchMeans) -> Finding | None:
+    """The finding on one metric: by the value over all rows at once where there is one, else by the ledger."""
+    metric = means.log
+    evaluated, whole = facts.evaluated.get(metric), facts.in_one_batch.get(metric)
+    logged = facts.epochs[-1].logs.get(metric)
+    evidence: dict[str, Any] = {
+        "metric": metric,
+        "epoch": means.epoch,
+        "logged": logged,
+        "batches": len(means.rows),
+        "rows": [min(means.rows), max(means.rows)],
+        "counts": sum(means.counts),
+        "lowest_of_a_batch": min(means.values),
+        "highest_of_a_batch": max(means.values),
+        "evaluated": evaluated,
+        "in_one_batch": whole,
+    }
+    size = f"{max(means.rows)} rows" if min(means.rows) == max(means.rows) else f"up to {max(means.rows)} rows"
+    start = (
+        f"{metric} is the mean of {len(means.rows)} numbers, one per batch of {size} "
+        f"({number(min(means.values))} to {number(max(means.values))})"
+    )
+    if evaluated is not None and whole is not None:
+        effect, against = abs(whole - evaluated), max(abs(whole), abs(evaluated))
+        end = (
+            f": the model after fit has {number(evaluated)} in batches like fit's, and {number(whole)} over all rows "
+            "at once."
+        )
+        failed = effect >= MATERIAL * against and effect > 0.0
+    else:
+        ledger = _ledger(facts, metric)
+        if ledger is None:
+            return None
+        amount = next((e.amount for e in ledger.entries if e.factor == "aggregation"), 0.0)
+        effect, against = abs(amount), max(abs(ledger.logged), abs(ledger.evaluated))
+        evidence |= {"ledger_epoch": ledger.epoch, "amount": amount, "residual": ledger.residual}
+        end = (
+            f": that evaluate's batches hold other rows makes {amount:+.6g} of the way from {number(ledger.logged)}, "
+            f"logged for epoch {ledger.epoch}, to {number(ledger.evaluated)}, evaluated."
+        )
+        failed = material(ledger, amount)
+    evidence["relative"] = effect / against if against else 0.0
+    status, advice = ("failed", _advice(metric)) if failed else ("passed", "")
+    if not failed:
+        end = f", which moves it by only {number(effect)} here."
+    return Finding(NAME, "failed" if status == "failed" else "passed", start + end, evidence, advice, metric, effect)
+
+
+def _ledger(facts: Facts, metric: str) -> Ledger | None:
+    """That with the largest aggregation amount."""
+
+    def amount(ledger: Ledger) -> float:
+        return max((abs(e.amount) for e in ledger.entries if e.factor == "aggregation"), default=0.0)
+
+    return max((x for x in facts.ledgers if x.metric == metric), key=amount, default=None)
+
+
+def _advice(metric: str) -> str:
+    function = metric if metric.isidentifier() else "metric_function"
+    return f"""\
+Compute it over all rows at once, after training:
+
+```python
+value = {function}(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(model.predict(x, verbose=0)))
+```
+
+or during training with a metric that adds up over batches what it needs, as Keras's own classes do
+(`keras.metrics.Precision()`, `Recall()`, `F1Score(threshold=0.5)`, `R2Score()`, `Sum()`). One of your own:
+
+```python
+class Pooled(keras.metrics.Metric):
+    def __init__(self, name="pooled_recall", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.hits = self.add_weight(name="hits", initializer="zeros")
+        self.positives = self.add_weight(name="positives", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true = keras.ops.reshape(keras.ops.cast(y_true, "float32"), (-1,))
+        y_pred = keras.ops.round(keras.ops.reshape(y_pred, (-1,)))
+        self.hits.assign_add(keras.ops.sum(y_true * y_pred))
+        self.positives.assign_add(keras.ops.sum(y_true))
+
+    def result(self):
+        return keras.ops.divide_no_nan(self.hits, self.positives)
+```
+"""

@@ -1,0 +1,124 @@
+"""Rule `checkpoint-on-training-metric`: ModelCheckpoint keeps the weights of the best logged training value, and they
+do not have it (tensorflow/similarity#282)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.restore.decisions import Decision
+from diagnose.rules.common import MATERIAL, not_applicable, number, timing
+from diagnose.trace.model import Epoch
+
+NAME = "checkpoint-on-training-metric"
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where the weights at the end of the best epoch give another value over that epoch's rows."""
+    watching = [d for d in facts.decisions if d.kind == "checkpoint"]
+    if not watching:
+        return not_applicable(NAME, "No ModelCheckpoint keeps the best of a logged value.")
+    decision = next((d for d in watching if d.on_training_value), None)
+    if decision is None:
+        names = ", ".join(f"'{d.monitor}'" for d in watching)
+        title = f"{watching[0].callback} watches {names}: validation values, computed with the weights that it saves."
+        return Finding(NAME, "passed", title, {"monitors": [d.monitor for d in watching]}, "")
+    frequency = decision.settings.get("save_freq", "epoch")
+    if frequency != "epoch":
+        return not_applicable(NAME, f"{decision.callback} saves every {frequency} batches, not at the end of epochs.")
+    if facts.trace.final is None:
+        return not_applicable(NAME, f"The fit did not reach its end: what {decision.callback} kept is not known.")
+    best = _best(facts, decision)
+    if best is None:
+        return not_applicable(
+            NAME,
+            f"{decision.callback} saved no epoch of this fit by '{decision.monitor}'.",
+            {"monitor": decision.monitor, "best": decision.settings.get("best")},
+        )
+    changed = _changed_at_end(facts, best)
+    if changed is not None:
+        reason = f"{changed} changed the weights at the end of epoch {best.epoch}, the one saved."
+        return not_applicable(NAME, reason, {"epoch": best.epoch})
+    return _judged(facts, decision, best)
+
+
+def _judged(facts: Facts, decision: Decision, best: Epoch) -> Finding:
+    monitor, logged = decision.monitor, float(best.logs[decision.monitor])
+    ledger = facts.ledger(monitor, best.epoch)
+    evidence: dict[str, Any] = {
+        "callback": decision.callback,
+        "monitor": monitor,
+        "epoch": best.epoch,
+        "version": best.last_version,
+        "logged": logged,
+        "computed_at_versions": [best.first_version, best.last_version - 1],
+        "saved_weights": None,
+    }
+    value = facts.reevaluated.get(best.epoch, {}).get(monitor)
+    if ledger is not None:
+        evidence["by_timing"] = timing(ledger)
+        evidence["residual"] = ledger.residual
+    doubt = 0.0 if ledger is None else 2 * abs(ledger.residual)
+    if value is not None and _same_rows(facts, monitor):
+        moved = value - logged
+    elif ledger is not None:
+        moved = timing(ledger)  # of all there is between the two values, this is what concerns the same rows
+    else:
+        why = facts.no_replay or f"epoch {best.epoch} was not analysed on the rows of fit"
+        return not_applicable(NAME, f"The saved weights were not evaluated: {why}.", evidence)
+    saved = evidence["saved_weights"] = logged + moved
+    size = max(abs(logged), abs(saved))
+    if not math.isfinite(moved):
+        return not_applicable(NAME, f"The {monitor} of the saved weights is no finite number.", evidence)
+    if abs(moved) <= doubt or abs(moved) < MATERIAL * size or moved == 0.0:
+        title = (
+            f"The file {decision.callback} wrote after epoch {best.epoch} has the {monitor} logged for it: "
+            f"{number(logged)}, evaluated {number(saved)}."
+        )
+        return Finding(NAME, "passed", title, evidence, "", monitor, abs(moved))
+    steps = best.last_version - best.first_version
+    when = f"averaged over its {steps} batches, while the weights moved" if steps > 1 else "computed before its update"
+    title = (
+        f"{decision.callback} kept epoch {best.epoch} as its best ({monitor} {number(logged)}), but the weights in the "
+        f"file give {number(saved)} on the same rows. The logged value was {when}."
+    )
+    return Finding(NAME, "failed", title, evidence, _advice(monitor, decision), monitor, abs(moved))
+
+
+def _best(facts: Facts, decision: Decision) -> Epoch | None:
+    """The epoch whose weights are in the file: the first that logged what the callback calls its best after fit."""
+    best = decision.settings.get("best")
+    return next((e for e in facts.epochs if best is not None and e.logs.get(decision.monitor) == best), None)
+
+
+def _changed_at_end(facts: Facts, epoch: Epoch) -> str | None:
+    """Who changed weights in the hook that ModelCheckpoint saves in; what it saved is then either of two."""
+    for event in facts.trace.events:
+        if (
+            event.kind == "weights-changed"
+            and event.epoch == epoch.epoch
+            and event.detail.get("hook") == "on_epoch_end"
+        ):
+            return str(event.detail.get("callback") or "Keras itself")
+    return None
+
+
+def _same_rows(facts: Facts, monitor: str) -> bool:
+    """Whether a ledger shows that the evaluation data are the rows of an epoch."""
+    ledgers = [x for x in facts.ledgers if x.metric == monitor]
+    return any(all(e.factor != "data-coverage" for e in x.entries) for x in ledgers)
+
+
+def _advice(monitor: str, decision: Decision) -> str:
+    mode = f', mode="{decision.direction}"' if decision.direction is not None else ""
+    return f"""\
+Watch a value that is computed with the weights that are saved. Validation data may be the training data itself:
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x, y),
+          callbacks=[keras.callbacks.ModelCheckpoint(
+              "best.keras", monitor="val_{monitor}"{mode}, save_best_only=True)])
+```
+"""

@@ -1,0 +1,35 @@
+"""Rule `dropout-gap`: dropout and noise layers are active in fit only (the Keras FAQ)."""
+
+from __future__ import annotations
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.mode_gap import find_gap, named
+
+NAME = "dropout-gap"
+
+ADVICE = """\
+Nothing is wrong with the model: fit scores it with units switched off or noise added, `evaluate` scores all of it.
+Compare values that were both computed without dropout. For the training data, let fit evaluate them at the end of
+each epoch:
+
+```python
+class EvaluateTrainingRows(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        values = self.model.evaluate(x, y, verbose=0, return_dict=True)
+        print({f"{name} without dropout": value for name, value in values.items()})
+
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[EvaluateTrainingRows()])
+```
+
+To see overfitting, compare these with the `val_…` values of the same epoch.
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where replay with these layers in inference mode moves a logged value by a part that matters."""
+    gap = find_gap(facts, NAME, "dropout", "dropout or noise layer")
+    if isinstance(gap, Finding):
+        return gap
+    title = f"{gap.numbers} dropout or noise ({named(gap.layers)}), which is active in fit only."
+    return Finding(NAME, "failed", title, gap.evidence, ADVICE, gap.ledger.metric, abs(gap.entry.amount))

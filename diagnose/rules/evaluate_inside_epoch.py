@@ -1,0 +1,153 @@
+"""Rule `evaluate-inside-epoch`: the metrics were reset in the middle of an epoch, so that its log covers only what
+followed (keras#16526, tf#42994)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.common import MATERIAL, metric_in_question, not_applicable, number
+from diagnose.rules.means import added, held, mean, own_train_step, plain_means
+from diagnose.trace.model import Epoch
+from diagnose.trace.steps import was_reset
+
+NAME = "evaluate-inside-epoch"
+
+ADVICE = """\
+`evaluate` and `fit` keep their sums in the same variables. Evaluate between epochs, or put the sums of `fit` back:
+
+```python
+class EvaluateInside(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % 100 == 0:
+            kept = [keras.ops.convert_to_numpy(v) for v in self.model.metrics_variables]
+            print(self.model.evaluate(x_val, y_val, verbose=0))
+            for variable, value in zip(self.model.metrics_variables, kept):
+                variable.assign(value)
+
+model.fit(x, y, callbacks=[EvaluateInside()])
+```
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where metric state changed inside an epoch, and its log is clearly not the value over its batches."""
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    if (facts.trace.info.get("fit") or {}).get("loop") == "train_on_batch":
+        return not_applicable(NAME, "train_on_batch resets the metrics before every step by itself.")
+    if all(step.metrics_after is None for step in facts.trace.steps):
+        return not_applicable(NAME, "The state of the metrics was not recorded after each step.")
+    resets = [found for epoch in facts.epochs if (found := _last_reset(facts, epoch)) is not None]
+    if not resets:
+        return Finding(NAME, "passed", "Nothing reset the metrics inside an epoch.", {}, "")
+    means = plain_means(facts)
+    if "loss" not in means and not own_train_step(facts):
+        means = ("loss", *means)  # Keras keeps it as a mean, whatever the logs of these epochs say
+    covers = [c for reset in resets for name in means if (c := _covered(facts, reset, name)) is not None]
+    if not covers:
+        epochs = [reset.epoch.epoch for reset in resets]
+        return not_applicable(
+            NAME, "The metrics were reset inside an epoch, but none of them is a mean.", {"epochs": epochs}
+        )
+    wanted = metric_in_question(facts, facts.training_decisions())
+    worst = max([c for c in covers if c.metric == wanted] or covers, key=lambda c: c.relative)
+    evidence = {
+        "callback": worst.reset.callback,
+        "hook": worst.reset.hook,
+        "epochs": [reset.epoch.epoch for reset in resets],
+        "epoch": worst.reset.epoch.epoch,
+        "metric": worst.metric,
+        "batches": worst.reset.batches,
+        "batches_covered": worst.reset.batches - worst.reset.done,
+        "carried_in": worst.carried,
+        "logged": worst.logged,
+        "over_all_batches": worst.whole,
+    }
+    if worst.relative < MATERIAL:
+        title = (
+            f"The metrics were reset inside {_epochs(resets)}, but what was logged is the value over all batches "
+            f"to within {MATERIAL:.0%}."
+        )
+        return Finding(NAME, "passed", title, evidence, "", worst.metric, worst.distance)
+    return Finding(NAME, "failed", _title(worst, resets), evidence, ADVICE, worst.metric, worst.distance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reset:
+    """The last reset of an epoch: after `done` of its `batches`, by a callback's hook where that was seen."""
+
+    epoch: Epoch
+    batches: int
+    done: int
+    callback: str | None
+    hook: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Covered:
+    """What one metric's log covers: the batches after the reset, and `carried` counts that were in the state then
+    (None: no step followed that shows them). `whole` is the mean over all batches of the epoch."""
+
+    reset: _Reset
+    metric: str
+    logged: float
+    whole: float
+    carried: float | None
+
+    @property
+    def distance(self) -> float:
+        return abs(self.logged - self.whole)
+
+    @property
+    def relative(self) -> float:
+        return self.distance / (max(abs(self.logged), abs(self.whole)) or 1.0)
+
+
+def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
+    steps = facts.trace.index.steps_of(epoch.epoch)
+    done = max((i for i in range(1, len(steps)) if was_reset(steps[i - 1], steps[i])), default=0)
+    seen = [e for e in facts.trace.events if e.kind == "metrics-reset" and e.epoch == epoch.epoch]
+    if any(e.step == epoch.last_version for e in seen):
+        done = len(steps)
+    if not done:
+        return None
+    who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), {})
+    return _Reset(epoch, len(steps), done, who.get("callback"), who.get("hook"))
+
+
+def _covered(facts: Facts, reset: _Reset, metric: str) -> _Covered | None:
+    trace, logged = facts.trace, reset.epoch.logs.get(metric)
+    steps = trace.index.steps_of(reset.epoch.epoch)
+    own = [sums for step in steps if (sums := added(trace, step).get(metric)) is not None]
+    if not isinstance(logged, (int, float)) or len(own) != len(steps):
+        return None
+    whole = mean(math.fsum(total for total, _ in own), math.fsum(count for _, count in own))
+    carried = None
+    if reset.done < len(steps):
+        step = steps[reset.done]
+        _, carried = held(trace, step, step.metrics_before).get(metric, (0.0, 0.0))
+    if not math.isfinite(whole) or not math.isfinite(logged):
+        return None
+    return _Covered(reset, metric, float(logged), whole, carried)
+
+
+def _title(found: _Covered, resets: list[_Reset]) -> str:
+    reset, metric = found.reset, found.metric
+    left = reset.batches - reset.done
+    covers = f"covers only the last {left} of {reset.batches} batches"
+    if found.carried is None:
+        covers = f"covers none of its {reset.batches} batches"
+    elif found.carried:
+        covers = f"covers the last {left} of {reset.batches} batches, mixed with evaluated rows"
+    more = f" So it is in {len(resets) - 1} more." if len(resets) > 1 else ""
+    return (
+        f"{reset.callback or 'Something'} reset the metrics inside epoch {reset.epoch.epoch}: its logged {metric} "
+        f"({number(found.logged)}) {covers}. Over all its batches it is {number(found.whole)}.{more}"
+    )
+
+
+def _epochs(resets: list[_Reset]) -> str:
+    return f"epoch {resets[0].epoch.epoch}" if len(resets) == 1 else f"{len(resets)} epochs"

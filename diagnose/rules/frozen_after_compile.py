@@ -1,0 +1,102 @@
+"""Rule `frozen-after-compile`: layers that say `trainable=False` are trained all the same, because the train step was
+made before they were frozen (keras PR#9965)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.common import not_applicable
+from diagnose.rules.mode_gap import named
+
+NAME = "frozen-after-compile"
+
+ADVICE = """\
+`trainable` is read when the train step is made, and only `compile` makes a new one. Compile again after freezing and
+before the next fit:
+
+```python
+model.compile(optimizer=..., loss=..., metrics=[...])
+model.fit(x, y, epochs=...)
+```
+
+The weights that changed stay changed: load or train them anew if they were to be kept.
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where variables of a frozen layer changed within train steps of the first epoch.
+
+    What a frozen layer must not change: what was made to be trained, and, for batch normalization, its moving averages
+    (`BatchNormalization.call` updates them under `training and self.trainable`). Counters and states of other layers
+    may change. Later epochs are left out, as a callback may have changed `trainable` by then.
+    """
+    info = facts.trace.info
+    layers = (info.get("model") or {}).get("layers") or []
+    if any("trainable" not in x for x in layers):
+        return not_applicable(NAME, "The trace does not say which layers were frozen; it is from an older version.")
+    frozen = [x for x in layers if x["trainable"] is False and _still(info["variables"], x)]
+    if not frozen:
+        return not_applicable(NAME, "No layer with weights was frozen.")
+    if (info.get("compile") or {}).get("custom_train_step"):
+        reason = "The model has its own train_step, which may set the weights of frozen layers on purpose."
+        return not_applicable(NAME, reason, {"frozen": [x["name"] for x in frozen]})
+    moved, steps = _moved(facts)
+    if not steps:
+        return not_applicable(NAME, "No step was recorded with the weights before and after it.")
+    changed = [(x, [i for i in _still(info["variables"], x) if moved.get(i)]) for x in frozen]
+    changed = [(x, indices) for x, indices in changed if indices]
+    evidence: dict[str, Any] = {
+        "frozen": [x["name"] for x in frozen],
+        "steps": steps,
+        "changed_in_steps": {info["variables"][i]["path"]: moved[i] for _, indices in changed for i in indices},
+    }
+    if not changed:
+        title = f"{_layers(len(frozen))} frozen, and the train steps changed none of {_them(len(frozen))}."
+        return Finding(NAME, "passed", title, evidence, "")
+    what = {"weights" if i in x["weights"] else "moving averages": i for x, indices in changed for i in indices}
+    most = max(moved[i] for _, indices in changed for i in indices)
+    title = (
+        f"{named(tuple(x for x, _ in changed))}: trainable=False, but {most} of {steps} train steps in the first epoch "
+        f"changed the {' and '.join(sorted(what, reverse=True))}. The step in use was made before the freezing."
+    )
+    return Finding(NAME, "failed", title, evidence, ADVICE)
+
+
+def _still(variables: list[Mapping[str, Any]], layer: Mapping[str, Any]) -> list[int]:
+    """Indices of the variables that training must not change while this layer is frozen. One that the model itself
+    counts as trainable (shared with a layer that is not frozen, say) is not among them."""
+    indices = [*layer["weights"], *(layer["statistics"] if layer["kind"] == "batch-norm" else ())]
+    return [i for i in indices if variables[i]["group"] == "non_trainable"]
+
+
+def _moved(facts: Facts) -> tuple[dict[int, int], int]:
+    """In how many steps of the first epoch each variable changed, and how many steps could be looked at."""
+    counts: dict[int, int] = {}
+    steps = 0
+    for before, after in _steps(facts):
+        steps += 1
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old != new:
+                counts[i] = counts.get(i, 0) + 1
+    return counts, steps
+
+
+def _steps(facts: Facts) -> Iterator[tuple[tuple[bytes, ...], tuple[bytes, ...]]]:
+    trace = facts.trace
+    for step in trace.steps:
+        if step.epoch != trace.steps[0].epoch:
+            return
+        before, after = trace.index.computed_with(step), trace.index.produced_by(step)
+        if before is not None and after is not None and len(before.arrays) == len(after.arrays):
+            yield before.arrays, after.arrays
+
+
+def _layers(count: int) -> str:
+    return "1 layer is" if count == 1 else f"{count} layers are"
+
+
+def _them(count: int) -> str:
+    return "its weights" if count == 1 else "their weights"

@@ -1,0 +1,61 @@
+"""Which logged training values are plain means over an epoch's steps, and the sums they are made of, from the recorded
+metric state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from diagnose.facts import Facts
+from diagnose.trace.increments import increments
+from diagnose.trace.model import Step
+from diagnose.trace.reader import Trace
+
+CLOSE = 1e-5
+"""Relative; what the logs and the state differ by at most, one being computed from the other in float32."""
+
+
+def plain_means(facts: Facts) -> tuple[str, ...]:
+    """The training metrics whose log was, in some epoch, total / count as of its last step, in the order of the logs.
+
+    A metric that keeps the same two and makes something else of them (a root) is not among them.
+    """
+    found = dict.fromkeys(name for e in facts.epochs for name in e.logs if not name.startswith("val_"))
+    return tuple(name for name in found if _is_mean(facts, name))
+
+
+def own_train_step(facts: Facts) -> bool:
+    """Whether the user's own `train_step` decides what a step's logs are."""
+    return bool((facts.trace.info.get("compile") or {}).get("custom_train_step"))
+
+
+def added(trace: Trace, step: Step) -> dict[str, tuple[float, float]]:
+    """metric -> (total, count) of the step's own batch."""
+    found = increments(trace, step)
+    return {name: (p["total"], p["count"]) for name, p in found.items() if set(p) == {"total", "count"}}
+
+
+def held(trace: Trace, step: Step, state: bytes | None) -> dict[str, tuple[float, float]]:
+    """metric -> (total, count) in the state before or after a step."""
+    if state is None:
+        return {}
+    return added(trace, replace(step, metrics_before=bytes(len(state)), metrics_after=state))
+
+
+def running(trace: Trace, step: Step) -> dict[str, float]:
+    """metric -> mean over all that its state holds after this step: what batch hooks are handed."""
+    return {name: mean(*sums) for name, sums in held(trace, step, step.metrics_after).items()}
+
+
+def mean(total: float, count: float) -> float:
+    """NaN where nothing was counted."""
+    return total / count if count else math.nan
+
+
+def _is_mean(facts: Facts, name: str) -> bool:
+    for epoch in facts.epochs:
+        steps, logged = facts.trace.index.steps_of(epoch.epoch), epoch.logs.get(name)
+        value = running(facts.trace, steps[-1]).get(name) if steps else None
+        if value is not None and isinstance(logged, (int, float)) and abs(value - logged) <= CLOSE * abs(value):
+            return True
+    return False

@@ -1,0 +1,321 @@
+"""Rule `metric-mismatch`: a metric that cannot measure this model, because labels or output are of another form than it
+expects (tf#41958).
+
+Each pair in `_PAIRS` was read in Keras (keras/src/metrics/accuracy_metrics.py, 3.15.1) and is held by a test that runs
+Keras itself on random predictions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from diagnose.diagnosis import Finding
+from diagnose.errors import ReplayError
+from diagnose.facts import Facts
+from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.trace.model import NDArray, Step
+from diagnose.trace.values import own_values
+
+NAME = "metric-mismatch"
+
+FEW_STEPS: Final = 8
+MOST_STEPS: Final = 256
+"""Steps whose labels are read, spread evenly over the fit: at first, and where these show a mismatch."""
+
+_CLOSE: Final = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One metric beside one output: `units` is the output's last size (None: unknown)."""
+
+    name: str
+    units: int | None
+    k: int
+    labels: list[NDArray]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return self.labels[0].shape[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mismatch:
+    """`why` in words, what to use instead, and per batch the lowest and highest value whatever is predicted."""
+
+    why: str
+    instead: str
+    bounds: list[tuple[float, float]]
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where form and values of the labels show that a metric measures nothing, and every step's own value bears
+    it out."""
+    described = facts.trace.info.get("metrics")
+    if described is None:
+        return not_applicable(NAME, "The trace does not say which metrics were compiled.")
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    watched = [m for m in described if m.get("function") in _PAIRS]
+    if not watched:
+        return not_applicable(NAME, "No metric was compiled that could misread its labels unnoticed.")
+    fitting: list[str] = []
+    unclear: list[str] = []
+    for metric in watched:
+        found = _check_metric(facts, metric, described)
+        if isinstance(found, Finding) and found.status == "failed":
+            return found
+        if isinstance(found, str):
+            unclear.append(found)
+        else:
+            fitting.append(str(metric["name"]))
+    if not fitting:
+        return not_applicable(NAME, unclear[0])
+    title = f"Labels and output have the form that {', '.join(fitting)} expects."
+    return Finding(NAME, "passed", title, {"metrics": fitting}, "")
+
+
+def _check_metric(
+    facts: Facts, metric: Mapping[str, Any], described: Sequence[Mapping[str, Any]]
+) -> Finding | str | None:
+    """A failed finding, None where the metric fits, or why it could not be checked."""
+    name = str(metric["name"])
+    if sum(m["name"] == name for m in described) > 1:
+        return f"Several metrics are called {name}: their steps' own values are not told apart."
+    if metric.get("weighted") and any(s.batch.sample_weight is not None for s in facts.trace.steps):
+        return f"{name} is weighted; what single labels count for is not checked."
+    try:
+        # Most runs have such a metric and nothing wrong with it: a few batches tell.
+        if (few := _case(facts, metric, _spread(facts, FEW_STEPS))) is None:
+            return f"The labels {name} is computed with are not known."
+        if _PAIRS[str(metric["function"])](few) is None:
+            return f"The size of the output {name} is for is not declared." if few.units is None else None
+        steps = _spread(facts, MOST_STEPS)
+        case = _case(facts, metric, steps)
+    except ReplayError as error:
+        return f"The labels are not known: {error}"
+    mismatch = None if case is None else _PAIRS[str(metric["function"])](case)
+    if case is None or mismatch is None:
+        return f"The labels {name} is computed with change their form between batches."
+    # A model's metrics may be made in its first step, which then has no state before it.
+    known = {i: v for i, step in enumerate(steps) if (v := own_values(facts.trace, step).get(name)) is not None}
+    if not known:
+        return f"{name} does not fit its labels, but its value in single steps is not known."
+    inside = [
+        mismatch.bounds[i][0] - _CLOSE <= v <= mismatch.bounds[i][1] + _CLOSE
+        for i, v in known.items()
+        if not math.isnan(v)
+    ]
+    if not all(inside):
+        return f"{name} takes values that the form of its labels does not explain."
+    return _failed(facts, case, mismatch, list(known.values()))
+
+
+def _failed(facts: Facts, case: _Case, mismatch: _Mismatch, values: list[float]) -> Finding:
+    logged = facts.epochs[-1].logs.get(case.name)
+    constant = all(low == high for low, high in mismatch.bounds)
+    evidence: dict[str, Any] = {
+        "metric": case.name,
+        "label_shape": [None, *case.row_shape],
+        "label_dtype": case.labels[0].dtype.name,
+        "output_units": case.units,
+        "logged": logged,
+        "steps_checked": len(values),
+        "lowest_step_value": min(values),
+        "highest_step_value": max(values),
+        "whatever_is_predicted": constant,
+    }
+    if constant:
+        evidence["predicted_values"] = sorted({low for low, _ in mismatch.bounds})[:10]
+    title = f"{case.name} does not measure this model: {mismatch.why}"
+    if isinstance(logged, (int, float)):
+        title += f" It was logged as {number(float(logged))} for epoch {facts.epochs[-1].epoch}."
+    return Finding(NAME, "failed", title, evidence, mismatch.instead, case.name)
+
+
+# ── pairs of metric and labels ──
+
+
+def _categorical(case: _Case) -> _Mismatch | None:
+    """argmax over the last axis of labels that have no class axis."""
+    one_unit = case.units == 1
+    if case.row_shape == (1,):
+        if one_unit:
+            why = (
+                "with one output unit and one column of labels, both sides are class 0, and it is 1 whatever is "
+                "predicted."
+            )
+            return _Mismatch(why, _for_one_unit(case), [(1.0, 1.0)] * len(case.labels))
+        why = (
+            "it takes the position of the largest entry of each label, and the labels have one column, so each counts "
+            "as class 0. It is the share of rows predicted as class 0, whatever their labels."
+        )
+        return _Mismatch(why, _for_classes(case), [(0.0, 1.0)] * len(case.labels))
+    if case.row_shape == () and case.units is not None:
+        places = [int(labels.argmax()) for labels in case.labels]
+        bounds = [_reach(place, case.units) for place in places]
+        why = (
+            "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for "
+            "the class of every row. It compares predictions with a position in the batch, not with labels."
+        )
+        return _Mismatch(why, _for_one_unit(case) if case.units == 1 else _for_classes(case), bounds)
+    return None
+
+
+def _reach(place: int, units: int) -> tuple[float, float]:
+    """What is left to predictions where every row's class is said to be `place`."""
+    if units == 1:
+        return (1.0, 1.0) if place == 0 else (0.0, 0.0)
+    return (0.0, 1.0) if place < units else (0.0, 0.0)
+
+
+def _top_k(case: _Case) -> _Mismatch | None:
+    """More guesses than classes."""
+    if case.units is None or case.units > case.k:
+        return None
+    why = f"the output has {case.units} classes and k is {case.k}, so every class is among the top {case.k}: it is 1."
+    return _Mismatch(why, _for_classes(case), [(1.0, 1.0)] * len(case.labels))
+
+
+def _sparse_top_k(case: _Case) -> _Mismatch | None:
+    """The same for class numbers; backends differ in what they make of numbers that are no class."""
+    inside = case.units is not None and all(bool(((y >= 0) & (y < case.units)).all()) for y in case.labels)
+    return _top_k(case) if inside else None
+
+
+def _sparse(case: _Case) -> _Mismatch | None:
+    """argmax over the one unit of an output."""
+    if case.units != 1 or case.row_shape not in ((), (1,)):
+        return None
+    zeros = [float((labels == 0).mean()) for labels in case.labels]
+    why = (
+        "the output has one unit, so the predicted class is always 0: it is the share of labels that are 0, whatever "
+        "the model predicts."
+    )
+    return _Mismatch(why, _for_one_unit(case), [(share, share) for share in zeros])
+
+
+def _binary(case: _Case) -> _Mismatch | None:
+    """Predictions become 0 or 1, and labels are other numbers."""
+    if case.units is None or case.row_shape not in ((case.units,), () if case.units == 1 else (1, 1)):
+        return None
+    rest = [float(np.isin(labels.astype(np.float64), (0.0, 1.0)).mean()) for labels in case.labels]
+    sizes = [labels.size for labels in case.labels]
+    possible = sum(r * n for r, n in zip(rest, sizes, strict=True)) / sum(sizes)
+    if 1.0 - possible < MATERIAL:
+        return None
+    why = (
+        "it rounds predictions to 0 or 1 and counts those equal to the label, and "
+        f"{'no label is' if possible == 0 else f'only {possible:.1%} of the labels are'} 0 or 1, so it cannot exceed "
+        f"{number(possible)} whatever the model predicts."
+    )
+    return _Mismatch(why, _for_one_unit(case), [(0.0, share) for share in rest])
+
+
+_PAIRS: Final[dict[str, Callable[[_Case], _Mismatch | None]]] = {
+    "categorical_accuracy": _categorical,
+    "top_k_categorical_accuracy": _top_k,
+    "sparse_top_k_categorical_accuracy": _sparse_top_k,
+    "sparse_categorical_accuracy": _sparse,
+    "binary_accuracy": _binary,
+}
+"""Functions of Keras that accept what they cannot measure, without an error."""
+
+
+def _number_of(labels: Sequence[NDArray], allowed: Sequence[float]) -> bool:
+    """Whether all labels are among these numbers."""
+    return all(bool(np.isin(part.astype(np.float64), allowed).all()) for part in labels)
+
+
+def _for_one_unit(case: _Case) -> str:
+    """What measures an output of one number, by the labels."""
+    if _number_of(case.labels, (0, 1)):
+        return _use("keras.metrics.BinaryAccuracy()", "one output unit and labels 0 and 1")
+    if _number_of(case.labels, (-1, 1)):
+        return SIGNS
+    return _use("keras.metrics.MeanAbsoluteError()", "one output unit and labels that are quantities")
+
+
+def _for_classes(case: _Case) -> str:
+    if case.row_shape in ((), (1,)):
+        return _use("keras.metrics.SparseCategoricalAccuracy()", "labels that are class numbers")
+    return _use("keras.metrics.CategoricalAccuracy()", "one-hot labels")
+
+
+def _use(metric: str, what: str) -> str:
+    return (
+        f"For {what}:\n\n```python\nmodel.compile(optimizer=..., loss=..., metrics=[{metric}])\n```\n\n"
+        "The training itself is not touched by this: only the metric is.\n"
+    )
+
+
+SIGNS: Final = """\
+`BinaryAccuracy` wants labels 0 and 1. With labels -1 and 1, count equal signs:
+
+```python
+def sign_accuracy(y_true, y_pred):
+    return keras.ops.cast(keras.ops.equal(y_true > 0, y_pred > 0), "float32")
+
+model.compile(optimizer=..., loss="hinge", metrics=[sign_accuracy])
+```
+"""
+
+
+# ── labels ──
+
+
+def _spread(facts: Facts, most: int) -> Sequence[Step]:
+    steps = facts.trace.steps
+    return steps[:: max(1, math.ceil(len(steps) / most))]
+
+
+def _case(facts: Facts, metric: Mapping[str, Any], steps: Sequence[Step]) -> _Case | None:
+    """The metric beside the labels of these steps; None where these are not arrays of one form."""
+    output = int(metric["output"])
+    labels = [_labels(facts, step, output) for step in steps]
+    known = [a for a in labels if a is not None]
+    if not known or len(known) < len(labels) or len({a.shape[1:] for a in known}) > 1:
+        return None
+    k = (metric.get("settings") or {}).get("k", 5)
+    return _Case(str(metric["name"]), _units(facts, output), k if isinstance(k, int) else 5, known)
+
+
+def _labels(facts: Facts, step: Step, output: int) -> NDArray | None:
+    """One output's labels of a step."""
+    leaves = list(_flat(facts.trace.batch(step.batch).y, _names(facts)))
+    found = leaves[output] if output < len(leaves) else None
+    return found if isinstance(found, np.ndarray) and found.ndim and found.size else None
+
+
+def _flat(tree: Any, names: Sequence[str]) -> Iterator[Any]:
+    """Labels in the order of the outputs: by output name where a dict has these names, else as given."""
+    if isinstance(tree, dict):
+        order = names if set(names) == set(tree) else sorted(tree)
+        for name in order:
+            yield from _flat(tree[name], ())
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from _flat(value, ())
+    else:
+        yield tree
+
+
+def _outputs(facts: Facts) -> list[Mapping[str, Any]]:
+    return list((facts.trace.info.get("model") or {}).get("outputs") or [])
+
+
+def _names(facts: Facts) -> list[str]:
+    return [str(o["name"]) for o in _outputs(facts)]
+
+
+def _units(facts: Facts, output: int) -> int | None:
+    """The last size of an output; None where it is not declared, or where an output has other axes than rows and
+    units."""
+    found = _outputs(facts)
+    shape = found[output]["shape"] if output < len(found) else None
+    return int(shape[1]) if shape is not None and len(shape) == 2 and isinstance(shape[1], int) else None

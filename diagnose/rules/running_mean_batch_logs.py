@@ -1,0 +1,124 @@
+"""Rule `running-mean-batch-logs`: a callback takes the logs of `on_train_batch_end` for the batch's own values; they
+are means over the epoch so far (tf#36400, keras#13530, #17167)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.means import own_train_step, plain_means, running
+from diagnose.trace.model import Step
+from diagnose.trace.values import own_values
+
+NAME = "running-mean-batch-logs"
+
+HOOKS = ("on_train_batch_end", "on_batch_end")
+ALL = "*"
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where a callback's own code reads a value in a batch hook that is clearly not the batch's own."""
+    callbacks = facts.trace.info.get("callbacks") or []
+    if any("reads" not in cb for cb in callbacks):
+        return not_applicable(NAME, "This trace does not say what callbacks read: it was recorded by an older release.")
+    readers = [(cb["class"], hook, keys) for cb in callbacks for hook, keys in cb["reads"].items() if hook in HOOKS]
+    if not readers:
+        return not_applicable(NAME, "No callback's code takes a logged value in a batch hook as it stands.")
+    if own_train_step(facts):
+        return not_applicable(
+            NAME, "The model's own train_step decides what a batch's logs are; they are not recorded."
+        )
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    means = plain_means(facts)
+    read = [(cb, hook, k) for cb, hook, keys in readers for k in (means if ALL in keys else keys) if k in means]
+    if not read:
+        named = ", ".join(sorted({k for *_, keys in readers for k in keys}))
+        return not_applicable(NAME, f"What is read in a batch hook ({named}) has no value of single batches here.")
+    found = [(*one, _furthest(facts, one[2])) for one in read]
+    furthest = [(cb, hook, key, at) for cb, hook, key, at in found if at is not None]
+    if not furthest:
+        return not_applicable(NAME, "No epoch has a second batch, so each mean so far is the batch's own value.")
+    callback, hook, key, at = next((f for f in furthest if f[3].material), furthest[0])
+    evidence = {
+        "callback": callback,
+        "hook": hook,
+        "recognised_by": "its code",
+        "key": key,
+        "epoch": at.step.epoch,
+        "batch": at.step.batch_index + 1,
+        "handed": at.so_far,
+        "of_the_batch": at.own,
+    }
+    if not at.material:
+        title = f"{callback} reads logs['{key}'] in {hook}; the mean so far was never far from the batch's own value."
+        return Finding(NAME, "passed", title, evidence, "", key, at.distance)
+    batch = at.step.batch_index + 1
+    title = (
+        f"At batch {batch} of epoch {at.step.epoch}, {callback} was handed {key} {number(at.so_far)} in {hook}: the "
+        f"mean over the epoch so far. That batch alone has {number(at.own)}."
+    )
+    return Finding(NAME, "failed", title, evidence, _advice(key), key, at.distance)
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A step, the mean its batch hook was handed, and the value of its batch alone."""
+
+    step: Step
+    so_far: float
+    own: float
+
+    @property
+    def distance(self) -> float:
+        return abs(self.so_far - self.own)
+
+    @property
+    def material(self) -> bool:
+        return self.distance >= MATERIAL * max(abs(self.so_far), abs(self.own)) and self.distance > 0.0
+
+
+def _furthest(facts: Facts, key: str) -> _At | None:
+    """The step whose two values are furthest apart; None where every hook was handed one batch's value."""
+    found = [_At(s, *values) for s in _handed(facts) if (values := _values(facts, s, key)) is not None]
+    return max(found, key=lambda at: at.distance, default=None)
+
+
+def _values(facts: Facts, step: Step, key: str) -> tuple[float, float] | None:
+    so_far, own = running(facts.trace, step).get(key), own_values(facts.trace, step).get(key)
+    if so_far is None or own is None or not math.isfinite(so_far - own):
+        return None
+    return so_far, own
+
+
+def _handed(facts: Facts) -> Iterator[Step]:
+    """The steps after which batch hooks ran, but the first of each epoch."""
+    every = int((facts.trace.info.get("compile") or {}).get("steps_per_execution") or 1)
+    for epoch in facts.epochs:
+        steps = facts.trace.index.steps_of(epoch.epoch)
+        yield from (s for s in steps[1:] if (s.batch_index + 1) % every == 0 or s is steps[-1])
+
+
+def _advice(key: str) -> str:
+    return f"""\
+Take the mean apart: times the batches so far, less what it was before. With a short last batch, multiply by rows
+instead.
+
+```python
+class OwnValues(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.before = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        so_far = logs["{key}"] * (batch + 1)
+        own = so_far - self.before
+        self.before = so_far
+        print(f"batch {{batch + 1}}: {{own:.4f}}")
+
+model.fit(x, y, callbacks=[OwnValues()])
+```
+"""

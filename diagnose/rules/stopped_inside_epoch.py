@@ -1,0 +1,119 @@
+"""Rule `stopped-inside-epoch`: `stop_training` was set in a batch hook, so the last epoch's log covers only the batches
+done (usual in learning-rate finders)."""
+
+from __future__ import annotations
+
+import math
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.rules.common import metric_in_question, not_applicable, number
+from diagnose.trace.model import Event
+
+NAME = "stopped-inside-epoch"
+
+ADVICE = """\
+Let a batch hook only note that it is time, and stop when the epoch is whole:
+
+```python
+class StopAfterEpoch(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.updates, self.due = 0, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.updates += 1
+        self.due = self.due or self.updates >= 1000
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.due:
+            self.model.stop_training = True
+
+model.fit(x, y, callbacks=[StopAfterEpoch()])
+```
+
+Where it has to stop at once, leave the last line of the log out, and use `model.evaluate(x, y)`.
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where the flag was set in a batch hook and the epoch then had fewer batches than an epoch has."""
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    last = facts.epochs[-1]
+    stop = _stop(facts, last.epoch)
+    if stop is None:
+        return not_applicable(NAME, "No callback stopped the run in a batch hook.")
+    who = str(stop.detail.get("callback") or "A callback")
+    done, planned = last.last_version - last.first_version, _planned(facts)
+    if planned is None:
+        return not_applicable(
+            NAME, f"{who} stopped the run in a batch hook; how many batches an epoch has is not known.", {"done": done}
+        )
+    metric = metric_in_question(facts, facts.training_decisions())
+    logged = last.logs.get(metric)
+    evidence = {
+        "callback": who,
+        "hook": stop.detail.get("hook"),
+        "epoch": last.epoch,
+        "batches_done": done,
+        "batches_of_an_epoch": planned,
+        "rows_done": _rows(facts, last.epoch),
+        "rows_of_an_epoch": next(
+            (_rows(facts, e.epoch) for e in facts.epochs if _steps(facts, e.epoch) == planned), None
+        ),
+        "metric": metric,
+        "logged": logged,
+        "end_of_epoch": facts.reevaluated.get(last.epoch, {}).get(metric),
+    }
+    if done >= planned:
+        title = f"{who} stopped the run in a batch hook, but after the last batch of epoch {last.epoch}."
+        return Finding(NAME, "passed", title, evidence, "", metric, 0.0)
+    if not isinstance(logged, (int, float)) or not math.isfinite(logged):
+        return not_applicable(
+            NAME, f"{who} stopped inside epoch {last.epoch}, whose {metric} is no finite number anyway.", evidence
+        )
+    covers = f"{done} of {planned} batches"
+    if evidence["rows_done"] and evidence["rows_of_an_epoch"]:
+        covers += f" ({evidence['rows_done']} of {evidence['rows_of_an_epoch']} rows)"
+    title = f"{who} stopped the run inside epoch {last.epoch}: its logged {metric} ({number(logged)}) covers {covers}."
+    missed = evidence["by_data_coverage"] = _missed(facts, metric, last.epoch)
+    if missed:
+        title += f" Rows that evaluate covers and it does not move the value by {number(missed)}."
+    return Finding(NAME, "failed", title, evidence, ADVICE, metric, None if missed is None else abs(missed))
+
+
+def _stop(facts: Facts, epoch: int) -> Event | None:
+    return next(
+        (
+            e
+            for e in facts.trace.events
+            if e.kind == "stop-requested" and e.epoch == epoch and "batch" in str(e.detail.get("hook"))
+        ),
+        None,
+    )
+
+
+def _planned(facts: Facts) -> int | None:
+    """Batches of a whole epoch: as Keras counted them beforehand, else as an epoch before had them."""
+    steps = ((facts.trace.info.get("fit") or {}).get("arguments") or {}).get("steps")
+    if isinstance(steps, int):
+        return steps
+    return max(facts.steps_per_epoch[:-1], default=None)
+
+
+def _steps(facts: Facts, epoch: int) -> int:
+    return len(facts.trace.index.steps_of(epoch))
+
+
+def _rows(facts: Facts, epoch: int) -> int | None:
+    """Rows in the batches of an epoch; None where some batch has no rows to count."""
+    counts = [len(step.batch.row_ids) for step in facts.trace.index.steps_of(epoch)]
+    return sum(counts) if all(counts) else None
+
+
+def _missed(facts: Facts, metric: str, epoch: int) -> float | None:
+    """The ledger's amount for rows that only one of the two values covers."""
+    ledger = facts.ledger(metric, epoch)
+    if ledger is None:
+        return None
+    return next((e.amount for e in ledger.entries if e.factor == "data-coverage"), None)

@@ -1,0 +1,102 @@
+"""Rule `unadapted-normalization`: a `Normalization` layer without a mean and variance lets its inputs through as they
+are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from diagnose.diagnosis import Finding
+from diagnose.errors import ReplayError
+from diagnose.facts import Facts
+from diagnose.rules.common import not_applicable, number
+from diagnose.rules.mode_gap import named
+from diagnose.trace.digest import array_digest, numpy_dtype
+from diagnose.trace.model import NDArray, State
+
+NAME = "unadapted-normalization"
+
+ROWS = 10_000
+"""Rows read to say how the inputs are distributed."""
+
+CLOSE = 0.1
+"""Inputs whose every feature has a mean this close to 0 and a standard deviation this close to 1 need no layer."""
+
+ADVICE = """\
+Adapt the layer to the training inputs before fit (and before weights are loaded):
+
+```python
+normalization = keras.layers.Normalization()
+normalization.adapt(x)
+model = keras.Sequential([keras.Input(x.shape[1:]), normalization, ...])
+```
+"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where such a layer has mean 0 and variance 1 in all that was trained, and the rows are not like that."""
+    info = facts.trace.info
+    layers = [x for x in (info.get("model") or {}).get("layers") or () if x.get("class") == "Normalization"]
+    layers += [x for x in (info.get("model") or {}).get("layers") or () if "normalization" in x and x not in layers]
+    if not layers:
+        return not_applicable(NAME, "The model has no Normalization layer.")
+    if any("normalization" not in x for x in layers):
+        return not_applicable(NAME, "The trace does not say what the Normalization layer holds.")
+    state = facts.trace.version(0) or facts.trace.version(1)
+    if state is None:
+        return not_applicable(NAME, "The model's variables at the beginning were not recorded.")
+    idle = tuple(x for x in layers if x["normalization"] == "adapt" and _is_initial(info["variables"], state, x))
+    evidence: dict[str, Any] = {"layers": [x["name"] for x in layers], "without_effect": [x["name"] for x in idle]}
+    if not idle:
+        return Finding(NAME, "passed", f"{named(tuple(layers))} has a mean and a variance.", evidence, "")
+    values = _inputs(facts)
+    if values is None:
+        title = f"{named(idle)} does nothing: mean 0 and variance 1, as before adapt()."
+        return Finding(NAME, "failed", title, evidence, ADVICE)
+    evidence |= {"inputs": {"rows": len(values), "mean": float(values.mean()), "std": float(values.std())}}
+    if _is_normal(values):
+        title = f"{named(idle)} does nothing, but the rows have mean 0 and variance 1 already."
+        return Finding(NAME, "passed", title, evidence, "")
+    title = (
+        f"{named(idle)} does nothing (mean 0 and variance 1, as before adapt()): what comes in goes out unchanged. "
+        f"The model's inputs run from {number(float(values.min()))} to {number(float(values.max()))}."
+    )
+    return Finding(NAME, "failed", title, evidence, ADVICE)
+
+
+def _is_initial(variables: list[Mapping[str, Any]], state: State, layer: Mapping[str, Any]) -> bool:
+    """Whether the layer's mean is all 0 and its variance all 1, which is what it is built with (Keras 3.8, 3.15)."""
+    makers = {"mean": np.zeros, "variance": np.ones}
+    found = {str(variables[i]["path"]).rpartition("/")[2]: i for i in layer["statistics"]}
+    if not set(makers) <= set(found):
+        return False
+    for name, make in makers.items():
+        i = found[name]
+        initial = make(variables[i]["shape"], numpy_dtype(variables[i]["dtype"]))
+        if state.arrays[i] != array_digest(initial):
+            return False
+    return True
+
+
+def _inputs(facts: Facts) -> NDArray | None:
+    """The numbers fed to the model in the first epoch, features in columns; None where the model has several inputs,
+    they are no numbers, or they were not recorded."""
+    found: list[NDArray] = []
+    for step in facts.trace.steps:
+        if step.epoch != facts.trace.steps[0].epoch or sum(map(len, found)) >= ROWS:
+            break
+        try:
+            x = facts.trace.batch(step.batch).x
+        except ReplayError:
+            return None
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or not x.size:
+            return None
+        found.append(x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(-1, 1))
+    return np.concatenate(found).astype(np.float64) if found else None
+
+
+def _is_normal(values: NDArray) -> bool:
+    close = (np.abs(values.mean(axis=0)) <= CLOSE) & (np.abs(values.std(axis=0) - 1) <= CLOSE)
+    return bool(close.all())

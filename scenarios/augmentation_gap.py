@@ -1,0 +1,47 @@
+"""Random rotation inside the model: fit logs a lower accuracy than evaluate returns for the very same rows.
+
+What the user sees: `val_accuracy` is far above `accuracy` in every epoch, and `evaluate` on the training rows agrees
+with the validation, not with the log. Reported in keras#17385.
+
+Why: the random layer changes the rows in fit only. Fit scores the model on rotated images, `evaluate` on the images as
+they are.
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+EXPECTED = {
+    "verdict": None,
+    "shows": "augmentation-gap",
+    "failed": ["augmentation-gap"],
+}
+
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
+
+rng = np.random.default_rng(seed)
+steps = np.linspace(-1.0, 1.0, 12)
+x = rng.normal(scale=0.8, size=(384, 12, 12, 1)).astype("float32")
+y = rng.integers(0, 2, size=384).astype("float32")
+x[y == 1] += np.outer(steps, np.ones(12))[..., None]  # one class gets brighter downwards, the other to the right
+x[y == 0] += np.outer(np.ones(12), steps)[..., None]
+x_train, y_train = x[:256], y[:256]
+x_val, y_val = x[256:], y[256:]
+
+model = keras.Sequential(
+    [
+        keras.Input((12, 12, 1)),
+        keras.layers.RandomRotation(0.2),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1, activation="sigmoid"),
+    ]
+)
+model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.01), loss="binary_crossentropy", metrics=["accuracy"])
+
+history = model.fit(x_train, y_train, batch_size=32, epochs=10, verbose=2, validation_data=(x_val, y_val))
+
+print(f"accuracy logged by fit: {history.history['accuracy'][-1]:.4f}")
+loss, accuracy = model.evaluate(x_train, y_train, verbose=0)
+print(f"evaluate on the same rows: loss {loss:.4f}, accuracy {accuracy:.4f}")

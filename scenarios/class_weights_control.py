@@ -1,0 +1,55 @@
+"""Control: class weights on classes that are balanced anyway.
+
+What the user sees: the same script on data with as many rows of one class as of the other. The weights come out as 1,
+and the loss that `fit` logs and the one `evaluate` returns tell the same story.
+
+Why: weights are given here too, and `evaluate` gets none here either, but weights of 1 change nothing.
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+EXPECTED = {"verdict": None, "control_of": "class-weights", "failed": []}
+
+RARE = 0.5
+
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
+
+rng = np.random.default_rng(seed)
+
+
+def rows(n):
+    y = (np.arange(n) < n * RARE).astype("int32")
+    return rng.normal(size=(n, 6)).astype("float32") + 0.7 * y[:, None].astype("float32"), y
+
+
+x_train, y_train = rows(500)
+x_val, y_val = rows(300)
+zeros, ones = np.bincount(y_train)
+class_weight = {0: 1.0, 1: float(zeros / ones)}
+
+model = keras.Sequential(
+    [
+        keras.Input((6,)),
+        keras.layers.Dense(8, activation="relu"),
+        keras.layers.Dense(1, activation="sigmoid"),
+    ]
+)
+model.compile(optimizer=keras.optimizers.Adam(0.01), loss="binary_crossentropy", metrics=["accuracy"])
+
+history = model.fit(
+    x_train,
+    y_train,
+    batch_size=25,
+    epochs=10,
+    verbose=2,
+    validation_data=(x_val, y_val),
+    class_weight=class_weight,
+)
+
+print(f"class weights: {class_weight}")
+print(f"loss logged for the last epoch: {history.history['loss'][-1]:.4f}")
+print(f"evaluate on the same rows: {model.evaluate(x_train, y_train, verbose=0)[0]:.4f}")

@@ -1,0 +1,48 @@
+"""Every scenario against its own `EXPECTED`: which rules fail, and that no other does. All run in this one process."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import keras
+import pytest
+
+from benchmarks.corpus import expected, run_case
+from diagnose.cli.catalogue import names
+from diagnose.rules import RULES
+
+BACKEND = keras.backend.backend()
+HERE = [name for name in names() if BACKEND in expected(name).get("backends", [BACKEND])]
+
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_fails_what_it_must_and_nothing_else(name: str) -> None:
+    case = run_case(name)
+    assert case.code == 0, case.output
+    assert case.failed == case.expected
+    assert case.verdict == expected(name)["verdict"]
+    reproduced, replayed = case.replayed
+    assert 0 < reproduced == replayed
+    assert case.residual <= 1e-5
+    for diagnosis in case.diagnoses:
+        assert not [f for f in diagnosis.findings if "error" in f.evidence], "a rule crashed"
+        assert all(f.advice and f.evidence for f in diagnosis.findings if f.status == "failed")
+
+
+@pytest.mark.parametrize("name", names())
+def test_names_a_rule_that_exists_and_says_which_fail(name: str) -> None:
+    said = expected(name)
+    assert said.get("shows", said.get("control_of")) in RULES
+    assert set(said["failed"]) <= set(RULES)
+    if "shows" in said:
+        assert said["shows"] in said["failed"]
+    else:
+        assert said["control_of"] not in said["failed"]
+
+
+def test_every_rule_has_a_scenario_and_a_control() -> None:
+    shown = Counter(expected(name).get("shows") for name in names())
+    controls = Counter(expected(name).get("control_of") for name in names())
+    assert [rule for rule in RULES if not shown[rule]] == []
+    assert [rule for rule in RULES if not controls[rule]] == []

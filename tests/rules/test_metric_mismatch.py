@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from diagnose import Tracer
+from diagnose.rules import metric_mismatch
+from tests.rules.advice import blocks
+
+RULE = metric_mismatch.NAME
+BACKEND = keras.backend.backend()
+
+
+def fit(y: Any, metric: Any, units: int = 1, loss: str = "mse", model: Any = None, x: Any = None) -> tuple[Any, Any]:
+    keras.utils.set_random_seed(2)
+    if x is None:
+        x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    activation = "softmax" if units > 1 else "sigmoid"
+    model = model or keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation=activation)])
+    model.compile(keras.optimizers.SGD(0.01), loss, metrics=[metric])
+    tracer = Tracer()
+    history = model.fit(x, y, epochs=2, batch_size=16, shuffle=False, verbose=0, callbacks=[tracer]).history
+    return next(f for f in tracer.diagnose().findings if f.rule == RULE), history
+
+
+def binary(shape: tuple[int, ...] = (48, 1)) -> np.ndarray:
+    return np.random.default_rng(4).integers(0, 2, shape)
+
+
+def classes(shape: tuple[int, ...] = (48, 1)) -> np.ndarray:
+    return np.random.default_rng(4).integers(0, 3, shape)
+
+
+def test_categorical_accuracy_of_one_unit_is_always_one() -> None:
+    finding, history = fit(binary(), "categorical_accuracy")
+    assert finding.status == "failed" and finding.metric == "categorical_accuracy" and finding.effect is None
+    assert history["categorical_accuracy"] == [1.0, 1.0]
+    assert finding.evidence["whatever_is_predicted"] and finding.evidence["predicted_values"] == [1.0]
+    assert "BinaryAccuracy" in blocks(finding.advice)[0]
+
+
+def test_categorical_accuracy_of_class_numbers_ignores_the_labels() -> None:
+    finding, _ = fit(classes(), "categorical_accuracy", 3, "sparse_categorical_crossentropy")
+    assert finding.status == "failed"
+    # Keras itself: other labels, same predictions, same value.
+    predicted = np.random.default_rng(0).random((48, 3))
+    for y in (classes(), (classes() + 1) % 3):
+        value = float(keras.metrics.CategoricalAccuracy()(y, predicted))
+        assert value == pytest.approx(np.mean(predicted.argmax(1) == 0))
+    assert "SparseCategoricalAccuracy" in blocks(finding.advice)[0]
+
+
+def test_categorical_accuracy_of_flat_class_numbers_compares_with_a_place_in_the_batch() -> None:
+    y = classes((48,))
+    finding, history = fit(y, "categorical_accuracy", 1)
+    assert finding.status == "failed"
+    by_hand = [float(batch.argmax() == 0) for batch in np.split(y, 3)]
+    assert history["categorical_accuracy"][0] == pytest.approx(np.mean(by_hand))
+    assert finding.evidence["predicted_values"] == sorted(set(by_hand))
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch refuses k above the number of classes")
+@pytest.mark.parametrize("name", ["top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"])
+def test_top_k_of_fewer_classes_than_k(name: str) -> None:
+    y = classes() if name.startswith("sparse") else np.eye(3, dtype="float32")[classes((48,))]
+    finding, history = fit(y, name, 3, f"{'sparse_' if name.startswith('sparse') else ''}categorical_crossentropy")
+    assert finding.status == "failed" and history[name] == [1.0, 1.0]
+    expected = "SparseCategoricalAccuracy" if name.startswith("sparse") else ".CategoricalAccuracy"
+    assert expected in blocks(finding.advice)[0]
+
+
+def test_sparse_accuracy_of_one_unit_is_the_share_of_zeros() -> None:
+    y = binary()
+    finding, history = fit(y, "sparse_categorical_accuracy")
+    assert finding.status == "failed"
+    assert history["sparse_categorical_accuracy"] == pytest.approx([np.mean(y == 0)] * 2)
+
+
+def test_accuracy_of_quantities_is_always_zero() -> None:
+    finding, history = fit(np.random.default_rng(4).normal(size=(48, 1)).astype("float32"), "accuracy")
+    assert finding.status == "failed" and history["accuracy"] == [0.0, 0.0]
+    assert finding.evidence["whatever_is_predicted"]
+    assert "MeanAbsoluteError" in blocks(finding.advice)[0]
+
+
+def test_accuracy_of_signs_cannot_count_the_negative_ones() -> None:
+    y = (2 * binary() - 1).astype("float32")
+    finding, history = fit(y, "accuracy", loss="hinge")
+    assert finding.status == "failed" and not finding.evidence["whatever_is_predicted"]
+    assert max(history["accuracy"]) <= np.mean(y == 1)
+    scope: dict[str, Any] = {"keras": keras}
+    exec(blocks(finding.advice)[0].split("model.compile")[0], scope)
+    predicted = np.random.default_rng(0).normal(size=(48, 1)).astype("float32")
+    counted = np.mean(np.asarray(keras.ops.convert_to_numpy(scope["sign_accuracy"](y, predicted))))
+    assert counted == pytest.approx(np.mean(np.sign(predicted) == y))
+
+
+@pytest.mark.parametrize("kind", ["one column", "flat", "soft"])
+def test_keras_itself_stays_within_the_bounds_for_any_predictions(kind: str) -> None:
+    """The pairs, against Keras on random predictions."""
+    rng = np.random.default_rng(0)
+    y = {"one column": binary(), "flat": binary((48,)), "soft": rng.random((48, 1)).astype("float32")}[kind]
+    tried = 0
+    for cls in ("CategoricalAccuracy", "SparseCategoricalAccuracy", "BinaryAccuracy", "SparseTopKCategoricalAccuracy"):
+        metric = getattr(keras.metrics, cls)()
+        if cls.startswith("SparseTopK") and BACKEND == "torch":
+            continue
+        for units in (1, 3):
+            case = metric_mismatch._Case("m", units, 5, [y])
+            found = metric_mismatch._PAIRS[metric._fn.__name__](case)
+            if found is None:
+                continue
+            ((low, high),) = found.bounds
+            for scale in (-3.0, 0.0, 3.0):
+                metric.reset_state()
+                predicted = (rng.normal(size=(48, units)) + scale).astype("float32")
+                metric.update_state(y, predicted)
+                assert low - 1e-6 <= float(metric.result()) <= high + 1e-6, (cls, units)
+                tried += 1
+    assert tried >= 6
+
+
+def test_passes_for_a_perfect_model_with_the_right_metric() -> None:
+    y = binary()
+    x = np.where(y, 9.0, -9.0).astype("float32") * np.ones((1, 3), "float32")
+    ones = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="ones")
+    finding, history = fit(y, "binary_accuracy", x=x, model=keras.Sequential([keras.Input((3,)), ones]))
+    assert history["binary_accuracy"] == [1.0, 1.0] and finding.status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("metric", "units"), [("accuracy", 1), ("accuracy", 3), ("sparse_categorical_accuracy", 3), ("acc", 3)]
+)
+def test_passes_for_metrics_that_fit(metric: str, units: int) -> None:
+    loss = "binary_crossentropy" if units == 1 else "sparse_categorical_crossentropy"
+    assert fit(binary() if units == 1 else classes(), metric, units, loss)[0].status == "passed"
+
+
+def test_does_not_apply_without_such_a_metric() -> None:
+    assert fit(binary(), "mae")[0].status == "not-applicable"
+
+
+def test_names_the_output_of_several() -> None:
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((3,))
+    outputs = {
+        "a": keras.layers.Dense(3, activation="softmax", name="a")(inputs),
+        "b": keras.layers.Dense(1, activation="sigmoid", name="b")(inputs),
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse", metrics={"a": ["categorical_accuracy"], "b": ["categorical_accuracy"]})
+    x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    tracer = Tracer()
+    y = {"b": binary().astype("float32"), "a": np.eye(3, dtype="float32")[classes((48,))]}
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[tracer])
+    finding = next(f for f in tracer.diagnose().findings if f.rule == RULE)
+    assert finding.status == "failed" and finding.metric == "b_categorical_accuracy"
