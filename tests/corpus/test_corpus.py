@@ -15,7 +15,6 @@ BACKEND = keras.backend.backend()
 HERE = [name for name in names() if BACKEND in expected(name).get("backends", [BACKEND])]
 
 
-
 @pytest.mark.parametrize("name", HERE)
 def test_fails_what_it_must_and_nothing_else(name: str) -> None:
     case = run_case(name)

@@ -20,7 +20,7 @@ from diagnose.diagnosis import Ledger
 
 MODES = {"dropout", "batch-norm", "augmentation", "other-training-mode"}
 FEW = settings(
-    max_examples=6,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

@@ -34,7 +34,10 @@ RESTORING = [
     name for name in NAMES if "restore_best_weights=True" in (ROOT / "scenarios" / f"{name}.py").read_text("utf-8")
 ]
 VERDICTS = {None, "aligned", "shifted", "no-owner", "not-restored", "replaced"}
-KEYS = {"verdict", "failed", "shows", "control_of", "other_seeds", "backends", "other_backends", "shift_updates", "owner_minus_restored"}
+KEYS = {
+    *("verdict", "failed", "shows", "control_of", "other_seeds", "backends", "other_backends"),
+    *("shift_updates", "owner_minus_restored"),
+}
 STATUSES = {"failed", "passed", "not-applicable"}
 # A re-evaluated value is computed over batches of another size than the oracle's: float32 sums in another order.
 CLOSE = 2e-5
