@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from diagnose.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
 from diagnose.ledger.factors import AFTER, AGGREGATION, CLASS_WEIGHTS, FACTORS, present, setting
-from diagnose.ledger.shapley import shapley
+from diagnose.ledger.shapley import exact_sum, shapley
 from diagnose.replay.pooling import pooled
 from diagnose.replay.replayer import PENALTIES, Replayer
 from diagnose.trace.model import Epoch
@@ -49,7 +48,7 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
                 factors = rest
         entries = _entries(factors, metric, values)
         gap = evaluated[metric] - float(logged)
-        residual = math.fsum([gap, *(-e.amount for e in entries)])
+        residual = exact_sum([gap, *(-e.amount for e in entries)])
         split = _split(factors, values) if metric == "loss" else None
         ledgers.append(Ledger(epoch.epoch, metric, float(logged), evaluated[metric], gap, entries, residual, split))
     return ledgers

@@ -50,10 +50,15 @@ def shapley(
     assert down[everything] == total
     shares = []
     for f in factors:
-        mean = math.fsum(count * amount for count, amount in amounts[f]) / total
+        mean = exact_sum([count * amount for count, amount in amounts[f]]) / total
         each = [amount for _, amount in amounts[f]]
         shares.append(Share(f, mean, min(each), max(each)))
     return tuple(shares)
+
+
+def exact_sum(terms: Sequence[float]) -> float:
+    """Without rounding between the terms; where one is not finite, as float arithmetic has it (inf - inf is NaN)."""
+    return math.fsum(terms) if all(map(math.isfinite, terms)) else sum(terms)
 
 
 def _orders(start: frozenset[str], factors: list[str], need: Mapping[str, frozenset[str]]) -> dict[frozenset[str], int]:

@@ -86,19 +86,26 @@ def _compare(
     tolerance: float,
 ) -> StepCheck:
     passes, tensor = replayer.passes, replayer.backend.tensor
-    own = passes.results([tensor(a - b + f) for a, b, f in zip(after, before, fresh, strict=True)])
+    own = passes.results([tensor(_alone(a, b, f)) for a, b, f in zip(after, before, fresh, strict=True)])
     recorded_after = None if step.metrics_after is None else passes.metric_arrays(step.metrics_after)
     recorded_before = list(fresh) if step.metrics_before is None else passes.metric_arrays(step.metrics_before)
     if recorded_after is None or recorded_before is None:
         return StepCheck(step, {}, own, False)
     recorded = passes.results(
-        [tensor(a - b + f) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
+        [tensor(_alone(a, b, f)) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
     )
     same = all(
-        _same_increment(a - b, ra - rb, ra, tolerance)
+        _same_increment(_alone(a, b), _alone(ra, rb), ra, tolerance)
         for a, b, ra, rb in zip(after, before, recorded_after, recorded_before, strict=True)
     )
     return StepCheck(step, recorded, own, same)
+
+
+def _alone(after: NDArray, before: NDArray, fresh: NDArray | float = 0.0) -> NDArray:
+    """What one step added to metric state, from a reset; what it became where the state before was not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        added = np.where(np.isfinite(before), after - before + fresh, after)
+    return np.asarray(added, after.dtype)
 
 
 def _same_increment(replayed: NDArray, recorded: NDArray, total: NDArray, tolerance: float) -> bool:

@@ -98,7 +98,14 @@ def fresh_metric_values(model: Any, metric_variables: Sequence[Any], held: Seque
 def metric_results(model: Any, metric_variables: Sequence[Any], values: Sequence[Any]) -> dict[str, Any]:
     """What the metrics report in this state: name -> backend scalar, the names as in `fit`'s logs."""
     with keras.StatelessScope(list(zip(metric_variables, values, strict=True))):
-        return dict(model.get_metrics_result())
+        found = model.get_metrics_result()
+        # A metric may return one of its variables, whose value is to be read inside the scope. What is no one value
+        # (a dict of them) has no ledger.
+        return {
+            name: value.value if isinstance(value, keras.Variable) else value
+            for name, value in found.items()
+            if not isinstance(value, (dict, list, tuple))
+        }
 
 
 @dataclass(frozen=True, slots=True)
