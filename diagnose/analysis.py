@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diagnose.asked_states import ema_values, started
 from diagnose.chosen import Wanted, analysed, is_short
 from diagnose.chosen import reevaluated as reevaluated_epochs
 from diagnose.diagnosis import Diagnosis, Ledger, Restoration
@@ -16,7 +17,10 @@ from diagnose.diagnosis_json import to_dict
 from diagnose.errors import ReplayError
 from diagnose.facts import Facts, Scored
 from diagnose.headline import headline, restoration_sentence, with_notes
+from diagnose.policies.table import restorable
+from diagnose.policies.table import table as policies_table
 from diagnose.restore.decisions import Decision, decisions
+from diagnose.restore.reevaluated import evaluated_state, held_value, is_reevaluated, metric_of
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
@@ -135,6 +139,7 @@ class _Analysis:
     def diagnosis(self, name: str, number: int) -> Diagnosis:
         chosen = self._chosen_epochs()
         reevaluated = self._reevaluate(reevaluated_epochs(self.trace, self.wanted, self.decisions, chosen))
+        reevaluated |= self._reevaluate(restorable(self.trace, self.decisions, reevaluated))
         evaluated = self._evaluated()
         held_validation = self._held_validation()
         restoration = self._restoration(reevaluated, evaluated, held_validation)
@@ -153,6 +158,10 @@ class _Analysis:
             from_zero_state=self._from_zero_state(),
             in_one_batch=self._in_one_batch(evaluated),
             scored=self._scored(chosen),
+            started={} if self.replayer is None or self.data is None else started(self.replayer),
+            ema_values={}
+            if self.replayer is None or self.data is None
+            else ema_values(self.replayer, self.decisions, self._validation_values),
             no_replay=None if ledgers else self.reason,
         )
         findings = run_rules(facts)
@@ -186,6 +195,7 @@ class _Analysis:
                 "format": FORMAT_VERSION,
                 "status": self.trace.status,
             },
+            policies=policies_table(self.trace, self.decisions, reevaluated),
         )
 
     # ── measurements ──
@@ -228,11 +238,13 @@ class _Analysis:
         if self.restorer is None:
             return None
         key = self.restorer.monitor
-        if key.startswith("val_"):
+        if not self.restorer.on_training_value:
             values = {e.epoch: e.logs[key] for e in self.trace.epochs if isinstance(e.logs.get(key), (int, float))}
         else:
             values = {e: v[key] for e, v in reevaluated.items() if key in v}
         held = held_validation if key.startswith("val_") else evaluated
+        if self.restorer.reevaluated:
+            held = held_value(self.trace, key)
         found = judge(
             self.trace,
             self.restorer,
@@ -241,7 +253,7 @@ class _Analysis:
         )
         if found is None:
             return None
-        if not key.startswith("val_") and len(values) < len(self.trace.epochs):
+        if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
             again = f"Of {len(self.trace.epochs)} epochs, {len(values)} were evaluated again"
             found = replace(found, notes=(*found.notes, f"{again}, those with the best logged values among them."))
         return restoration_sentence(found)
@@ -277,12 +289,23 @@ class _Analysis:
             if found is None:
                 return None
             value = self._validation_values(self.trace.states[found.state], epoch.epoch).get(key)
+        elif is_reevaluated(self.trace, key):
+            return self._confirm_reevaluated(epoch, key)
         else:
             check = self._checked(epoch.epoch)
             value = None if check is None else check.value.get(key)
         if value is None:
             return None
         return self._close(value, logged)
+
+    def _confirm_reevaluated(self, epoch: Epoch, key: str) -> bool | None:
+        """True where the evaluation data give it again; else None, for the callback's rows may be others."""
+        assert self.replayer is not None
+        try:
+            value = self.replayer.evaluate_state(evaluated_state(self.trace, epoch)).get(metric_of(self.trace, key))
+        except ReplayError:
+            return None
+        return True if value is not None and self._close(value, float(epoch.logs[key])) else None
 
     def _close(self, value: float, logged: float) -> bool:
         from diagnose.replay.check import relative_tolerance

@@ -148,6 +148,47 @@ class Restoration:
     sentence: str = ""
     written_by: str | None = None
     notes: tuple[str, ...] = ()
+    chosen_epoch: int | None = None
+    """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
+    one with the best logged value. None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """What one stopping policy would have done in this fit.
+
+    `policy`: as an expression; `own`: whether the run itself went by it. `reason`: why the trace cannot say, and then
+    all that follows is None. `stopped_epoch`: None: it trains to the end. `best_epoch` and `best_number`: its own choice
+    and its own number for it. `held_epoch`: the epoch whose last weights the model would hold; `held_value`: the
+    objective metric of these (None: not known); `optimism`: `best_number - held_value` where both are the same metric.
+    `epochs`: how many it trains; `time_saved`: share of the recorded training time."""
+
+    policy: str
+    label: str
+    monitor: str
+    own: bool = False
+    reason: str | None = None
+    stopped_epoch: int | None = None
+    best_epoch: int | None = None
+    best_number: float | None = None
+    held_epoch: int | None = None
+    held_value: float | None = None
+    optimism: float | None = None
+    epochs: int | None = None
+    time_saved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Stopping policies by one objective metric (`mode`: which way it is better, None: not known). `best_epoch` and
+    `best_value`: the best by it of all epochs whose value is known, which no policy could know beforehand."""
+
+    metric: str
+    mode: Literal["min", "max"] | None
+    rows: tuple[PolicyRow, ...]
+    best_epoch: int | None = None
+    best_value: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +233,7 @@ class Diagnosis:
     environment: Mapping[str, str] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, Any] = field(default_factory=dict)
+    policies: Policies | None = None
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report of this fit as one self-contained page. Raises DiagnoseError where it cannot be written."""

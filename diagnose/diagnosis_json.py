@@ -20,6 +20,8 @@ from diagnose.diagnosis import (
     LedgerEntry,
     LossPart,
     LossSplit,
+    Policies,
+    PolicyRow,
     ReplayCheck,
     Restoration,
     Span,
@@ -66,6 +68,9 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "environment": d.environment,
         "model": d.model,
         "trace": d.trace,
+        "policies": None
+        if d.policies is None
+        else {**_fields(d.policies), "rows": [_fields(r) for r in d.policies.rows]},
     }
     plain: dict[str, Any] = _plain(value)
     return plain
@@ -97,6 +102,7 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         environment={key: str(item) for key, item in top.mapping("environment").items()},
         model=top.mapping("model"),
         trace=top.mapping("trace"),
+        policies=None if top.get("policies", None) is None else top.one("policies", _read_policies),
     )
 
 
@@ -233,6 +239,7 @@ def _read_restoration(r: JsonReader) -> Restoration:
         sentence=r.text("sentence", ""),
         written_by=r.optional("written_by", r.text),
         notes=tuple(JsonReader({"notes": note}, "restoration").text("notes") for note in r.items("notes", ())),
+        chosen_epoch=r.optional("chosen_epoch", r.count),
     )
 
 
@@ -245,4 +252,33 @@ def _read_finding(r: JsonReader) -> Finding:
         advice=r.text("advice"),
         metric=r.optional("metric", r.text),
         effect=r.optional("effect", r.number),
+    )
+
+
+def _read_policies(r: JsonReader) -> Policies:
+    return Policies(
+        metric=r.text("metric"),
+        mode=r.optional("mode", lambda key: r.choice(key, ("min", "max"))),
+        rows=r.many("rows", _read_policy),
+        best_epoch=r.optional("best_epoch", r.count),
+        best_value=r.optional("best_value", r.number),
+        notes=tuple(JsonReader({"notes": note}, "policies").text("notes") for note in r.items("notes", ())),
+    )
+
+
+def _read_policy(r: JsonReader) -> PolicyRow:
+    return PolicyRow(
+        policy=r.text("policy"),
+        label=r.text("label"),
+        monitor=r.text("monitor"),
+        own=r.flag("own", False),
+        reason=r.optional("reason", r.text),
+        stopped_epoch=r.optional("stopped_epoch", r.count),
+        best_epoch=r.optional("best_epoch", r.count),
+        best_number=r.optional("best_number", r.number),
+        held_epoch=r.optional("held_epoch", r.count),
+        held_value=r.optional("held_value", r.number),
+        optimism=r.optional("optimism", r.number),
+        epochs=r.optional("epochs", r.count),
+        time_saved=r.optional("time_saved", r.number),
     )

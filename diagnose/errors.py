@@ -22,6 +22,10 @@ class TraceWriteError(DiagnoseError):
     """A trace file cannot be created or written (no permission, disk full, …)."""
 
 
+class WeightsFileError(DiagnoseError):
+    """A file of weights cannot be used; the message names the file and what is wrong with it."""
+
+
 class ReplayError(DiagnoseError):
     """A value cannot be computed again, with the reason (weights not kept, rows not recorded, …)."""
 

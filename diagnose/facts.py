@@ -32,7 +32,9 @@ class Facts:
     of chosen epochs. `evaluated`: what Keras's `evaluate` returns with the weights after fit.
     `held_validation`: the same over the validation data (names with `val_`). `checks`: replayed epochs.
     `from_zero_state`: `evaluated` again with the states of stateful layers set to zero first (empty where the model has
-    none). `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that average over batches (empty
+    none). `started`: the metrics of the weights this fit started from, where it continues an earlier one. `ema_values`:
+    metrics of the moving average that Keras put into the model at the end ("average") and of what a ModelCheckpoint
+    saved ("saved"), where the optimizer keeps one. `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that average over batches (empty
     where it was not computed). `scored`: epoch -> values, for models with a train step of their own. `no_replay`: why
     values that need replay are missing, or None."""
 
@@ -47,6 +49,8 @@ class Facts:
     from_zero_state: Mapping[str, float] = field(default_factory=dict)
     in_one_batch: Mapping[str, float] = field(default_factory=dict)
     scored: Mapping[int, Scored] = field(default_factory=dict)
+    started: Mapping[str, float] = field(default_factory=dict)
+    ema_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     no_replay: str | None = None
 
     @property

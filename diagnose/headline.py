@@ -36,6 +36,12 @@ def restoration_sentence(r: Restoration) -> Restoration:
 def _sentence(r: Restoration) -> str:
     logged = f"{r.monitor} {number(r.best_logged)}"
     held = "" if r.restored_value is None else f" {r.monitor} {number(r.restored_value)}"
+    if r.verdict in ("shifted", "no-owner") and r.chosen_epoch == r.restored_epoch != r.best_epoch:
+        gives = f", which evaluates to{held}" if held else ""
+        return (
+            f"{r.callback} restored epoch {r.restored_epoch}{gives}: by its own settings that was its best. "
+            f"The best {logged} was logged under epoch {r.best_epoch}."
+        )
     if r.verdict == "aligned":
         value = f"; evaluated again, they give{held}" if held else ""
         where = f"(epoch {r.best_epoch}, version {r.restored_version})"

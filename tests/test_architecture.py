@@ -17,7 +17,8 @@ LAYERS = {
     "record": {"errors", "trace", "record", "tensorflow_tools", "model_state", "diagnose"},
     "replay": {"errors", "trace", "replay", "tensorflow_tools", "model_state"},
     "ledger": {"errors", "trace", "replay", "ledger", "diagnosis"},
-    "restore": {"errors", "trace", "restore", "diagnosis"},
+    "weights_files": {"errors", "trace", "weights_files"},
+    "restore": {"errors", "trace", "weights_files", "restore", "diagnosis"},
     "rules": {"errors", "trace", "restore", "rules", "facts", "diagnosis"},
     "report": {"errors", "report", "diagnosis", "diagnosis_json"},
 }

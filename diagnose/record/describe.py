@@ -18,6 +18,8 @@ from diagnose import __version__
 from diagnose.model_state import carried_variables, state_variables
 from diagnose.record import describe_data
 from diagnose.record.callback_code import reads, thresholds
+from diagnose.record.previous import roles
+from diagnose.record.saved_places import saved_places
 from diagnose.trace.model import Json
 
 LIBRARIES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy")
@@ -120,7 +122,8 @@ def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
 def variables(model: Any, copies: Sequence[tuple[int, int]] = ()) -> list[dict[str, Json]]:
     """One entry per model variable: path, dtype, shape, group ("trainable", "non_trainable", "seed", or "carried" for
     the states of stateful layers, which come last). Then one for each of `copies` (index of the variable, replica),
-    group "replica": what another replica holds of a variable."""
+    group "replica": what another replica holds of a variable. `saved_as`: the path under which Keras puts it in a
+    weights file, None where it does not or that is not known."""
     trainable = {id(v) for v in model.trainable_variables}
     weights = {id(v) for v in model.weights}
     carried = {id(v) for v in carried_variables(model)}
@@ -132,11 +135,27 @@ def variables(model: Any, copies: Sequence[tuple[int, int]] = ()) -> list[dict[s
             return "carried"
         return "non_trainable" if id(v) in weights else "seed"
 
+    places = saved_places(model)
     found = [
-        {"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), "group": group(v)}
+        {
+            "path": v.path,
+            "dtype": str(v.dtype),
+            "shape": list(v.shape),
+            "group": group(v),
+            "saved_as": places.get(id(v)),
+        }
         for v in state_variables(model)
     ]
     return found + [{**found[of], "group": "replica", "of": of, "replica": replica} for of, replica in copies]
+
+
+def optimizer_variables(model: Any) -> list[dict[str, Json]]:
+    """One entry per variable of the optimizer, in its order: path, dtype, shape, and what it is (`previous.roles`)."""
+    variables = [] if model.optimizer is None else model.optimizer.variables
+    return [
+        {"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), **role}
+        for v, role in zip(variables, roles(model), strict=True)
+    ]
 
 
 def model(model: Any) -> dict[str, Json]:
@@ -290,21 +309,26 @@ def fit_arguments(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
     return found
 
 
+def settings(cb: Any) -> dict[str, Json]:
+    """A callback's public attributes with a plain value, as they are now."""
+    found: dict[str, Json] = {}
+    for name, value in list(vars(cb).items()):
+        if name.startswith("_") or name in ("model", "params", "best_weights", "history"):
+            continue
+        if name == "monitor_op":
+            found[name] = getattr(value, "__name__", None)
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            found[name] = value
+        elif isinstance(value, (np.generic, np.ndarray)) or hasattr(value, "__float__"):
+            found[name] = plain(value)
+    return found
+
+
 def callback(cb: Any) -> dict[str, Json]:
     """Class, settings (public attributes with a plain value), overridden hooks, the keys its code reads from logs, and
     the thresholds it compares them with."""
     import keras
 
-    settings: dict[str, Json] = {}
-    for name, value in list(vars(cb).items()):
-        if name.startswith("_") or name in ("model", "params", "best_weights", "history"):
-            continue
-        if name == "monitor_op":
-            settings[name] = getattr(value, "__name__", None)
-        elif value is None or isinstance(value, (bool, int, float, str)):
-            settings[name] = value
-        elif isinstance(value, (np.generic, np.ndarray)) or hasattr(value, "__float__"):
-            settings[name] = plain(value)
     base = keras.callbacks.Callback
     module = type(cb).__module__
     of_keras = module.startswith("keras.") and type(cb).__name__ != "LambdaCallback"
@@ -313,7 +337,7 @@ def callback(cb: Any) -> dict[str, Json]:
         "module": module,
         "bases": [c.__name__ for c in type(cb).__mro__[1:] if c not in (object, base)],
         "builtin": module.startswith("keras."),
-        "settings": settings,
+        "settings": settings(cb),
         # LambdaCallback sets its hooks on the instance.
         "hooks": [h for h in HOOKS if getattr(type(cb), h, None) is not getattr(base, h, None) or h in vars(cb)],
         "reads": {} if of_keras else reads(cb),

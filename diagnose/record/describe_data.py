@@ -20,7 +20,8 @@ def outputs(model: Any) -> list[dict[str, Json]] | None:
 
 def metrics(model: Any) -> list[dict[str, Json]]:
     """One entry per compiled metric, as Keras resolved it in the first step: name in the logs, number of the output it
-    is for, class, and the function of Keras it averages, with its settings (None: another, or none)."""
+    is for, class and whether that is Keras's own, which way it is better (None: Keras does not say), and the function of
+    Keras it averages, with its settings (None: another, or none)."""
     found: list[dict[str, Json]] = []
     compiled = getattr(model, "_compile_metrics", None)
     for weighted, attribute in ((False, "_flat_metrics"), (True, "_flat_weighted_metrics")):
@@ -35,7 +36,9 @@ def metrics(model: Any) -> list[dict[str, Json]]:
                         "output": output,
                         "weighted": weighted,
                         "class": type(metric).__name__,
+                        "builtin": type(metric).__module__.startswith("keras."),
                         "function": getattr(function, "__name__", None) if builtin else None,
+                        "direction": {"up": "max", "down": "min"}.get(str(getattr(metric, "_direction", None))),
                         "settings": _numbers(getattr(metric, "_fn_kwargs", None) or {}),
                     }
                 )

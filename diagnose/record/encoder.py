@@ -22,6 +22,7 @@ from diagnose.record.items import (
     StepItem,
     TrainEndItem,
 )
+from diagnose.record.previous import Start, StartItem
 from diagnose.trace.digest import array_digest, group_digest, row_digests
 from diagnose.trace.model import BatchRef, Digest, Leaf, NDArray
 from diagnose.trace.replicas import SHARES_EVENT, even_shares
@@ -52,6 +53,9 @@ class Encoder:
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._groups: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._current: _Current | None = None
+        self._made: tuple[Digest, ...] = ()
+        self._slots: tuple[Digest, ...] = ()
+        self._start = Start(writer.path.name)
         self._evaluations = 0
         self._keep_rows = True
 
@@ -70,7 +74,15 @@ class Encoder:
         elif isinstance(item, InfoItem):
             if item.key == "variables":
                 self._set_groups(item.value)
+            elif item.key == "compile":
+                self._start.set_settings(item.value)
+            elif item.key == "optimizer_variables":
+                self._start.set_roles(item.value)
             self._writer.info(item.key, item.value)
+        elif isinstance(item, StartItem):
+            if self._current is not None:
+                weights = self._weights(self._current.digests)
+                self._writer.info("start", self._start.begin(item, _digests(item.optimizer), weights))
         elif isinstance(item, EventItem):
             self._writer.event(item.kind, item.detail, epoch=item.epoch, step=item.step)
         else:
@@ -87,6 +99,10 @@ class Encoder:
 
     # ── states ──
 
+    def _weights(self, digests: Sequence[Digest]) -> tuple[Digest, Digest]:
+        trainable, non_trainable, _ = (group_digest([digests[i] for i in group]) for group in self._groups)
+        return trainable, non_trainable
+
     def _write_state(
         self,
         digests: tuple[Digest, ...],
@@ -102,6 +118,7 @@ class Encoder:
                 if not self._writer.has_array(digest):
                     self._writer.array(array, digest)
         slots = None if optimizer is None else tuple(self._writer.array(a) for a in optimizer)
+        self._slots = slots or ()
         trainable, non_trainable, seeds = (group_digest([digests[i] for i in group]) for group in self._groups)
         return self._writer.state(
             version=version,
@@ -176,6 +193,7 @@ class Encoder:
             digests, item.after.arrays, version=version, label="version", keep=self._keep_updates()
         )
         self._current = _Current(state, version, digests)
+        self._made = digests
         item.after.release()
 
     def _note_shares(self, batch: TakenBatch | str, epoch: int, step: int, of: dict[str, int]) -> None:
@@ -251,6 +269,9 @@ class Encoder:
             digests, item.snapshot.arrays, version=version, label="epoch-end", keep=True, optimizer=item.optimizer
         )
         item.snapshot.release()
+        if self._made:
+            made = self._weights(self._made)
+            self._start.epoch((item.epoch, version), item.optimizer, self._slots, made, item.logs)
         self._writer.epoch(
             epoch=item.epoch,
             first_version=item.first_version,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diagnose.record.batches import TakenBatch
+from diagnose.record.previous import StartItem
 from diagnose.trace.model import Json, NDArray
 
 
@@ -110,4 +111,4 @@ class TrainEndItem:
     optimizer: Sequence[NDArray]
 
 
-Item = InfoItem | StepItem | StateItem | EpochItem | EvaluationItem | EventItem | TrainEndItem
+Item = InfoItem | StartItem | StepItem | StateItem | EpochItem | EvaluationItem | EventItem | TrainEndItem

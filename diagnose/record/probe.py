@@ -7,17 +7,20 @@ from typing import Any
 
 import keras
 
+from diagnose.record.callback_state import SavedFile
 from diagnose.record.guard import guarded
 from diagnose.record.recorder import Recorder
 
 
 class Probe(keras.callbacks.Callback):  # type: ignore[misc]
-    """Looks at weights, learning rate and stop flag after `callback` (None: before any) ran a hook."""
+    """Looks at weights, learning rate and stop flag after `callback` (None: before any) ran a hook, and at the `file`
+    it may have written (with the place of the callback among those of the fit)."""
 
-    def __init__(self, recorder: Recorder, callback: str | None) -> None:
+    def __init__(self, recorder: Recorder, callback: str | None, file: tuple[int, SavedFile] | None = None) -> None:
         super().__init__()
         self.recorder = recorder
         self.callback = callback
+        self.file = file
 
     def set_model(self, model: Any) -> None:
         """Keeps no model: on JAX, `Callback.model` forces a state sync."""
@@ -29,6 +32,16 @@ class Probe(keras.callbacks.Callback):  # type: ignore[misc]
     @guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.recorder.observe("on_epoch_end", self.callback)
+        self.look_at_file("on_epoch_end", epoch, logs)
+
+    def look_at_file(self, hook: str, epoch: int, logs: Any, batch: int | None = None) -> None:
+        if self.file is None or (batch is not None and not self.file[1].in_batches()):
+            return
+        written = self.file[1].written(epoch, logs, batch)
+        if written is not None:
+            version = self.recorder.step
+            detail = {"callback": self.callback, "place": self.file[0], "hook": hook, "version": version, **written}
+            self.recorder.event("file-saved", detail)
 
     @guarded
     def on_test_begin(self, logs: Any = None) -> None:
@@ -46,8 +59,15 @@ class Probe(keras.callbacks.Callback):  # type: ignore[misc]
 class FirstProbe(Probe):
     """Stands before all callbacks: begins epochs, and sees what Keras itself changed between two hooks."""
 
+    def __init__(self, recorder: Recorder, on_start: Any) -> None:
+        super().__init__(recorder, None)
+        self._on_start = on_start
+
     @guarded
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        on_start, self._on_start = self._on_start, None
+        if on_start is not None:
+            on_start()
         self.recorder.begin_epoch(epoch + 1)
         self.recorder.observe("on_epoch_begin", None)
 
@@ -72,6 +92,7 @@ class BatchProbe(BatchBeginProbe):
     @guarded
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.recorder.observe("on_train_batch_end", self.callback)
+        self.look_at_file("on_train_batch_end", self.recorder.epoch - 1, logs, batch)
 
 
 class LastProbe(Probe):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.record import describe, describe_data, describe_metrics
+from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
 from diagnose.record.items import (
@@ -171,6 +171,9 @@ class Recorder:
     def before_step(self, data: Any, state: Any) -> None:
         if self._observed is None and self.step == 0:
             self.observe("before-first-step", None, state)
+        if self.step == 0 and self.model.built:
+            optimizer = self._copies(self._live(state).optimizer())
+            self.worker.put(previous.start(self.model, optimizer))
         if data is not None:
             self.fetched(data)
         if not self._metrics_trusted:
@@ -189,6 +192,7 @@ class Recorder:
                 self.variables = None
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))
             self.worker.put(InfoItem("metrics", describe_data.metrics(self.model)))
+            self.worker.put(InfoItem("optimizer_variables", describe.optimizer_variables(self.model)))
         live = self._live(state)
         after = self._metric_state(live)
         before = self._metrics if after is not None and len(self._metrics or b"") == len(after) else None

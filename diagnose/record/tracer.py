@@ -19,6 +19,7 @@ from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record import describe
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
+from diagnose.record.callback_state import SavedFile, at_start, saved_file
 from diagnose.record.guard import guarded, stop
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
@@ -187,7 +188,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         """Sets probes between the callbacks. The list in use is replaced, not changed: Keras is iterating over it
         right now."""
         original = callback_list.callbacks
-        probed: list[Any] = [FirstProbe(recorder, None)]
+        probed: list[Any] = [FirstProbe(recorder, self._at_start)]
         asynchronous = getattr(callback_list, "_async_train", False)
         for cb in original:
             probed.append(cb)
@@ -200,9 +201,9 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
                 recorder.batch_hooks_present = True
                 batch_probe = BatchBeginProbe if asynchronous else BatchProbe
-                probed.append(batch_probe(recorder, type(cb).__name__))
+                probed.append(batch_probe(recorder, type(cb).__name__, self._file_of(cb)))
             else:
-                probed.append(Probe(recorder, type(cb).__name__))
+                probed.append(Probe(recorder, type(cb).__name__, self._file_of(cb)))
         probed.append(LastProbe(recorder, self._end))
         callback_list.callbacks = probed
 
@@ -211,6 +212,15 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 callback_list.callbacks = original
 
         return restore
+
+    def _at_start(self) -> None:
+        """Before the first epoch, after all callbacks ran their on_train_begin."""
+        assert self.recorder is not None
+        self.recorder.worker.put(InfoItem("callbacks_at_start", at_start(self._callbacks)))
+
+    def _file_of(self, cb: Any) -> tuple[int, SavedFile] | None:
+        file = saved_file(cb)
+        return None if file is None else (next(i for i, c in enumerate(self._callbacks) if c is cb), file)
 
     def _wrap(self, run: Run, restore_list: Callable[[], None]) -> None:
         model, recorder, backend = run.model, run.recorder, run.recorder.backend

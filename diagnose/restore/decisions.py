@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from diagnose.restore.reevaluated import is_reevaluated
 from diagnose.trace.model import Json
 from diagnose.trace.reader import Trace
 
@@ -26,11 +27,13 @@ class Decision:
     value: float | None = None
     hook: str | None = None
     code: str | None = None
+    reevaluated: bool = False
+    """Whether the value was computed at the end of the epoch by a callback of `diagnose.callbacks`."""
 
     @property
     def on_training_value(self) -> bool:
-        """Whether the value comes from train steps, not from a validation pass."""
-        return not self.monitor.startswith("val_")
+        """Whether the value comes from train steps, not from a validation pass or an evaluation at the epoch's end."""
+        return not self.monitor.startswith("val_") and not self.reevaluated
 
     @property
     def direction(self) -> Literal["min", "max"] | None:
@@ -55,7 +58,7 @@ def decisions(trace: Trace) -> tuple[Decision, ...]:
             found.append(Decision(name, "checkpoint", monitor, settings))
         for t in cb["thresholds"]:
             found.append(Decision(name, "threshold", t["key"], settings, t["op"], t["value"], t["hook"], t["code"]))
-    return tuple(found)
+    return tuple(replace(d, reevaluated=is_reevaluated(trace, d.monitor)) for d in found)
 
 
 def _callbacks(trace: Trace) -> list[dict[str, Json]]:

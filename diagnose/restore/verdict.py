@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from diagnose.diagnosis import Best, Restoration, Span, Verdict
 from diagnose.restore.decisions import Decision
+from diagnose.restore.own_best import chosen
+from diagnose.restore.reevaluated import evaluated_state, is_reevaluated
 from diagnose.trace.model import Epoch, Evaluation, State
 from diagnose.trace.reader import Trace
 from diagnose.trace.steps import logged_steps
@@ -30,6 +32,8 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
     """The clock of one logged value. Decided by what was computed when; equal numbers make no owner."""
     if key.startswith("val_"):
         return _validation_clock(trace, epoch)
+    if is_reevaluated(trace, key):
+        return _clock_of(trace, epoch, evaluated_state(trace, epoch))
     steps = logged_steps(trace.index.steps_of(epoch.epoch))
     if not steps:
         return Clock(None, ())
@@ -56,7 +60,11 @@ def _validation_clock(trace: Trace, epoch: Epoch) -> Clock:
     found = validation_of(trace, epoch.epoch)
     if found is None:
         return Clock(None, ())
-    state = trace.states[found.state]
+    return _clock_of(trace, epoch, trace.states[found.state])
+
+
+def _clock_of(trace: Trace, epoch: Epoch, state: State) -> Clock:
+    """Of a value that one state gave."""
     versions = trace.index.versions_of(state)
     if not versions:
         return Clock(None, (), _writer(trace, state))
@@ -127,6 +135,7 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
         verdict="not-restored",
         best_by_reevaluation=_best_by_reevaluation(trace, mode, values.reevaluated),
         mode=mode,
+        chosen_epoch=chosen(decision, trace.epochs),
     )
     when = Clock(None, ()) if best is None else clock(trace, best, key)
     version = _restored_version(held_versions, best)
@@ -146,7 +155,8 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
     if when.foreign is not None:
         note = f"{key} of epoch {best.epoch} was computed with weights that no update made (written by {when.foreign})."
         return replace(base, verdict="replaced", written_by=when.foreign, notes=(note,))
-    kept_last = version == last and best.last_version != last
+    # A restore of the last epoch leaves the last weights, too.
+    kept_last = version == last and best.last_version != last and base.chosen_epoch != trace.epochs[-1].epoch
     if not decision.settings.get("restore_best_weights") or (kept_last and last not in when.owners):
         return replace(base, verdict="not-restored")
     return _by_owner(trace, base, best, when, held_versions, values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
+from diagnose.restore.decisions import Decision
 from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
 
 NAME = "one-step-epoch"
@@ -35,6 +36,9 @@ def check(facts: Facts) -> Finding:
     if decisions is None:
         title = "Each logged training value is one update old, but nothing here was decided by one."
         return Finding(NAME, "passed", title, {"decided_by": [d.monitor for d in facts.decisions]}, "")
+    if _kept_its_owner(facts, decisions):
+        title = "Each logged training value is one update old, but the weights restored are those that produced it."
+        return Finding(NAME, "passed", title, {"decided_by": [d.monitor for d in decisions]}, "")
     metric = metric_in_question(facts, decisions)
     ledgers = [x for x in facts.ledgers if x.metric == metric]
     if not ledgers:
@@ -65,6 +69,14 @@ def check(facts: Facts) -> Finding:
         f"{consequence(decisions)}"
     )
     return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(shift))
+
+
+def _kept_its_owner(facts: Facts, decisions: list[Decision]) -> bool:
+    """Whether the only decision on a training value is a restore that brought back the version it was computed at."""
+    r = facts.restoration
+    if r is None or r.verdict != "aligned" or len(decisions) != 1:
+        return False
+    return decisions[0].kind == "early-stopping" and decisions[0].monitor == r.monitor and r.confirmed is True
 
 
 def _matches(facts: Facts, metric: str) -> list[dict[str, float]]:

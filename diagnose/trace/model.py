@@ -132,6 +132,8 @@ class Event:
     "metrics-reset"    detail: callback, hook: who changed the metrics' variables between two steps of one epoch, or
     after its last step; `step`: steps done until then
     "callbacks-final"  detail: list of {class, settings} as after the fit
+    "file-saved"       detail: callback, place (index in `info["callbacks"]`), hook, version, path, bytes: a
+    `ModelCheckpoint` wrote its file
     "train-end"        detail: {}: `on_train_end` was reached by all callbacks
     "tracer-error"     detail: error, traceback: tracing stopped here
     "limit"            detail: what, reason: something is not kept from here on

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from diagnose.errors import ReplayError, TraceError, TraceWriteError
 from diagnose.trace import format as fmt
@@ -34,6 +34,9 @@ from diagnose.trace.model import (
 from diagnose.trace.recover import Opened, discard, open_file
 from diagnose.trace.rows import build, pack_rows, rows_in, unpack_rows
 from diagnose.trace.steps import Index
+
+if TYPE_CHECKING:
+    from diagnose.restore.identify import Identification
 
 CACHE_BYTES: Final = 256 * 2**20
 STORE_BUSY_SECONDS = 2.0
@@ -168,6 +171,17 @@ class Trace:
         """The diagnosis last stored (as of opening, for an unsealed trace), or None."""
         with _damage(self.path, sealed=self.sealed):
             return from_json(load_diagnosis(self._db))
+
+    def identify(self, model_or_file: Any) -> Identification:
+        """Which recorded version these weights are: a Keras model's, or those in a `.weights.h5`, `.keras`,
+        `.safetensors` or `.npz` file (a path), which is read as data only.
+
+        Raises WeightsFileError for a file that is none of these or is damaged, DiagnoseError for weights of another
+        architecture.
+        """
+        from diagnose.restore.identify import identify_model_or_file
+
+        return identify_model_or_file(self, model_or_file)
 
     def close(self) -> None:
         """Closes the file and deletes the private copy, if there is one."""

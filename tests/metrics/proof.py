@@ -120,10 +120,7 @@ def assert_everything_explained(proof: Proof, *, exact: Collection[str] = (), **
     assert_replayed(proof)
     logged = {name for name, values in proof.history.items() if np.ndim(values[-1]) == 0}
     assert {x.metric for x in proof.diagnosis.ledgers if x.epoch == proof.epochs} == logged
-    return {
-        name: assert_explained(proof, name, exact=name in exact, **tolerances)  # type: ignore[arg-type]
-        for name in sorted(logged)
-    }
+    return {name: assert_explained(proof, name, exact=name in exact, **tolerances) for name in sorted(logged)}
 
 
 def factors(ledger: Ledger) -> set[str]:

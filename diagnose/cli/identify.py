@@ -1,0 +1,29 @@
+"""`identify`: says which recorded version the weights in a file are. The file is read as data only."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from diagnose.cli.output import Output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=".weights.h5, .keras, .h5, .safetensors or .npz")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def execute(options: argparse.Namespace) -> int:
+    from diagnose.restore.identify import identify_model_or_file
+    from diagnose.trace.jsontext import to_json
+    from diagnose.trace.reader import read_trace
+
+    output = Output(as_json=options.json)
+    with read_trace(options.trace) as trace:
+        found = identify_model_or_file(trace, options.weights)
+    if options.json:
+        output.json(to_json(found.to_dict()) + "\n")
+    else:
+        output.line(str(found))
+    return 0

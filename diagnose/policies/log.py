@@ -1,0 +1,81 @@
+"""What policies look at: the values of each epoch, in order. Reads the trace and finished measurements only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diagnose.restore.decisions import Decision
+from diagnose.restore.reevaluated import prefixes
+from diagnose.trace.reader import Trace
+
+Mode = Literal["min", "max"]
+Values = tuple[float | None, ...]
+"""One value per epoch; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The finished epochs of one fit.
+
+    `epochs`: as Keras prints them, ascending. `logged` and `reevaluated`: one value per epoch (of its logs; of its last
+    weights). `planned`: the last epoch that fit was to train, None where that is not known. `modes`: which way a metric
+    is better, by its name without `val_`."""
+
+    epochs: tuple[int, ...]
+    logged: Mapping[str, Values]
+    reevaluated: Mapping[str, Values] = field(default_factory=dict)
+    planned: int | None = None
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether training went on to the last epoch planned."""
+        return bool(self.epochs) and self.planned is not None and self.epochs[-1] >= self.planned
+
+    def base(self, name: str) -> str:
+        """The metric a name in the logs stands for: without `val_`, or what a callback of ours put before it."""
+        for prefix in ("val_", *self.prefixes):
+            if name.startswith(prefix):
+                return name.removeprefix(prefix)
+        return name
+
+    def mode(self, name: str) -> Mode | None:
+        """Which way a logged value is better, as far as the trace tells."""
+        return self.modes.get(name) or self.modes.get(self.base(name))
+
+
+def log_of(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Mapping[int, Mapping[str, float]]) -> Log:
+    """The log of a trace, with what is known of its epochs' last weights."""
+    epochs = trace.epochs
+    names = dict.fromkeys(name for e in epochs for name in e.logs)
+    again = dict.fromkeys(name for values in reevaluated.values() for name in values)
+    arguments = (trace.info.get("fit") or {}).get("arguments") or {}
+    planned = arguments.get("epochs")
+    return Log(
+        epochs=tuple(e.epoch for e in epochs),
+        logged={name: tuple(_number(e.logs.get(name)) for e in epochs) for name in names},
+        reevaluated={name: tuple(reevaluated.get(e.epoch, {}).get(name) for e in epochs) for name in again},
+        planned=planned if isinstance(planned, int) and not isinstance(planned, bool) else None,
+        modes=_modes(trace, decisions),
+        prefixes=prefixes(trace),
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _modes(trace: Trace, decisions: tuple[Decision, ...]) -> dict[str, Mode]:
+    """By what Keras says of its metrics, and by what callbacks of the fit went by."""
+    found: dict[str, Mode] = {"loss": "min"}
+    for metric in trace.info.get("metrics") or []:
+        direction = metric.get("direction")
+        if direction in ("min", "max"):
+            found[str(metric.get("name"))] = direction
+    for decision in decisions:
+        if decision.direction is not None:
+            found.setdefault(decision.monitor, decision.direction)
+    return found

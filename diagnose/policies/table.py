@@ -1,0 +1,169 @@
+"""One row for each policy: where it stops, what it keeps, and what that is worth by one objective metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from diagnose.diagnosis import Policies, PolicyRow
+from diagnose.errors import DiagnoseError
+from diagnose.policies.log import Log, log_of
+from diagnose.policies.standard import own, standard
+from diagnose.policies.stopping import Outcome, Policy, ReduceLROnPlateau, Unanswerable, code
+from diagnose.restore.decisions import Decision
+from diagnose.restore.reevaluated import evaluated_state, is_reevaluated
+from diagnose.restore.verdict import validation_of
+from diagnose.trace.model import Epoch
+from diagnose.trace.reader import Trace
+
+Reevaluated = Mapping[int, Mapping[str, float]]
+
+MOST_EPOCHS = 12
+"""Of a long fit, no more epochs than this are evaluated again for the sake of the table."""
+
+
+def table(
+    trace: Trace,
+    decisions: tuple[Decision, ...],
+    reevaluated: Reevaluated,
+    metric: str | None = None,
+    policies: Sequence[Policy] | None = None,
+) -> Policies | None:
+    """The table, by `metric` (a name in the logs, or of a re-evaluated value; None: what the run went by); None where
+    no epoch was finished.
+
+    Raises:
+        DiagnoseError: no epoch has such a metric.
+    """
+    if not trace.epochs:
+        return None
+    log = log_of(trace, decisions, reevaluated)
+    objective = _objective(log, decisions) if metric is None else metric
+    worth = {e.epoch: _worth(trace, e, objective, reevaluated) for e in trace.epochs}
+    if metric is not None and metric not in log.logged and metric not in log.reevaluated:
+        there = ", ".join(dict.fromkeys([*log.logged, *log.reevaluated]))
+        raise DiagnoseError(f"This fit has no metric '{metric}'; there are {there or 'none'}.")
+    chosen = _standard(trace, log, decisions) if policies is None else tuple(policies)
+    mine = own(decisions) if policies is None else ()
+    best = _best(log, objective, worth)
+    return Policies(
+        metric=objective,
+        mode=log.mode(objective),
+        rows=tuple(_row(trace, log, policy, objective, worth, policy in mine) for policy in chosen),
+        best_epoch=None if best is None else best[0],
+        best_value=None if best is None else best[1],
+        notes=tuple(_notes(trace, objective, worth)),
+    )
+
+
+def restorable(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Reevaluated) -> list[int]:
+    """The epochs whose last weights some policy of the table would hold, and of which nothing is known yet; at most
+    `MOST_EPOCHS`."""
+    log = log_of(trace, decisions, reevaluated)
+    held = []
+    for policy in _standard(trace, log, decisions):
+        try:
+            outcome = policy.replay(log)
+            held.append(outcome.restored or _end(log, outcome))
+        except Unanswerable:
+            continue
+    return [epoch for epoch in dict.fromkeys(held) if epoch not in reevaluated][:MOST_EPOCHS]
+
+
+def _standard(trace: Trace, log: Log, decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
+    """Without the policies that this fit had anyway and that are no matter of stopping."""
+    present = {cb["class"] for cb in trace.info.get("callbacks") or []}
+    found = standard(log, decisions)
+    return tuple(p for p in found if not (isinstance(p, ReduceLROnPlateau) and "ReduceLROnPlateau" in present))
+
+
+def _objective(log: Log, decisions: tuple[Decision, ...]) -> str:
+    """What the run stops or keeps by; else the validation loss, else the loss evaluated again."""
+    for decision in decisions:
+        if decision.monitor in log.logged:
+            return decision.monitor
+    return "val_loss" if "val_loss" in log.logged else "loss"
+
+
+def _row(
+    trace: Trace, log: Log, policy: Policy, objective: str, worth: Mapping[int, float | None], mine: bool
+) -> PolicyRow:
+    try:
+        outcome = policy.replay(log)
+        end = _end(log, outcome)
+    except Unanswerable as reason:
+        return PolicyRow(policy=code(policy), label=policy.label, monitor=policy.monitor, own=mine, reason=str(reason))
+    held = outcome.restored or end
+    value = worth.get(held)
+    used = log.epochs.index(end) + 1
+    comparable = log.base(policy.monitor) == log.base(objective) and type(policy).__name__ != "Smoothed"
+    optimism = outcome.number - value if comparable and outcome.number is not None and value is not None else None
+    return PolicyRow(
+        policy=code(policy),
+        label=policy.label,
+        monitor=policy.monitor,
+        own=mine,
+        stopped_epoch=outcome.stopped,
+        best_epoch=outcome.best,
+        best_number=outcome.number,
+        held_epoch=held,
+        held_value=value,
+        optimism=optimism,
+        epochs=used,
+        time_saved=_saved(trace.epochs, used),
+    )
+
+
+def _end(log: Log, outcome: Outcome) -> int:
+    """The last epoch it would have trained."""
+    if outcome.stopped is not None:
+        return outcome.stopped
+    if not log.complete:
+        planned = "" if log.planned is None else f" of {log.planned}"
+        raise Unanswerable(f"it would have trained on past epoch {log.epochs[-1]}{planned}, where this trace ends")
+    return log.epochs[-1]
+
+
+def _worth(trace: Trace, epoch: Epoch, objective: str, reevaluated: Reevaluated) -> float | None:
+    """The objective for the weights at the end of an epoch, where something was computed with exactly these."""
+    logged = epoch.logs.get(objective)
+    known = float(logged) if isinstance(logged, (int, float)) else None
+    end = trace.states[epoch.state].weights
+    if is_reevaluated(trace, objective):
+        return known if evaluated_state(trace, epoch).weights == end else None
+    if objective.startswith("val_"):
+        validation = validation_of(trace, epoch.epoch)
+        # A moving average may have stood in for the weights while they were validated.
+        return known if validation is not None and trace.states[validation.state].weights == end else None
+    return reevaluated.get(epoch.epoch, {}).get(objective)
+
+
+def _best(log: Log, objective: str, worth: Mapping[int, float | None]) -> tuple[int, float] | None:
+    mode = log.mode(objective)
+    known = [(e, v) for e, v in worth.items() if v is not None and not math.isnan(v)]
+    if not known or mode is None:
+        return None
+    return min(known, key=lambda pair: (pair[1] if mode == "min" else -pair[1], pair[0]))
+
+
+def _saved(epochs: Sequence[Epoch], used: int) -> float | None:
+    """Share of the recorded training time that the epochs after the first `used` took."""
+    total = math.fsum(e.seconds for e in epochs)
+    if not math.isfinite(total) or total <= 0:
+        return None
+    return max(0.0, 1 - math.fsum(e.seconds for e in epochs[:used]) / total)
+
+
+def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> list[str]:
+    notes = []
+    known = sum(value is not None for value in worth.values())
+    if known < len(worth):
+        of = f"Of {len(worth)} epochs, {known} have a {objective} that belongs to the weights they ended with"
+        notes.append(f"{of}; what the others are worth is not known.")
+    optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
+    if (optimizer.get("config") or {}).get("use_ema"):
+        notes.append(
+            "The optimizer keeps a moving average (use_ema), which Keras puts in place of the weights after fit; the "
+            "values here are those of the weights at the ends of epochs."
+        )
+    return notes

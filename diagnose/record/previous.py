@@ -1,0 +1,218 @@
+"""What a fit starts from: the optimizer's state before its first step, and which earlier fit of this process had these
+weights. Holds digests and a few numbers, never contents, and nothing of a model."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from diagnose.trace.digest import group_digest
+from diagnose.trace.model import Digest, Json, NDArray
+
+MOST_FITS: Final = 16
+"""Earlier fits that are remembered, the last ones."""
+
+MOST_EPOCHS: Final = 2000
+"""Epochs that are remembered of each, the last ones."""
+
+Weights = tuple[Digest, Digest]
+
+
+# ── on the training thread ──
+
+
+def roles(model: Any) -> list[dict[str, Json]]:
+    """What each variable of the optimizer is, in the order of `optimizer.variables`: `role` "iterations",
+    "learning_rate", "average" (of weights, `use_ema`; `of`: its index in `model.variables`) or "slot"."""
+    places = {id(v): i for i, v in enumerate(model.variables)}
+    known: dict[int, dict[str, Json]] = {}
+    for optimizer in _parts(model.optimizer):
+        for role, name in (("iterations", "_iterations"), ("learning_rate", "_learning_rate")):
+            known.setdefault(id(getattr(optimizer, name, None)), {"role": role})
+        averages = getattr(optimizer, "_model_variables_moving_average", None) or []
+        for variable, average in zip(getattr(optimizer, "_trainable_variables", ()), averages, strict=False):
+            if average is not None:
+                known[id(average)] = {"role": "average", "of": places.get(id(variable))}
+    variables = [] if model.optimizer is None else model.optimizer.variables
+    return [known.get(id(v), {"role": "slot"}) for v in variables]
+
+
+def _parts(optimizer: Any) -> Iterator[Any]:
+    """An optimizer and those it wraps (`LossScaleOptimizer`, `MultiOptimizer`)."""
+    if optimizer is not None:
+        yield optimizer
+        for inner in (getattr(optimizer, "inner_optimizer", None), *(getattr(optimizer, "optimizers", None) or [])):
+            yield from _parts(inner)
+
+
+_NUMBERS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_COUNT = itertools.count(1)
+
+
+def identity(optimizer: Any) -> int:
+    """A number that no other optimizer object of this process has."""
+    try:
+        return _NUMBERS.setdefault(optimizer, next(_COUNT))
+    except TypeError:
+        return next(_COUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class StartItem:
+    """The optimizer as it is before the first step: copies of its variables, and what they are."""
+
+    optimizer: Sequence[NDArray]
+    roles: Sequence[Mapping[str, Json]]
+    identity: int
+
+
+def start(model: Any, optimizer: Sequence[NDArray]) -> StartItem:
+    """`optimizer`: copies of the optimizer's variables."""
+    return StartItem(optimizer, roles(model), identity(model.optimizer))
+
+
+# ── on the background thread ──
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An optimizer's state: how far it counted, its rate (None: a schedule), and the digest of the `count` variables it
+    keeps beside these."""
+
+    iterations: int | None
+    learning_rate: float | None
+    slots: Digest
+    count: int
+
+    @classmethod
+    def of(cls, arrays: Sequence[NDArray], digests: Sequence[Digest], roles: Sequence[Mapping[str, Json]]) -> Kept:
+        by_role: dict[str, list[int]] = {}
+        for i, entry in enumerate(roles):
+            by_role.setdefault("slot" if entry["role"] == "average" else str(entry["role"]), []).append(i)
+
+        def number(role: str) -> float | None:
+            places = by_role.get(role)
+            return float(arrays[places[0]]) if places and arrays[places[0]].ndim == 0 else None
+
+        slots = by_role.get("slot", [])
+        steps = number("iterations")
+        return cls(
+            None if steps is None else int(steps),
+            number("learning_rate"),
+            group_digest([digests[i] for i in slots]),
+            len(slots),
+        )
+
+    def same_slots(self, other: Kept) -> bool:
+        """Before its first update an optimizer may not have made its variables yet."""
+        return self.slots == other.slots or self.iterations == other.iterations == 0
+
+    def summary(self) -> dict[str, Json]:
+        return {"iterations": self.iterations, "learning_rate": self.learning_rate, "slots": self.count}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An epoch's end (0: before the first step): the version that updates had made then, and the optimizer's state."""
+
+    epoch: int
+    version: int
+    optimizer: Kept
+    logs: Mapping[str, Json]
+
+
+@dataclass
+class Fit:
+    """What is remembered of one fit."""
+
+    trace: str
+    optimizer: int
+    settings: Json
+    moments: dict[Weights, deque[Moment]] = field(default_factory=dict)
+    epochs: dict[int, Moment] = field(default_factory=dict)
+
+    def add(self, weights: Weights, moment: Moment) -> None:
+        self.moments.setdefault(weights, deque(maxlen=4)).append(moment)
+        self.epochs[moment.epoch] = moment
+        if len(self.epochs) > MOST_EPOCHS:
+            dropped = self.epochs.pop(next(iter(self.epochs)))
+            for known, kept in list(self.moments.items()):
+                if dropped in kept:
+                    kept.remove(dropped)
+                    if not kept:
+                        del self.moments[known]
+                    break
+
+
+_FITS: deque[Fit] = deque(maxlen=MOST_FITS)
+_LOCK = threading.Lock()
+
+
+class Start:
+    """Looks up what a fit starts from, and remembers this fit for those that follow."""
+
+    def __init__(self, trace: str) -> None:
+        self._trace = trace
+        self._settings: Json = None
+        self._roles: Sequence[Mapping[str, Json]] = ()
+        self._fit: Fit | None = None
+
+    def set_settings(self, compiled: Mapping[str, Json]) -> None:
+        """`compiled` is the `info` row "compile"."""
+        optimizer = compiled.get("optimizer") or {}
+        config = optimizer.get("config") if isinstance(optimizer, dict) else None
+        kept = {k: v for k, v in config.items() if k != "name"} if isinstance(config, dict) else config
+        self._settings = {"class": optimizer.get("class"), "config": kept}
+
+    def set_roles(self, roles: Sequence[Mapping[str, Json]]) -> None:
+        self._roles = roles
+
+    def begin(self, item: StartItem, digests: Sequence[Digest], weights: Weights) -> dict[str, Json]:
+        """The `info` row "start"; `digests` are those of the item's arrays."""
+        optimizer = Kept.of(item.optimizer, digests, item.roles)
+        with _LOCK:
+            earlier = self._earlier(weights, optimizer, item.identity)
+            self._fit = Fit(self._trace, item.identity, self._settings)
+            self._fit.add(weights, Moment(0, 0, optimizer, {}))
+            _FITS.append(self._fit)
+        return {**optimizer.summary(), "previous": earlier}
+
+    def epoch(self, moment: tuple[int, int], arrays: Sequence[NDArray], digests: Sequence[Digest], weights: Weights,
+              logs: Mapping[str, Json]) -> None:  # fmt: skip
+        """`moment`: epoch and version. `weights` are those the last update made."""
+        if self._fit is None or len(self._roles) != len(arrays):
+            return
+        numbers = {k: v for k, v in logs.items() if isinstance(v, (int, float))}
+        with _LOCK:
+            self._fit.add(weights, Moment(*moment, Kept.of(arrays, digests, self._roles), numbers))
+
+    def _earlier(self, weights: Weights, now: Kept, identity: int) -> dict[str, Json] | None:
+        """The remembered moment with these weights: one with this very optimizer state, else the last."""
+        found = [(fit, moment) for fit in _FITS for moment in fit.moments.get(weights, ())]
+        if not found:
+            return None
+        fit, then = next((pair for pair in reversed(found) if _same(pair[1].optimizer, now)), found[-1])
+        end = list(fit.epochs.values())[-1]
+        following = fit.epochs.get(then.epoch + 1)
+        return {
+            "trace": fit.trace,
+            "epoch": then.epoch,
+            "version": then.version,
+            "last_epoch": end.epoch,
+            "logs": dict(then.logs),
+            "next_logs": None if following is None else dict(following.logs),
+            "then": {**then.optimizer.summary(), "same": then.optimizer.same_slots(now)},
+            "end": {**end.optimizer.summary(), "same": end.optimizer.same_slots(now)},
+            "same_optimizer": fit.optimizer == identity,
+            "same_settings": fit.settings == self._settings,
+        }
+
+
+def _same(one: Kept, other: Kept) -> bool:
+    counted = (one.iterations, one.learning_rate) == (other.iterations, other.learning_rate)
+    return counted and one.same_slots(other)

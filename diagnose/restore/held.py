@@ -1,0 +1,210 @@
+"""Which recorded variable each array of a model or file is: by Keras's own places and names, else by content, never by
+guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diagnose.errors import DiagnoseError
+from diagnose.trace.digest import array_digest, numpy_dtype
+from diagnose.trace.model import Digest, Json, NDArray
+from diagnose.trace.reader import Trace
+from diagnose.weights_files import open_weights
+from diagnose.weights_files.stored import Stored
+
+WEIGHTS = ("trainable", "non_trainable")
+"""What `get_weights()` returns; seeds and the states of stateful layers are no weights."""
+
+OPTIMIZER = ("optimizer/", "optimizer_weights/")
+"""Where Keras puts the optimizer's variables, in its files and in its older `.h5`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Weights to identify. `arrays`: index in `info["variables"]` -> contents. `optimizer`: digests of the optimizer's
+    variables, in its order; None where there are none. `unassigned`: names of arrays that could be several variables.
+    `notes` say what was not as usual."""
+
+    source: str
+    arrays: Mapping[int, NDArray]
+    optimizer: tuple[Digest, ...] | None = None
+    unassigned: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def weights_of(trace: Trace) -> dict[int, Json]:
+    """Index -> description of the variables that are weights."""
+    listed = trace.info.get("variables")
+    if not isinstance(listed, list) or not trace.states:
+        raise DiagnoseError(f"{trace.path} holds no weights: its fit was not recorded up to a first step.")
+    return {i: v for i, v in enumerate(listed) if isinstance(v, dict) and v.get("group") in WEIGHTS}
+
+
+def held_by_model(trace: Trace, model: Any) -> Held:
+    """The weights of a Keras model, by their order."""
+    wanted = weights_of(trace)
+    if not getattr(model, "built", False):
+        raise DiagnoseError("The model has no weights yet: it was never built.")
+    arrays = [np.array(v.numpy()) for v in model.weights]
+    expected = [tuple(v["shape"]) for v in wanted.values()]
+    if [a.shape for a in arrays] != expected:
+        raise _other_architecture("The model", trace, [a.shape for a in arrays], wanted)
+    optimizer = getattr(model, "optimizer", None)
+    slots = None if optimizer is None else [np.array(v.numpy()) for v in optimizer.variables]
+    digests = None if not slots else tuple(array_digest(a) for a in slots)
+    return Held("The model", dict(zip(wanted, arrays, strict=True)), digests)
+
+
+def held_by_file(trace: Trace, path: Path) -> Held:
+    """The weights in a file. Raises WeightsFileError if it is none, DiagnoseError if it is of another architecture."""
+    wanted = weights_of(trace)
+    with open_weights(path) as stored:
+        work = _Assignment(trace, wanted, stored)
+        work.by_place()
+        work.by_name()
+        work.by_order()
+        work.by_content()
+        optimizer = _optimizer(stored)
+    shapes = [stored.entries[name].shape for name in work.weights]
+    fits = sorted(shapes) == sorted(tuple(v["shape"]) for v in wanted.values())
+    if not work.found or (not fits and not work.any_recorded()):
+        raise _other_architecture(str(path), trace, shapes, wanted)
+    return Held(path.name, dict(sorted(work.found.items())), optimizer, tuple(work.names), tuple(work.notes(fits)))
+
+
+def _other_architecture(
+    what: str, trace: Trace, shapes: Sequence[tuple[int, ...]], wanted: Mapping[int, Json]
+) -> DiagnoseError:
+    recorded = [tuple(v["shape"]) for v in wanted.values()]
+    extra = next((s for s in shapes if shapes.count(s) > recorded.count(s)), None)
+    lacking = next(
+        (v for v in wanted.values() if recorded.count(tuple(v["shape"])) > shapes.count(tuple(v["shape"]))), None
+    )
+    parts = [f"{len(shapes)} arrays of weights against {len(wanted)} recorded"]
+    if lacking is not None:
+        parts.append(f"none of the shape {tuple(lacking['shape'])} of {lacking['path']}")
+    if extra is not None:
+        parts.append(f"one of the shape {extra}")
+    return DiagnoseError(f"{what} is of another architecture than the model in {trace.path}: {', '.join(parts)}.")
+
+
+class _Assignment:
+    """Takes arrays of a file and variables away from two lists, in steps that are each beyond doubt."""
+
+    def __init__(self, trace: Trace, wanted: Mapping[int, Json], stored: Stored) -> None:
+        self.found: dict[int, NDArray] = {}
+        self.weights = [name for name in stored.entries if not name.startswith(OPTIMIZER)]
+        self.names = list(self.weights)
+        self._wanted = dict(wanted)
+        self._open = dict(wanted)
+        self._stored = stored
+        self._cast: set[str] = set()
+        self._loaded: dict[str, NDArray] = {}
+        self._recorded: dict[int, set[Digest]] = {i: {s.arrays[i] for s in trace.states} for i in wanted}
+
+    def by_place(self) -> None:
+        """Where Keras puts the variable in its files."""
+        self._pair({name: name for name in self.names}, lambda v: v.get("saved_as"))
+
+    def by_name(self) -> None:
+        """The variable's path, as Keras's older files, and files written by hand, name it."""
+        for spelled in (_older_name, str, lambda name: name.replace(".", "/")):
+            names = [spelled(name) for name in self.names]
+            once = {s: n for s, n in zip(names, self.names, strict=True) if names.count(s) == 1}
+            self._pair(once, lambda v: v["path"])
+
+    def by_order(self) -> None:
+        """`np.savez(path, *model.get_weights())` numbers the arrays."""
+        numbered = [f"arr_{i}" for i in range(len(self._wanted))]
+        if sorted(self.names) == sorted(numbered) and not self.found:
+            shapes = [self._stored.entries[name].shape for name in numbered]
+            if shapes == [tuple(v["shape"]) for v in self._wanted.values()]:
+                for i, name in zip(self._wanted, numbered, strict=True):
+                    self._take(i, name)
+
+    def by_content(self) -> None:
+        """Arrays of one shape that several variables have: told by what was recorded of each; the last one left over is
+        told by its shape. Repeated, as each one found may leave another with one place only."""
+        while True:
+            pairs = [p for shape in {tuple(v["shape"]) for v in self._open.values()} for p in self._told(shape)]
+            if not pairs:
+                return
+            for i, name in pairs:
+                self._take(i, name)
+
+    def _told(self, shape: tuple[int, ...]) -> list[tuple[int, str]]:
+        places = [i for i, v in self._open.items() if tuple(v["shape"]) == shape]
+        names = [name for name in self.names if self._stored.entries[name].shape == shape]
+        if not names:
+            return []
+        if len(places) == len(names) == 1:
+            return [(places[0], names[0])]
+        digests = {name: array_digest(self._array(name, places[0])) for name in names}
+        if len(places) == len(names) and len(set(digests.values())) == 1:
+            return list(zip(places, names, strict=True))  # whichever is which, the contents are the same
+        fitting = {name: [i for i in places if digests[name] in self._recorded[i]] for name in names}
+        taken = [i for found in fitting.values() for i in found]
+        return [(f[0], name) for name, f in fitting.items() if len(f) == 1 and taken.count(f[0]) == 1]
+
+    def any_recorded(self) -> bool:
+        return any(array_digest(a) in self._recorded[i] for i, a in self.found.items())
+
+    def notes(self, fits: bool) -> list[str]:
+        found = []
+        if self._cast:
+            types = ", ".join(sorted({self._stored.entries[name].dtype for name in self._cast}))
+            found.append(f"Arrays stored as {types} were compared in the dtype of the recorded variable, without loss.")
+        if not fits and self._open:
+            lacking = ", ".join(str(v["path"]) for v in list(self._open.values())[:3])
+            found.append(
+                f"{len(self._open)} recorded variables are not in it ({lacking}{', …' * (len(self._open) > 3)})."
+            )
+        return found
+
+    def _pair(self, names: Mapping[str, str], key: Callable[[Json], str | None]) -> None:
+        keys = [key(v) for v in self._open.values()]
+        for i, v in list(self._open.items()):
+            wanted = key(v)
+            name = None if wanted is None or keys.count(wanted) > 1 else names.get(wanted)
+            if name is not None and self._stored.entries[name].shape == tuple(v["shape"]):
+                self._take(i, name)
+
+    def _take(self, i: int, name: str) -> None:
+        self.found[i] = self._array(name, i)
+        del self._open[i]
+        self.names.remove(name)
+
+    def _array(self, name: str, i: int) -> NDArray:
+        """The array, in the recorded dtype where that loses nothing."""
+        if name not in self._loaded:
+            array = self._stored.load(name)
+            wanted = numpy_dtype(str(self._wanted[i]["dtype"]))
+            if array.dtype != wanted:
+                with np.errstate(all="ignore"):
+                    cast = array.astype(wanted)
+                    same = np.array_equal(cast.astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
+                if same:
+                    array = cast
+                    self._cast.add(name)
+            self._loaded[name] = array
+        return self._loaded[name]
+
+
+def _older_name(name: str) -> str:
+    """model_weights/LAYER/PATH:0 of Keras's `.h5`."""
+    parts = name.removesuffix(":0").split("/", 2)
+    return parts[2] if parts[0] == "model_weights" and len(parts) == 3 else name
+
+
+def _optimizer(stored: Stored) -> tuple[Digest, ...] | None:
+    """The optimizer's variables, in its order. Keras's older `.h5` orders them by name, so they are passed over."""
+    names = [name for name in stored.entries if name.startswith("optimizer/")]
+    if not names or not all(name.rpartition("/")[2].isdecimal() for name in names):
+        return None
+    names.sort(key=lambda name: (name.rpartition("/")[0], int(name.rpartition("/")[2])))
+    return tuple(array_digest(stored.load(name)) for name in names)

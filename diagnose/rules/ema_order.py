@@ -1,0 +1,220 @@
+"""Rule `ema-order`: validation scored the weights or their moving average, and the model after fit, or the saved file,
+holds the other (keras#18949)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.restore.ema import Averages, Content, saved_by, set_at_end
+from diagnose.restore.verdict import validation_of
+from diagnose.rules.common import not_applicable, number
+from diagnose.trace.model import State
+
+NAME = "ema-order"
+
+_WORDS = {"raw": "the raw weights", "average": "the moving average of the weights"}
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where the value went by and the model (or file) kept are of different kinds, or where an average that was
+    in the model at the end of training was overwritten with raw weights."""
+    trace = facts.trace
+    optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
+    if not (optimizer.get("config") or {}).get("use_ema"):
+        return not_applicable(NAME, "The optimizer keeps no moving average of the weights (use_ema is not set).")
+    averages = Averages.of(trace)
+    if averages is None:
+        return not_applicable(NAME, "This trace does not say which of the optimizer's variables are averages.")
+    if trace.final is None or not facts.epochs:
+        return not_applicable(
+            NAME, "The fit did not reach its end: which weights the model was left with is not known."
+        )
+    last = facts.epochs[-1].epoch
+    held = averages.content(trace.final, [e.epoch for e in facts.epochs] if len(facts.epochs) <= 50 else [last])
+    if held is None:
+        return not_applicable(NAME, "The model after fit holds neither weights of training nor their moving average.")
+    return (
+        _scored(facts, averages, held)
+        or _saved(facts, averages)
+        or _discarded(facts, averages, held)
+        or _passed(facts, averages, held)
+    )
+
+
+def _scored(facts: Facts, averages: Averages, held: Content) -> Finding | None:
+    """The value that decided, else that of the last validation, was computed with the other kind."""
+    found = _in_question(facts, averages)
+    if found is None:
+        return None
+    monitor, epoch, scored = found
+    if scored.kinds & held.kinds:
+        return None
+    logged = _logged(facts, epoch, monitor)
+    value = facts.held_validation.get(monitor)
+    used, kept = min(scored.kinds), min(held.kinds)
+    evidence = _evidence(monitor, epoch, logged, used)
+    writer = _last_writer(facts, held)
+    evidence |= {"held": kept, "held_epoch": held.epoch, "held_value": value, "written_by": writer}
+    went_by = facts.restoration is not None and facts.restoration.monitor == monitor and _restores(facts)
+    by = f", which {facts.restoration.callback} went by," if went_by and facts.restoration is not None else ""
+    of = f" of epoch {held.epoch}" if held.epoch is not None and kept == "raw" else ""
+    got = "" if value is None else f": its {monitor} is {number(value)}"
+    who = f" (written by {writer})" if writer else ""
+    title = (
+        f"{monitor} {number(logged)} of epoch {epoch}{by} was computed with {_WORDS[used]}, but the model after fit "
+        f"holds {_WORDS[kept]}{of}{who}{got}."
+    )
+    effect = None if value is None or logged is None else abs(value - logged)
+    return Finding(NAME, "failed", title, evidence, _advice(used, restores=_restores(facts)), monitor, effect)
+
+
+def _saved(facts: Facts, averages: Averages) -> Finding | None:
+    """A ModelCheckpoint's file holds the other kind than its value was computed with."""
+    for decision in facts.decisions:
+        if decision.kind != "checkpoint" or decision.on_training_value:
+            continue
+        found = saved_by(facts.trace, decision)
+        if found is None:
+            continue
+        epoch, state = found
+        scored, saved = _content_scored(facts, averages, epoch.epoch), averages.content(state, [epoch.epoch])
+        if scored is None or saved is None or scored.kinds & saved.kinds:
+            continue
+        monitor, used, kept = decision.monitor, min(scored.kinds), min(saved.kinds)
+        logged, value = _logged(facts, epoch.epoch, monitor), facts.ema_values.get("saved", {}).get(monitor)
+        evidence = _evidence(monitor, epoch.epoch, logged, used)
+        evidence |= {"saved": kept, "saved_value": value, "callback": decision.callback}
+        got = "" if value is None else f": their {monitor} is {number(value)}"
+        title = (
+            f"{decision.callback} kept epoch {epoch.epoch} for its {monitor} {number(logged)}, computed with "
+            f"{_WORDS[used]}, but the file holds {_WORDS[kept]}{got}."
+        )
+        effect = None if value is None or logged is None else abs(value - logged)
+        return Finding(NAME, "failed", title, evidence, _advice(used, restores=False, saves=True), monitor, effect)
+    return None
+
+
+def _discarded(facts: Facts, averages: Averages, held: Content) -> Finding | None:
+    """Keras had put the average into the model, and somebody wrote raw weights over it."""
+    state = set_at_end(facts.trace)
+    if state is None or facts.trace.final is None or state.weights == facts.trace.final.weights:
+        return None
+    set_then = averages.content(state, [facts.epochs[-1].epoch])
+    if set_then is None or "average" not in set_then.kinds or "average" in held.kinds:
+        return None
+    monitor = facts.restoration.monitor if facts.restoration is not None else "val_loss"
+    values = {**facts.evaluated, **facts.held_validation}
+    value, average = values.get(monitor), facts.ema_values.get("average", {}).get(monitor)
+    writer = _last_writer(facts, held) or "The script"
+    evidence = {
+        "monitor": monitor,
+        "held": "raw",
+        "held_epoch": held.epoch,
+        "held_value": value,
+        "average_value": average,
+        "written_by": writer,
+    }
+    of = f" of epoch {held.epoch}" if held.epoch is not None else ""
+    got = f": {monitor} {number(value)}, where the average had {number(average)}" if average is not None else ""
+    title = (
+        f"{writer} put the raw weights{of} in the place of the moving average that Keras had set at the end of "
+        f"training, so use_ema had no effect on the model{got}."
+    )
+    effect = None if value is None or average is None else abs(value - average)
+    return Finding(NAME, "failed", title, evidence, _advice("average", restores=True), monitor, effect)
+
+
+def _passed(facts: Facts, averages: Averages, held: Content) -> Finding:
+    found = _in_question(facts, averages)
+    kind = " and ".join(_WORDS[k] for k in sorted(held.kinds))
+    if found is None:
+        return not_applicable(NAME, f"No validation value to compare with; the model after fit holds {kind}.")
+    monitor, epoch, scored = found
+    logged, value = _logged(facts, epoch, monitor), facts.held_validation.get(monitor)
+    evidence = _evidence(monitor, epoch, logged, min(scored.kinds)) | {"held": min(held.kinds), "held_value": value}
+    title = f"{monitor} of epoch {epoch} was computed with {kind}, and so is the model after fit."
+    return Finding(NAME, "passed", title, evidence, "", monitor)
+
+
+def _in_question(facts: Facts, averages: Averages) -> tuple[str, int, Content] | None:
+    """The validation value that a restore went by, else the last one: its name, its epoch, and what it scored."""
+    r = facts.restoration
+    if r is not None and r.monitor.startswith("val_") and r.best_epoch is not None and _restores(facts):
+        monitor, epoch = r.monitor, r.chosen_epoch or r.best_epoch
+    elif facts.trace.evaluations:
+        epoch = facts.trace.evaluations[-1].epoch
+        names = [k for e in facts.epochs if e.epoch == epoch for k in e.logs if k.startswith("val_")]
+        if not names:
+            return None
+        monitor = "val_loss" if "val_loss" in names else names[0]
+    else:
+        return None
+    scored = _content_scored(facts, averages, epoch)
+    return None if scored is None else (monitor, epoch, scored)
+
+
+def _content_scored(facts: Facts, averages: Averages, epoch: int) -> Content | None:
+    found = validation_of(facts.trace, epoch)
+    return None if found is None else averages.content(facts.trace.states[found.state], [epoch])
+
+
+def _restores(facts: Facts) -> bool:
+    return any(d.kind == "early-stopping" and d.settings.get("restore_best_weights") for d in facts.decisions)
+
+
+def _logged(facts: Facts, epoch: int, monitor: str) -> float | None:
+    value = next((e.logs.get(monitor) for e in facts.epochs if e.epoch == epoch), None)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _evidence(monitor: str, epoch: int, logged: float | None, used: str) -> dict[str, Any]:
+    return {"monitor": monitor, "epoch": epoch, "logged": logged, "computed_with": used}
+
+
+def _last_writer(facts: Facts, held: Content) -> str | None:
+    """Who wrote what the model holds after fit; None where the last update did."""
+    changed = [e for e in facts.trace.events if e.kind == "weights-changed"]
+    if not changed or facts.trace.final is None:
+        return None
+    after: State = facts.trace.states[changed[-1].detail["after"]]
+    if after.weights != facts.trace.final.weights:
+        return None
+    return str(changed[-1].detail["callback"] or "Keras, at the end of training")
+
+
+def _advice(used: str, *, restores: bool, saves: bool = False) -> str:
+    if used == "raw":
+        return """\
+Let validation score what the model will hold, the average:
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[keras.callbacks.SwapEMAWeights()])
+```
+"""
+    if not (restores or saves):
+        return """\
+Keras puts the average into the model itself when training ends; without `swap_on_epoch`, the callback does not
+stand in its way however training ends:
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
+          callbacks=[keras.callbacks.SwapEMAWeights(), keras.callbacks.EarlyStopping("val_loss", patience=5)])
+```
+"""
+    second = (
+        'keras.callbacks.ModelCheckpoint("best.keras", monitor="val_loss", save_best_only=True)'
+        if saves
+        else 'keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)'
+    )
+    return f"""\
+Have the average in the model when the callback takes its copy: `swap_on_epoch=True`, and in this order.
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
+    keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+    {second},
+])
+```
+"""

@@ -1,0 +1,208 @@
+"""Rule `missing-monitor`: a callback watches a name that is not in the logs when it looks, so it compares nothing
+(tf#33163)."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.restore.watchers import Watcher, best_epoch, watchers
+from diagnose.rules.common import not_applicable, number
+from diagnose.trace.model import Epoch
+
+NAME = "missing-monitor"
+
+_LEFT_OUT = {
+    "early-stopping": "it could neither stop training nor restore weights",
+    "checkpoint": "it could not tell which epoch was the best",
+    "plateau": "it could not lower the learning rate",
+}
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where a callback never saw the value it watches, or a checkpoint wrote its file without having it."""
+    watching = watchers(facts.trace)
+    if not watching:
+        return not_applicable(NAME, "No callback of Keras watches a logged value.")
+    if not facts.epochs:
+        return not_applicable(NAME, "No epoch was finished.")
+    judged = [(w, _judged(facts, w)) for w in watching]
+    for _, finding in judged:
+        if isinstance(finding, Finding):
+            return finding
+    seen = [w for w, why in judged if why is None]
+    if not seen:
+        return not_applicable(NAME, str(judged[0][1]))
+    names = ", ".join(f"{w.callback} '{w.monitor}'" for w in seen)
+    title = f"What is watched was in the logs: {names}."
+    missing = {w.monitor: _epochs_without(facts, w) for w in seen if _epochs_without(facts, w)}
+    if missing:
+        monitor, epochs = next(iter(missing.items()))
+        title += f" {len(epochs)} of {len(facts.epochs)} epochs have no '{monitor}'; they are left out of its patience."
+    return Finding(NAME, "passed", title, {"monitors": [w.monitor for w in seen], "epochs_without": missing}, "")
+
+
+def _judged(facts: Facts, w: Watcher) -> Finding | str | None:
+    """A failed finding, None where the callback saw its value, or why that is not known."""
+    without = _epochs_without(facts, w)
+    if len(without) == len(facts.epochs):
+        if w.compared():
+            return f"{w.callback} compares values of its own, not '{w.monitor}'."
+        if not w.builtin and _acts_by_itself(facts, w):
+            return f"{w.callback} does not go by '{w.monitor}' alone."
+        return _absent(facts, w)
+    if w.kind == "checkpoint":
+        if w.settings.get("save_freq", "epoch") != "epoch":
+            return f"{w.callback} looks at batches, not at the end of epochs."
+        saved = sorted({e.epoch for e in w.saves(facts.trace) if e.epoch is not None})
+        if saved and saved[-1] in without:
+            return _saved_without(facts, w, saved, without)
+    begins = int(w.settings.get("start_from_epoch") or 0)
+    could_see = [e for e, v in w.valued(facts.trace) if math.isfinite(v) and e.epoch > begins]
+    if not could_see:
+        return f"No epoch gave {w.callback} a number to look at."
+    if w.finished and w.builtin and w.best is None:
+        return _too_late(facts, w, could_see)
+    return None
+
+
+def _absent(facts: Facts, w: Watcher) -> Finding:
+    names = _names(facts.epochs)
+    near = nearest(w.monitor, names)
+    validation = w.monitor.startswith("val_") and not facts.validated
+    evidence: dict[str, Any] = _evidence(facts, w) | {
+        "names": names,
+        "nearest": near,
+        "validated": facts.validated,
+        "epochs_without": [e.epoch for e in facts.epochs],
+    }
+    if validation:
+        why = "fit made no validation pass"
+    elif near is not None:
+        why = f"the nearest name there is '{near}'"
+    else:
+        why = f"they hold {', '.join(names)}"
+    title = (
+        f"{w.callback} watches '{w.monitor}', which is in no log of this fit ({why}): in {_count(len(facts.epochs))} "
+        f"{_LEFT_OUT[w.kind]}{_files(facts, w)}."
+    )
+    return Finding(NAME, "failed", title, evidence, _advice(w, near, validation), w.monitor)
+
+
+def _files(facts: Facts, w: Watcher) -> str:
+    if w.kind != "checkpoint":
+        return ""
+    saves = w.saves(facts.trace)
+    if saves:
+        return (
+            f", and wrote its file {len(saves)} times whatever the model was worth, last after epoch {saves[-1].epoch}"
+        )
+    return "" if w.start is None else ", and was not seen to write a file"
+
+
+def _saved_without(facts: Facts, w: Watcher, saved: Sequence[int], without: Sequence[int]) -> Finding:
+    direction, valued = w.direction, w.valued(facts.trace)
+    best = best_epoch(valued, direction) if valued and direction else None
+    blind = [e for e in saved if e in without]
+    evidence = _evidence(facts, w) | {
+        "epochs_without": list(without),
+        "saved_epochs": list(saved),
+        "saved_without": blind,
+        "best_epoch": None if best is None else best[0].epoch,
+        "best_logged": None if best is None else best[1],
+    }
+    was = "" if best is None else f", not of the best one with a value, epoch {best[0].epoch} ({number(best[1])})"
+    title = (
+        f"{w.callback} wrote its file after epoch {saved[-1]}, which has no '{w.monitor}' in its log: where the value "
+        f"is missing it saves whatever the model is worth. The file holds the weights of epoch {saved[-1]}{was}."
+    )
+    advice = f"""\
+Compute the value in every epoch, so that each save is compared:
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), validation_freq=1,
+          callbacks=[keras.callbacks.ModelCheckpoint("best.keras", monitor="{w.monitor}", save_best_only=True)])
+```
+"""
+    return Finding(NAME, "failed", title, evidence, advice, w.monitor)
+
+
+def _too_late(facts: Facts, w: Watcher, epochs: Sequence[Epoch]) -> Finding:
+    behind = [
+        cb["class"]
+        for cb in (facts.trace.info.get("callbacks") or [])[w.place + 1 :]
+        if not cb["builtin"] or cb["class"] == "LambdaCallback"
+    ]
+    evidence = _evidence(facts, w) | {"logged_in_epochs": [e.epoch for e in epochs], "callbacks_behind": behind}
+    who = f" (one of {', '.join(behind)})" if len(behind) > 1 else f" ({behind[0]})" if behind else ""
+    title = (
+        f"{w.callback} never saw '{w.monitor}', though it is in the logs of {_count(len(epochs))}: it was put "
+        f"there after {w.callback} had looked, by a callback that stands behind it{who}."
+    )
+    advice = f"""\
+Callbacks run in the order of the list. Put the one that adds '{w.monitor}' to the logs first:
+
+```python
+adds_the_value = ...  # the callback that sets logs["{w.monitor}"]
+callbacks = [adds_the_value, keras.callbacks.{_keras_class(w)}(monitor="{w.monitor}", mode="max")]
+```
+"""
+    return Finding(NAME, "failed", title, evidence, advice, w.monitor)
+
+
+def nearest(monitor: str, names: Sequence[str]) -> str | None:
+    """The name a user most likely meant: the same with "acc" written out or another prefix, else the most alike."""
+    prefix, _, rest = monitor.rpartition("val_")
+    same_pass = [n for n in names if n.startswith("val_") == monitor.startswith("val_")] if prefix == "" else []
+    ends = [n for n in same_pass if n.endswith(rest) or (rest == "acc" and n.endswith("accuracy"))]
+    if ends:
+        return min(ends, key=len)
+    return next(iter(difflib.get_close_matches(monitor, same_pass or names, 1, 0.5)), None)
+
+
+def _acts_by_itself(facts: Facts, w: Watcher) -> bool:
+    """Whether a class of the user's reads other values, or stopped the fit or changed weights without this one."""
+    described = (facts.trace.info.get("callbacks") or [])[w.place]
+    read = (described.get("reads") or {}).get("on_epoch_end") or []
+    kinds = ("stop-requested", "weights-changed", "learning-rate")
+    acted = any(e.kind in kinds and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    return acted or (bool(read) and w.monitor not in read)
+
+
+def _epochs_without(facts: Facts, w: Watcher) -> list[int]:
+    return [e.epoch for e in facts.epochs if e.logs.get(w.monitor) is None]
+
+
+def _names(epochs: Sequence[Epoch]) -> list[str]:
+    return list(dict.fromkeys(name for e in epochs for name in e.logs))
+
+
+def _count(epochs: int) -> str:
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def _evidence(facts: Facts, w: Watcher) -> dict[str, Any]:
+    return {"callback": w.callback, "monitor": w.monitor, "epochs": len(facts.epochs)}
+
+
+def _keras_class(w: Watcher) -> str:
+    return {"early-stopping": "EarlyStopping", "checkpoint": "ModelCheckpoint", "plateau": "ReduceLROnPlateau"}[w.kind]
+
+
+def _advice(w: Watcher, near: str | None, validation: bool) -> str:
+    monitor = w.monitor if validation or near is None else near
+    file = '"best.keras", ' if w.kind == "checkpoint" else ""
+    best = ", save_best_only=True" if w.kind == "checkpoint" else ""
+    first = "Give `fit` validation data" if validation else "Watch a name that is in the logs"
+    return f"""\
+{first} (`print(model.fit(...).history.keys())` shows them all):
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
+          callbacks=[keras.callbacks.{_keras_class(w)}({file}monitor="{monitor}"{best})])
+```
+"""

@@ -1,0 +1,106 @@
+"""Rule `two-bests`: EarlyStopping restored the best epoch of one metric, ModelCheckpoint saved that of another
+(ml4h#364)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.restore.decisions import Decision
+from diagnose.restore.verdict import restoring
+from diagnose.rules.common import not_applicable, number
+from diagnose.trace.model import Epoch
+
+NAME = "two-bests"
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where the file and the model after fit are of different epochs, because their metrics are different."""
+    r, stopping = facts.restoration, restoring(facts.decisions)
+    files = [d for d in facts.decisions if d.kind == "checkpoint"]
+    if stopping is None or r is None or not files:
+        return not_applicable(NAME, "There are not both an EarlyStopping and a ModelCheckpoint that keeps the best.")
+    other = [d for d in files if d.monitor != stopping.monitor]
+    if not other:
+        title = f"{stopping.callback} and {files[0].callback} go by the same value, '{stopping.monitor}'."
+        return Finding(NAME, "passed", title, {"monitor": stopping.monitor}, "")
+    if not stopping.settings.get("restore_best_weights") or r.verdict == "not-restored":
+        return not_applicable(NAME, f"{stopping.callback} restored nothing, so only the file is a best epoch's.")
+    restored = next((e for e in facts.epochs if e.epoch == r.restored_epoch), None)
+    if restored is None:
+        return not_applicable(NAME, "The weights after fit are no version of training, so they are of no epoch.")
+    found = [(d, e) for d in other if (e := _saved(facts, d)) is not None]
+    if not found:
+        return not_applicable(NAME, f"{other[0].callback} saved no epoch of this fit by '{other[0].monitor}'.")
+    apart = [(d, e) for d, e in found if _weights(facts, e) != _weights(facts, restored)]
+    saving, saved = (apart or found)[0]
+    evidence = _evidence(facts, stopping, restored, saving, saved)
+    if not apart:
+        title = f"The best {stopping.monitor} and the best {saving.monitor} are of the same epoch {saved.epoch}."
+        return Finding(NAME, "passed", title, evidence, "")
+    title = (
+        f"Two models are called best: {stopping.callback} left epoch {restored.epoch} in memory (best "
+        f"{stopping.monitor}), {saving.callback} put epoch {saved.epoch} into its file (best {saving.monitor}). "
+        f"{_values(stopping.monitor, restored, saved)}; {_values(saving.monitor, restored, saved)}."
+    )
+    monitor = stopping.monitor
+    values = [e.logs.get(monitor) for e in (restored, saved)]
+    effect = abs(float(values[0]) - float(values[1])) if all(isinstance(v, (int, float)) for v in values) else None
+    return Finding(NAME, "failed", title, evidence, _advice(stopping), monitor, effect)
+
+
+def _saved(facts: Facts, decision: Decision) -> Epoch | None:
+    """The epoch in the file: the first that logged what the callback calls its best after fit."""
+    best = decision.settings.get("best")
+    if decision.settings.get("save_freq", "epoch") != "epoch" or best is None:
+        return None
+    return next((e for e in facts.epochs if e.logs.get(decision.monitor) == best), None)
+
+
+def _weights(facts: Facts, epoch: Epoch) -> Any:
+    return facts.trace.states[epoch.state].weights
+
+
+def _values(monitor: str, restored: Epoch, saved: Epoch) -> str:
+    return (
+        f"{monitor} was {number(restored.logs.get(monitor))} in epoch {restored.epoch} and "
+        f"{number(saved.logs.get(monitor))} in epoch {saved.epoch}"
+    )
+
+
+def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decision, saved: Epoch) -> dict[str, Any]:
+    def model(decision: Decision, epoch: Epoch) -> dict[str, Any]:
+        return {
+            "callback": decision.callback,
+            "monitor": decision.monitor,
+            "epoch": epoch.epoch,
+            "version": epoch.last_version,
+            "logged": {d.monitor: epoch.logs.get(d.monitor) for d in (stopping, saving)},
+            "reevaluated": dict(facts.reevaluated.get(epoch.epoch, {})),
+        }
+
+    last = facts.epochs[-1]
+    at_last = {d.monitor: last.logs.get(d.monitor) for d in (stopping, saving)}
+    return {
+        "restored": model(stopping, restored),
+        "saved": {**model(saving, saved), "path": saving.settings.get("filepath")},
+        "last_epoch": {
+            "epoch": last.epoch,
+            "logged": {d.monitor: last.logs.get(d.monitor) for d in (stopping, saving)},
+        },
+    }
+
+
+def _advice(stopping: Decision) -> str:
+    mode = f', mode="{stopping.direction}"' if stopping.direction is not None else ""
+    return f"""\
+Let both go by the value you will report, or use one of the two models and name it:
+
+```python
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
+    keras.callbacks.EarlyStopping("{stopping.monitor}"{mode}, patience=..., restore_best_weights=True),
+    keras.callbacks.ModelCheckpoint("best.keras", monitor="{stopping.monitor}"{mode}, save_best_only=True),
+])
+```
+"""

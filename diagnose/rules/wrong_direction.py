@@ -1,0 +1,169 @@
+"""Rule `wrong-direction`: a callback looks for the lowest of a metric that is better the higher it is, or the other way
+round (keras#15138, #18798).
+
+Until 3.8, Keras's `ModelCheckpoint` and `ReduceLROnPlateau` take the direction from the name (`"acc" in monitor`), so
+that `val_auc` is minimised; later ones ask the metric where `mode="auto"`, and only a `mode` that is given is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from diagnose.diagnosis import Finding
+from diagnose.facts import Facts
+from diagnose.restore.watchers import Watcher, best_epoch, watchers
+from diagnose.rules.common import not_applicable, number
+from diagnose.trace.model import Epoch
+
+NAME = "wrong-direction"
+
+Direction = Literal["min", "max"]
+
+HIGHER: Final = frozenset({
+    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "TopKCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy", "AUC", "Precision", "Recall", "SensitivityAtSpecificity",
+    "SpecificityAtSensitivity", "PrecisionAtRecall", "RecallAtPrecision", "TruePositives", "TrueNegatives",
+    "FBetaScore", "F1Score", "IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "CosineSimilarity",
+    "R2Score", "PearsonCorrelation", "ConcordanceCorrelation",
+})  # fmt: skip
+LOWER: Final = frozenset({
+    "MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError",
+    "RootMeanSquaredError", "LogCoshError", "BinaryCrossentropy", "CategoricalCrossentropy",
+    "SparseCategoricalCrossentropy", "KLDivergence", "Poisson", "Hinge", "SquaredHinge", "CategoricalHinge",
+    "FalsePositives", "FalseNegatives",
+})  # fmt: skip
+"""Metric classes of Keras by what a better value is, from their definitions; Keras's own `_direction` agrees where it
+has one (held by a test)."""
+
+HIGHER_FUNCTIONS: Final = frozenset({
+    "accuracy", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy",
+    "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy",
+})  # fmt: skip
+LOWER_FUNCTIONS: Final = frozenset({
+    "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
+    "log_cosh", "huber", "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
+    "kl_divergence", "poisson", "hinge", "squared_hinge", "categorical_hinge",
+})  # fmt: skip
+"""Functions of Keras that `MeanMetricWrapper` averages."""
+
+_WORDS: Final = {"min": ("lowest", "lower"), "max": ("highest", "higher")}
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where a callback's comparison runs against the direction of the metric it watches, and it compared
+    different values."""
+    watching = watchers(facts.trace)
+    if not watching:
+        return not_applicable(NAME, "No callback of Keras watches a logged value.")
+    known = [(w, _better(facts, w.monitor)) for w in watching]
+    if all(better is None for _, better in known):
+        names = ", ".join(f"'{w.monitor}'" for w in watching)
+        return not_applicable(NAME, f"Which way is better is not known for {names}: no metric that Keras defines.")
+    judged = [(w, better, _values(facts, w)) for w, better in known if better is not None and w.direction is not None]
+    judged = [(w, better, values) for w, better, values in judged if len({v for _, v in values}) > 1]
+    if not judged:
+        return not_applicable(NAME, "No callback compared two different values in this fit.")
+    wrong = [x for x in judged if x[0].direction != x[1]]
+    if wrong:
+        return _failed(facts, wrong[0][0], wrong[0][1], wrong[0][2], [w.callback for w, _, _ in wrong])
+    names = ", ".join(f"{w.callback} the {_WORDS[better][0]} '{w.monitor}'" for w, better, _ in judged)
+    monitors = [w.monitor for w, _, _ in judged]
+    return Finding(NAME, "passed", f"Each looks for the better values: {names}.", {"monitors": monitors}, "")
+
+
+def _failed(
+    facts: Facts, w: Watcher, better: Direction, values: list[tuple[Epoch, float]], callbacks: list[str]
+) -> Finding:
+    direction = w.direction
+    assert direction is not None
+    kept = next((pair for pair in values if pair[1] == w.best), best_epoch(values, direction))
+    best = best_epoch(values, better)
+    rates = [e.epoch for e in _lowered(facts, w)]
+    evidence: dict[str, Any] = {
+        "callback": w.callback,
+        "monitor": w.monitor,
+        "mode": w.settings.get("mode"),
+        "compared_for": direction,
+        "better": better,
+        "kept_epoch": kept[0].epoch,
+        "kept_logged": kept[1],
+        "best_epoch": best[0].epoch,
+        "best_logged": best[1],
+        "last_epoch": facts.epochs[-1].epoch,
+        "rate_lowered_in_epochs": rates,
+        "callbacks": callbacks,
+    }
+    mode = "" if w.settings.get("mode") in (None, "auto") else f" (mode='{w.settings['mode']}')"
+    title = (
+        f"{w.callback} looks for the {_WORDS[direction][0]} {w.monitor}{mode}, which is better the {_WORDS[better][1]} "
+        f"it is. {_consequence(facts, w, kept, best, rates)}"
+    )
+    effect = None if w.kind == "plateau" else abs(kept[1] - best[1])
+    return Finding(NAME, "failed", title, evidence, _advice(w, better), w.monitor, effect)
+
+
+def _consequence(
+    facts: Facts, w: Watcher, kept: tuple[Epoch, float], best: tuple[Epoch, float], rates: list[int | None]
+) -> str:
+    first = f"epoch {kept[0].epoch} ({number(kept[1])})"
+    second = f"best was epoch {best[0].epoch} ({number(best[1])})"
+    if w.kind == "plateau":
+        if not rates:
+            return f"It counts from {first}; the {second}."
+        epochs = ", ".join(map(str, rates))
+        return f"It lowered the learning rate after epoch {epochs}, counting from {first}; the {second}."
+    if w.kind == "checkpoint":
+        return f"Its file holds {first}; the {second}."
+    r = facts.restoration
+    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    end = f" and stopped training after epoch {facts.epochs[-1].epoch}" if stopped else ""
+    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept[0].epoch:
+        end += f"{',' if stopped else ''} and the model holds that epoch's weights"
+    return f"It took {first} for the best{end}; the {second}."
+
+
+def _values(facts: Facts, w: Watcher) -> list[tuple[Epoch, float]]:
+    begins = int(w.settings.get("start_from_epoch") or 0) if w.kind == "early-stopping" else 0
+    return [(e, v) for e, v in w.valued(facts.trace) if e.epoch > begins]
+
+
+def _lowered(facts: Facts, w: Watcher) -> list[Any]:
+    return [e for e in facts.trace.events if e.kind == "learning-rate" and e.detail.get("callback") == w.callback]
+
+
+def _better(facts: Facts, monitor: str) -> Direction | None:
+    """Which way the watched value is better by definition; None where Keras does not define the metric."""
+    name = monitor.removeprefix("val_")
+    info = facts.trace.info
+    of_loss = {str(v.get("log")) for v in info.get("metric_variables") or [] if v.get("of_loss")}
+    if name == "loss" or name in of_loss:
+        # What fit minimises; a step of the user's own may log anything under that name.
+        own = (info.get("compile") or {}).get("custom_train_step")
+        return None if own else "min"
+    found = {_of_metric(m) for m in info.get("metrics") or [] if m["name"] == name}
+    return found.pop() if len(found) == 1 else None
+
+
+def _of_metric(metric: dict[str, Any]) -> Direction | None:
+    if not metric.get("builtin"):
+        return None
+    if metric["class"] in HIGHER:
+        return "max"
+    if metric["class"] in LOWER:
+        return "min"
+    function = metric.get("function") if metric["class"] == "MeanMetricWrapper" else None
+    return "max" if function in HIGHER_FUNCTIONS else "min" if function in LOWER_FUNCTIONS else None
+
+
+def _advice(w: Watcher, better: Direction) -> str:
+    name = {"early-stopping": "EarlyStopping", "checkpoint": "ModelCheckpoint", "plateau": "ReduceLROnPlateau"}[w.kind]
+    file, more = ('"best.keras", ', ", save_best_only=True") if w.kind == "checkpoint" else ("", "")
+    if w.kind == "early-stopping":
+        more = f", patience={w.settings.get('patience', 5)}, restore_best_weights=True"
+    return f"""\
+Say which way is better, whatever the release takes "auto" for:
+
+```python
+keras.callbacks.{name}({file}monitor="{w.monitor}", mode="{better}"{more})
+```
+"""

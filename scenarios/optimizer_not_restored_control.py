@@ -1,0 +1,52 @@
+"""Control: the whole model of the best epoch is loaded before training goes on, its optimizer with it.
+
+What the user sees: `optimizer_not_restored`, with the second `fit` on what ModelCheckpoint saved; weights and optimizer
+are of one moment.
+
+Nobody reported this one: a `.keras` file holds both.
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+EXPECTED = {"verdict": None, "control_of": "optimizer-not-restored", "failed": []}
+
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
+
+rng = np.random.default_rng(seed)
+x = rng.normal(size=(240, 20)).astype("float32")
+y = (x @ rng.normal(scale=0.5, size=20) + rng.normal(scale=2.0, size=240)).astype("float32")
+x_train, y_train = x[:64], y[:64]
+x_val, y_val = x[64:], y[64:]
+
+model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+model.compile(optimizer=keras.optimizers.SGD(0.02, momentum=0.95), loss="mse")
+
+history = model.fit(
+    x_train,
+    y_train,
+    batch_size=8,
+    epochs=30,
+    verbose=2,
+    validation_data=(x_val, y_val),
+    callbacks=[
+        keras.callbacks.EarlyStopping("val_loss", patience=4, restore_best_weights=True, verbose=1),
+        keras.callbacks.ModelCheckpoint("best.keras", monitor="val_loss", save_best_only=True),
+    ],
+)
+
+model = keras.saving.load_model("best.keras")
+print(f"loss of the restored weights: {model.evaluate(x_train, y_train, verbose=0):.4f}")
+more = model.fit(
+    x_train,
+    y_train,
+    batch_size=8,
+    epochs=4,
+    verbose=2,
+    validation_data=(x_val, y_val),
+)
+
+print(f"loss logged for the first epoch after them: {more.history['loss'][0]:.4f}")
