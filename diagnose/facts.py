@@ -47,6 +47,8 @@ class Facts:
     from_zero_state: Mapping[str, float] = field(default_factory=dict)
     in_one_batch: Mapping[str, float] = field(default_factory=dict)
     scored: Mapping[int, Scored] = field(default_factory=dict)
+    end_of_epoch: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """Epoch -> metric -> value over the epoch's own batches, in training mode, all with its last weights."""
     no_replay: str | None = None
 
     @property
