@@ -96,9 +96,10 @@ def _replayer(
         return
     from diagnose.replay.borrow import borrowed
     from diagnose.replay.evaluation import given, rows_fit_used, supply
+    from diagnose.replay.layer_flags import layers_as_recorded
     from diagnose.replay.replayer import Replayer
 
-    with borrowed(model, compiled):
+    with borrowed(model, compiled), layers_as_recorded(model, trace):
         found, reason = None, None
         try:
             if data is not None:
@@ -162,12 +163,15 @@ class _Analysis:
             ema_values={}
             if self.replayer is None or self.data is None
             else ema_values(self.replayer, self.decisions, self._validation_values),
+            end_of_epoch=self._end_of_epoch(ledgers),
             no_replay=None if ledgers else self.reason,
         )
         findings = run_rules(facts)
         info = self.trace.info
         model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
         model.pop("architecture", None)
+        shown = ("name", "class", "kind")
+        model["layers"] = [{key: layer.get(key) for key in shown} for layer in model["layers"]]
         environment = dict(info.get("environment") or {})
         return Diagnosis(
             fit=number,
@@ -340,6 +344,15 @@ class _Analysis:
             return {} if batch is None else self.replayer.over(self.replayer.states.final(), [batch])
         except ReplayError:
             return {}
+
+    def _end_of_epoch(self, ledgers: Sequence[Ledger]) -> dict[int, dict[str, float]]:
+        """Of the epochs with a ledger, which were replayed to this point already."""
+        from diagnose.replay.replayer import Setting
+
+        if self.replayer is None:
+            return {}
+        last = Setting("epoch-end", frozenset(), True, "fit")
+        return {epoch: self.replayer.value(last, epoch) for epoch in dict.fromkeys(x.epoch for x in ledgers)}
 
     def _scored(self, chosen: Sequence[int]) -> dict[int, Scored]:
         """For a model with a train step of its own, which may score before or after its update."""

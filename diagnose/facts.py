@@ -51,6 +51,8 @@ class Facts:
     scored: Mapping[int, Scored] = field(default_factory=dict)
     started: Mapping[str, float] = field(default_factory=dict)
     ema_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    end_of_epoch: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """Epoch -> metric -> value over the epoch's own batches, in training mode, all with its last weights."""
     no_replay: str | None = None
 
     @property

@@ -28,6 +28,9 @@ _WORDS = {
 }
 
 
+STATEFUL = "a stateful layer goes on from where fit left it"
+
+
 def restoration_sentence(r: Restoration) -> Restoration:
     """The verdict with its sentence."""
     return replace(r, sentence=_sentence(r))
@@ -151,7 +154,8 @@ def _gap(facts: Facts, metric: str) -> str:
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return f"{start}, and evaluate returns the same: there is no gap."
     largest = sorted((e for e in ledger.entries if e.amount != 0.0), key=lambda e: -abs(e.amount))[:2]
-    because = " and ".join(f"{_WORDS[e.factor]} ({e.amount:+.4g})" for e in largest)
+    words = _WORDS | ({"other-training-mode": STATEFUL} if facts.from_zero_state else {})
+    because = " and ".join(f"{words[e.factor]} ({e.amount:+.4g})" for e in largest)
     reason = f", mostly because {because}" if because else ", and nothing that was measured explains it"
     return f"{start}; evaluate returns {number(ledger.evaluated)}{reason}."
 

@@ -34,6 +34,10 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
         if current[name] is not part:
             # Not by setattr: a Keras model keeps every metric that is set on it, and would report it from then on.
             object.__setattr__(model, name, part)
+    if any(current[name] is not part for name, part in compiled.items()):
+        # Compiled again since: the functions at hand update the new metrics.
+        for name in ("train_function", "test_function", "predict_function"):
+            setattr(model, name, None)
     backend = current_backend()
     contents_of, parts_of = backend.contents, backend.parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []

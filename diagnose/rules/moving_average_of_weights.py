@@ -44,12 +44,13 @@ def check(facts: Facts) -> Finding:
     ledger = max(ledgers, key=lambda x: abs(timing(x)))
     moved = timing(ledger)
     epoch = next(e for e in facts.epochs if e.epoch == ledger.epoch)
+    end = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
         "computed_at_versions": [epoch.first_version, epoch.last_version - 1],
-        "end_of_epoch": ledger.logged + moved,
+        "end_of_epoch": end,
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
     }
@@ -60,7 +61,7 @@ def check(facts: Facts) -> Finding:
     title = (
         f"The {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) averages {batches} batches, each "
         "scored with other weights; no version of the model has it. "
-        f"At the end of that epoch it is {number(ledger.logged + moved)}"
+        f"At the end of that epoch it is {number(end)}"
         f" on the same batches. {consequence(decisions)}"
     )
     return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(moved))

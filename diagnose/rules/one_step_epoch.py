@@ -51,12 +51,13 @@ def check(facts: Facts) -> Finding:
     best = facts.restoration.best_epoch if facts.restoration is not None else None
     ledger = next((x for x in ledgers if x.epoch == best), ledgers[-1])
     shift = timing(ledger)
+    later = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
         "computed_at_version": facts.epochs[ledger.epoch - facts.epochs[0].epoch].first_version,
-        "one_update_later": ledger.logged + shift,
+        "one_update_later": later,
         "matches": _matches(facts, metric),
     }
     if abs(shift) <= abs(ledger.residual) or shift == 0.0:
@@ -65,7 +66,7 @@ def check(facts: Facts) -> Finding:
         )
     title = (
         f"One batch per epoch: the {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) is that of "
-        f"the weights before the epoch's only update; after it, it is {number(ledger.logged + shift)}. "
+        f"the weights before the epoch's only update; after it, it is {number(later)}. "
         f"{consequence(decisions)}"
     )
     return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(shift))
