@@ -158,7 +158,7 @@ class PolicyRow:
     """What one stopping policy would have done in this fit.
 
     `policy`: as an expression; `own`: whether the run itself went by it. `reason`: why the trace cannot say, and then
-    all that follows is None. `stopped_epoch`: None: it trains to the end. `best_epoch` and `best_number`: its own choice
+    all that follows is None. `stopped_epoch`: None: it trains to the end. `best_epoch`, `best_number`: its own choice
     and its own number for it. `held_epoch`: the epoch whose last weights the model would hold; `held_value`: the
     objective metric of these (None: not known); `optimism`: `best_number - held_value` where both are the same metric.
     `epochs`: how many it trains; `time_saved`: share of the recorded training time."""

@@ -76,6 +76,12 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
     return plain
 
 
+def policies_dict(policies: Policies) -> dict[str, Any]:
+    """The table of policies, as `policies` of one fit."""
+    plain: dict[str, Any] = _plain({**_fields(policies), "rows": [_fields(row) for row in policies.rows]})
+    return plain
+
+
 def from_dict(value: Mapping[str, Any]) -> Diagnosis:
     """The Diagnosis that `to_dict` wrote, with `step_rows` empty. Keys it does not know are ignored.
 

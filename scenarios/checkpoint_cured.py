@@ -3,8 +3,8 @@
 What the user sees: `eval_loss` beside `loss` in the log, and `evaluate` with the weights in the file returns the best
 `eval_loss`.
 
-The same run as `checkpoint_on_training_metric`, but for one more callback: `ReevaluatedMetrics`, before the others, adds
-what `evaluate` returns for the training rows with the model as it is at the end of the epoch.
+The same run as `checkpoint_on_training_metric`, but for one more callback: `ReevaluatedMetrics`, before the others,
+adds what `evaluate` returns for the training rows with the model as it is at the end of the epoch.
 """
 
 import sys

@@ -3,8 +3,8 @@
 What the user sees: two warnings among the progress bars; training runs to its last epoch, and the "best" file has the
 weights of that last epoch. Reported in tf#33163.
 
-Why: `val_loss` is in no log. `EarlyStopping` then does nothing, and `ModelCheckpoint` saves after every epoch in Keras 3.12
-and 3.15.1, and never in 3.8.
+Why: `val_loss` is in no log. `EarlyStopping` then does nothing, and `ModelCheckpoint` saves after every epoch in Keras
+3.12 and 3.15.1, and never in 3.8.
 """
 
 import sys

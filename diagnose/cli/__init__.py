@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "run": ("diagnose.cli.run", "run a scenario or a script, trace every fit, report"),
     "scenarios": ("diagnose.cli.scenarios", "list the shipped scenarios"),
     "report": ("diagnose.cli.report", "report a saved trace again"),
+    "policies": ("diagnose.cli.policies", "what other stopping policies would have kept"),
     "identify": ("diagnose.cli.identify", "say which recorded version the weights in a file are"),
 }
 INTERRUPTED: Final = 130

@@ -18,12 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: reports/NAME of the trace)")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json")
+    add_epochs(parser)
+    add_model(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """What it takes to analyse a trace again."""
     parser.add_argument(
         "--data",
         metavar="MODULE:FUNCTION",
         help="the training data, (x, y) or batches: for rows that the trace knows by digest only",
     )
-    add_epochs(parser)
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--model", metavar="MODULE:FUNCTION", help="analyse again with the compiled model this function returns"
@@ -37,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     output = Output(as_json=options.json)
-    diagnosis = _diagnosis(options)
+    diagnosis = read(options)
     out: Path = options.out or Path("reports") / options.trace.stem
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +54,8 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _diagnosis(options: argparse.Namespace) -> Diagnosis:
+def read(options: argparse.Namespace) -> Diagnosis:
+    """The diagnosis that the trace holds, or a new one where there is a model."""
     from diagnose.analysis import analyse_file
     from diagnose.diagnosis_json import from_dict
     from diagnose.trace.reader import read_trace

@@ -140,6 +140,8 @@ def parse(text: str) -> Policy:
             given["weights"] = tuple((str(name), float(weight)) for name, weight in given["weights"].items())
         policy: Policy = POLICIES[call.func.id](**given)
         names = dict(policy.weights) if isinstance(policy, Weighted) else {policy.monitor: 1.0}
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("a metric's name is a text")
         trial = {str(name): (1.0, 1.0, 1.0) for name in names}
         policy.replay(
             Log((1, 2, 3), trial, trial, 3, dict.fromkeys(trial, "min"))
@@ -147,6 +149,8 @@ def parse(text: str) -> Policy:
         str(policy.label)
     except Unanswerable:
         return policy
-    except (ValueError, TypeError, KeyError, SyntaxError, AttributeError, RecursionError, MemoryError) as error:
+    except KeyError as error:
+        raise UsageError(f"--policy {text}: {error} is no comparison.") from None
+    except (ValueError, TypeError, SyntaxError, AttributeError, RecursionError, MemoryError) as error:
         raise UsageError(f"--policy {text}: {error}.") from None
     return policy

@@ -20,8 +20,8 @@ def outputs(model: Any) -> list[dict[str, Json]] | None:
 
 def metrics(model: Any) -> list[dict[str, Json]]:
     """One entry per compiled metric, as Keras resolved it in the first step: name in the logs, number of the output it
-    is for, class and whether that is Keras's own, which way it is better (None: Keras does not say), and the function of
-    Keras it averages, with its settings (None: another, or none)."""
+    is for, class and whether that is Keras's own, which way it is better (None: Keras does not say), and the function
+    of Keras it averages, with its settings (None: another, or none)."""
     found: list[dict[str, Json]] = []
     compiled = getattr(model, "_compile_metrics", None)
     for weighted, attribute in ((False, "_flat_metrics"), (True, "_flat_weighted_metrics")):

@@ -10,6 +10,7 @@ from diagnose.diagnosis import Diagnosis, Finding
 from diagnose.report.epoch_table import EpochTable, build_epochs
 from diagnose.report.evidence_view import EvidenceView, build_evidence
 from diagnose.report.ledger_view import LedgerView, build_ledgers
+from diagnose.report.policies_view import PoliciesView, build_policies
 from diagnose.report.prose import Block, Fact, Piece, blocks, facts, inline
 from diagnose.report.restoration_view import RestorationView, Tone, build_restoration
 from diagnose.report.text import exact, number, plural, printable
@@ -43,6 +44,7 @@ class FitView:
     other_ledgers: tuple[LedgerView, ...]
     epochs: EpochTable
     restoration: RestorationView | None
+    policies: PoliciesView | None
     failed: tuple[FindingView, ...]
     not_applicable: tuple[FindingView, ...]
     passed: tuple[FindingView, ...]
@@ -74,6 +76,7 @@ def build(diagnosis: Diagnosis) -> FitView:
         other_ledgers=others,
         epochs=build_epochs(diagnosis),
         restoration=restoration,
+        policies=None if diagnosis.policies is None else build_policies(diagnosis.policies),
         failed=failed,
         not_applicable=tuple(f for f in findings if f.status == "not-applicable"),
         passed=tuple(f for f in findings if f.status == "passed"),

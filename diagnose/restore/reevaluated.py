@@ -39,7 +39,7 @@ def metric_of(trace: Trace, key: str) -> str:
 
 
 def held_value(trace: Trace, key: str) -> dict[str, float]:
-    """What the callback got for the very weights that the model holds after fit; empty where it never evaluated them."""
+    """What the callback got for the weights that the model holds after fit; empty where it never evaluated them."""
     for epoch in trace.epochs if trace.final is not None else ():
         value = epoch.logs.get(key)
         same = evaluated_state(trace, epoch).weights == trace.final.weights if trace.final is not None else False

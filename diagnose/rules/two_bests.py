@@ -85,10 +85,7 @@ def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decisio
     return {
         "restored": model(stopping, restored),
         "saved": {**model(saving, saved), "path": saving.settings.get("filepath")},
-        "last_epoch": {
-            "epoch": last.epoch,
-            "logged": {d.monitor: last.logs.get(d.monitor) for d in (stopping, saving)},
-        },
+        "last_epoch": {"epoch": last.epoch, "logged": at_last},
     }
 
 

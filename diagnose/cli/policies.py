@@ -1,0 +1,66 @@
+"""`policies`: what other stopping policies would have kept of a saved trace."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from diagnose.cli.output import nobody_reads
+from diagnose.cli.report import add_model, read
+from diagnose.diagnosis import Policies
+from diagnose.errors import DiagnoseError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
+    parser.add_argument(
+        "--metric", metavar="NAME", help="what the models are judged by (default: what the run itself goes by)"
+    )
+    parser.add_argument(
+        "--policy",
+        action="append",
+        metavar="EXPRESSION",
+        help="in place of the usual ones, such as 'EarlyStopping(monitor=\"val_loss\", patience=3)'; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    add_model(parser)
+    parser.set_defaults(epochs=None)
+
+
+def execute(options: argparse.Namespace) -> int:
+    table = _table(options)
+    with nobody_reads():
+        print(_json(table) if options.json else _text(table), flush=True)
+    return 0
+
+
+def _table(options: argparse.Namespace) -> Policies:
+    from diagnose.policies.standard import parse
+    from diagnose.policies.table import table
+    from diagnose.restore.decisions import decisions
+    from diagnose.trace.reader import read_trace
+
+    asked = None if options.policy is None else [parse(text) for text in options.policy]
+    diagnosis = read(options)
+    trace = read_trace(options.trace)
+    try:
+        known = {row.epoch: row.reevaluated for row in diagnosis.epoch_rows}
+        found = table(trace, decisions(trace), known, options.metric, asked)
+    finally:
+        trace.close()
+    if found is None:
+        raise DiagnoseError(f"{options.trace}: no epoch was finished, so no policy had anything to go by.")
+    return found
+
+
+def _json(table: Policies) -> str:
+    from diagnose.diagnosis_json import policies_dict
+
+    return json.dumps(policies_dict(table), allow_nan=False, ensure_ascii=False, indent=1)
+
+
+def _text(table: Policies) -> str:
+    from diagnose.report.policies_view import build_policies, lines
+
+    return "\n".join(lines(build_policies(table)))
