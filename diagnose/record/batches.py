@@ -25,6 +25,9 @@ class TakenBatch:
     rows: int
     shares: tuple[int, ...] | None = None
     """The rows of each replica, in order, where the batch was split."""
+    weight_tree: Json = None
+    """Where there are sample weights for several outputs, each output's are one column of `sample_weight`, and this is
+    the tree they came in, with {"leaf": column}."""
 
     @property
     def whole(self) -> bool:
@@ -53,22 +56,31 @@ def take(data: Any, to_numpy: ToNumpy, shares: tuple[int, ...] | None = None) ->
     leaves = found.arrays
     if not leaves:
         raise NotCaptured("the batch is empty")
-    weight = None
-    if sample_weight is not None:
-        if isinstance(sample_weight, (dict, list, tuple)):
-            raise NotCaptured("sample weights for several outputs are not recorded")
-        weight = found.array(sample_weight)
+    weight, weight_tree = _weights(found, sample_weight)
     whole = found.composite or any(leaf.ndim == 0 for leaf in leaves)
     if shares is not None and (whole or any(len(leaf) != sum(shares) for leaf in leaves)):
         raise NotCaptured("the batch was split over replicas in a way that is not recorded")
     if whole:
         signature = Signature(structure, tuple(Leaf(leaf.dtype.name, (), whole=True) for leaf in leaves))
-        return TakenBatch(signature, leaves, weight, 0)
+        return TakenBatch(signature, leaves, weight, 0, None, weight_tree)
     rows = len(leaves[0])
     if any(len(leaf) != rows for leaf in leaves):
         raise NotCaptured("the arrays of the batch have different numbers of rows")
     signature = Signature(structure, tuple(Leaf(leaf.dtype.name, leaf.shape[1:]) for leaf in leaves))
-    return TakenBatch(signature, leaves, weight, rows, shares)
+    return TakenBatch(signature, leaves, weight, rows, shares, weight_tree)
+
+
+def _weights(found: _Leaves, sample_weight: Any) -> tuple[NDArray | None, Json]:
+    if not isinstance(sample_weight, (Mapping, list, tuple)):
+        return None if sample_weight is None else found.array(sample_weight), None
+    own = _Leaves(found.to_numpy)
+    tree = own.node(sample_weight)
+    if not own.arrays:
+        return None, None
+    first = own.arrays[0]
+    if own.composite or any(a.ndim != 1 or a.shape != first.shape or a.dtype != first.dtype for a in own.arrays):
+        raise NotCaptured("sample weights for several outputs are recorded only where each is one number per row")
+    return np.stack(own.arrays, axis=1), tree
 
 
 def _unpack(data: Any) -> tuple[Any, Any, Any]:
@@ -87,7 +99,7 @@ class _Leaves:
     """Collects the arrays of a batch while its structure is walked."""
 
     def __init__(self, to_numpy: ToNumpy) -> None:
-        self._to_numpy = to_numpy
+        self.to_numpy = to_numpy
         self.arrays: list[NDArray] = []
         self.composite = False
 
@@ -122,7 +134,7 @@ class _Leaves:
 
     def _read(self, value: Any) -> NDArray | Composite:
         try:
-            found = self._to_numpy(value)
+            found = self.to_numpy(value)
         except Exception as error:
             raise NotCaptured(
                 f"a {type(value).__name__} cannot be read as an array ({type(error).__name__})"

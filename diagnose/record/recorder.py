@@ -71,6 +71,7 @@ class Recorder:
         self._step_started = 0.0
         self._stop_seen = False
         self._axes: dict[str, bool] = {}
+        self._weight_tree: Json = None
         self._rate_seen: float | None = None
         self._evaluating = False
         self._evaluation_batches: list[TakenBatch | str] = []
@@ -218,7 +219,13 @@ class Recorder:
 
     def _take(self, data: Any) -> TakenBatch | str:
         try:
-            return take(data, self._batch_array, self.backend.shares(data))
+            taken = take(data, self._batch_array, self.backend.shares(data))
+            if taken.sample_weight is not None and taken.weight_tree != self._weight_tree:
+                if self._weight_tree is not None:
+                    raise NotCaptured("its sample weights are for other outputs than those of the batches before")
+                self._weight_tree = taken.weight_tree
+                self.worker.put(InfoItem("sample_weight", taken.weight_tree))
+            return taken
         except (NotCaptured, ValueError) as reason:
             return str(reason)
 

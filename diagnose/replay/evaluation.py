@@ -13,9 +13,9 @@ import numpy as np
 from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.model_state import state_variables
 from diagnose.replay.backends import current_backend
-from diagnose.replay.runs import concatenated
+from diagnose.replay.runs import concatenated, weights_by_output
 from diagnose.trace.digest import row_digests
-from diagnose.trace.model import DTYPES, Batch, BatchRef, Leaf, NDArray
+from diagnose.trace.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
 from diagnose.trace.reader import Trace
 from diagnose.trace.replicas import Spread
 from diagnose.trace.rows import pack_rows
@@ -128,7 +128,8 @@ def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> Evalua
         x, y, weight = (*part, None, None)[:3]
         x, y = _to_numpy(x), _to_numpy(y)
         ids, unknown = _identify(trace, known, x, y, unknown)
-        batches.append(Batch(x, y, None if weight is None else np.asarray(weight), ids, len(ids)))
+        columns, tree = _columns(weight)
+        batches.append(Batch(x, y, columns, ids, len(ids), tree))
     if not batches:
         raise DiagnoseError("evaluate= holds no batch.")
     return EvaluationData("given", tuple(batches), batches[0].size)
@@ -143,14 +144,33 @@ def in_one_batch(data: EvaluationData) -> Batch | None:
     leaves = [leaf for b in batches for leaf in (*_leaves(b.x), *_leaves(b.y))]
     if data.composite or sum(leaf.nbytes for leaf in leaves) > ONE_BATCH_BYTES:
         return None
-    x, y, weight = joined(data)
-    return Batch(x, y, weight, np.concatenate([b.rows for b in batches]), data.rows)
+    x, y, _ = joined(data)
+    weights = [b.sample_weight for b in batches if b.sample_weight is not None]
+    weight = np.concatenate(weights) if len(weights) == len(batches) else None
+    rows = np.concatenate([b.rows for b in batches])
+    return Batch(x, y, weight, rows, data.rows, batches[0].weight_tree)
 
 
-def joined(data: EvaluationData) -> tuple[Any, Any, NDArray | None]:
+def _columns(weight: Any) -> tuple[NDArray | None, Json]:
+    """Sample weights as one array; those of several outputs as its columns, with their tree."""
+    if not isinstance(weight, dict) and not _is_tree(weight):
+        return None if weight is None else np.asarray(weight), None
+    named = weight if isinstance(weight, dict) else dict(enumerate(weight))
+    nodes = [{"leaf": column} for column in range(len(named))]
+    if isinstance(weight, dict):
+        tree: Json = {"dict": dict(zip(map(str, named), nodes, strict=True))}
+    else:
+        tree = {"list" if isinstance(weight, list) else "tuple": nodes}
+    return np.stack([np.asarray(w).reshape(-1) for w in named.values()], axis=1), tree
+
+
+def joined(data: EvaluationData) -> tuple[Any, Any, Any]:
     """All batches' rows, one after the other: x, y, sample weights (None unless every batch has them)."""
     weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]
-    weight = np.concatenate(weights) if len(weights) == len(data.batches) else None
+    weight: Any = np.concatenate(weights) if len(weights) == len(data.batches) else None
+    tree = data.batches[0].weight_tree
+    if weight is not None and tree is not None:
+        weight = weights_by_output(weight, tree)
     return concatenated([b.x for b in data.batches]), concatenated([b.y for b in data.batches]), weight
 
 
@@ -190,11 +210,17 @@ def _is_batches(data: Sequence[Any]) -> bool:
 
 def _split(x: Any, y: Any, weight: Any = None, *, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
     x, y = _to_numpy(x), _to_numpy(y)
-    weight = None if weight is None else np.asarray(weight)
+    if weight is not None and not isinstance(weight, dict) and not _is_tree(weight):
+        weight = np.asarray(weight)
     rows = len(_leaves(x)[0])
     for start in range(0, rows, batch_size):
         part = slice(start, start + batch_size)
-        yield _take(x, part), _take(y, part), None if weight is None else weight[part]
+        yield _take(x, part), _take(y, part), _take(weight, part)
+
+
+def _is_tree(value: Any) -> bool:
+    """A list or tuple of arrays, not of numbers."""
+    return isinstance(value, (list, tuple)) and bool(value) and hasattr(value[0], "shape") and np.ndim(value[0]) > 0
 
 
 def _to_numpy(tree: Any) -> Any:

@@ -53,6 +53,8 @@ class OwnSteps:
             runner.set_weights(passes.with_left(run.values[0], left))
             runner.set_metrics(metrics)
             batch = run.batch
-            logs = runner.step(passes.tree(batch.x), passes.tree(batch.y), run.sample_weight)
+            logs = runner.step(
+                passes.tree(batch.x), passes.tree(batch.y), passes.weights(run.sample_weight, batch.weight_tree)
+            )
         values = runner.weights()
         return Pass(runner.metrics(), [values[place] for place in passes.carried], None, logs)

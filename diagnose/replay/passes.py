@@ -14,9 +14,9 @@ from diagnose.model_state import state_variables
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
 from diagnose.replay.own_steps import OwnSteps
-from diagnose.replay.runs import BatchRun
+from diagnose.replay.runs import BatchRun, weights_by_output
 from diagnose.trace.composite import Ragged, Sparse, Strings
-from diagnose.trace.model import NDArray
+from diagnose.trace.model import Json, NDArray
 from diagnose.trace.reader import Trace
 
 
@@ -121,7 +121,7 @@ class Passes:
         after, rows = [], 0
         # Metrics add up over replicas, so what one replica adds can be added to what the others did.
         for values, x, y, weight, size in run.parts():
-            weights = None if weight is None else self.backend.tensor(weight)
+            weights = self.weights(weight, run.batch.weight_tree)
             starts = [[values[place] for place in self.carried] if own is None else list(own) for own in left]
             with self.backend.generator(generator):
                 done = function(values, found, starts, self.tree(x), self.tree(y), weights, fixed=run.fixed)
@@ -130,6 +130,12 @@ class Passes:
             penalties = [(p * rows + q * size) / max(rows + size, 1) for p, q in zip(penalties, own, strict=True)]
             rows += size
         return [Pass(*each) for each in zip(found, after, penalties, strict=True)]
+
+    def weights(self, weight: NDArray | None, tree: Json) -> Any:
+        """Sample weights as the model takes them."""
+        if weight is None or tree is None:
+            return None if weight is None else self.backend.tensor(weight)
+        return self.tree(weights_by_output(weight, tree))
 
     def with_left(self, values: Sequence[Any], left: Sequence[Any] | None) -> list[Any]:
         """The values with those of the carried variables replaced."""

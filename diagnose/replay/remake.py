@@ -86,7 +86,9 @@ class Remaker:
             batch = trace.batch(step.batch)
             generator = None if step.generator is None else trace.array(step.generator)
             with replayer.backend.generator(generator):
-                runner.step(replayer.passes.tree(batch.x), replayer.passes.tree(batch.y), batch.sample_weight)
+                passes = replayer.passes
+                weight = passes.weights(batch.sample_weight, batch.weight_tree)
+                runner.step(passes.tree(batch.x), passes.tree(batch.y), weight)
             arrays = [replayer.backend.array(value) for value in runner.weights()]
             after = replayer.states.after(step)
             if tuple(array_digest(a) for a in arrays) != after.arrays:

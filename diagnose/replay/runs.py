@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.trace.model import Batch, NDArray, Step
+from diagnose.trace.model import Batch, Json, NDArray, Step
 from diagnose.trace.replicas import part
+from diagnose.trace.rows import build
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def _joined(batches: list[Batch]) -> list[Batch]:
     if weights and len(weights) != len(batches):
         return batches
     rows = np.concatenate([b.rows for b in batches])
-    return [Batch(x, y, np.concatenate(weights) if weights else None, rows, len(rows))]
+    joined = np.concatenate(weights) if weights else None
+    return [Batch(x, y, joined, rows, len(rows), batches[0].weight_tree)]
 
 
 def concatenated(trees: Sequence[Any]) -> Any:
@@ -78,6 +80,11 @@ def concatenated(trees: Sequence[Any]) -> Any:
     if not isinstance(first, np.ndarray):
         raise TypeError(type(first).__name__)
     return np.concatenate(trees)
+
+
+def weights_by_output(weight: NDArray, tree: Json) -> Any:
+    """Sample weights with a column for each output, as the tree they belong in."""
+    return build(tree, [np.ascontiguousarray(weight[:, column]) for column in range(weight.shape[1])])
 
 
 def by_row(batches: Iterable[tuple[NDArray, NDArray | None]]) -> dict[int, Any]:

@@ -185,13 +185,15 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows."""
+    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows. `weight_tree`: where
+    `sample_weight` has a column for each of several outputs, the tree they belong in, with {"leaf": column}."""
 
     x: Any
     y: Any
     sample_weight: NDArray | None
     rows: npt.NDArray[np.int64]
     size: int = field(default=0)
+    weight_tree: Json = None
 
 
 _ITEMSIZE = {

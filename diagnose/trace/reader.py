@@ -147,7 +147,9 @@ class Trace:
                 raise ValueError("a batch does not have the parts its signature names")
             x, y = (build(signature.structure.get(name, {"none": True}), leaves) for name in ("x", "y"))
         weight = None if ref.sample_weight is None else self.array(ref.sample_weight)
-        return Batch(x, y, weight, ref.row_ids, len(ref.row_ids) if len(ref.row_ids) else rows_in(x))
+        tree = None if weight is None or weight.ndim != 2 else self.info.get("sample_weight")
+        size = len(ref.row_ids) if len(ref.row_ids) else rows_in(x)
+        return Batch(x, y, weight, ref.row_ids, size, tree)
 
     def batches(self, digest: Digest) -> tuple[BatchRef, ...]:
         """A recorded list of batches."""

@@ -22,7 +22,7 @@ class Runner(Protocol):
     def set_metrics(self, values: Sequence[Any]) -> None:
         """Sets the metrics' variables, in the order of `model.metrics_variables`."""
 
-    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> Mapping[str, Any] | None:
+    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
         """One step. Returns what it returned, if that is a dict."""
 
     def weights(self) -> list[Any]:

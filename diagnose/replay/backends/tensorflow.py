@@ -118,8 +118,8 @@ class TensorFlowRunner:
     def set_metrics(self, values: Sequence[Any]) -> None:
         assign(self._model.metrics_variables, values)
 
-    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> Mapping[str, Any] | None:
-        batch = batch_of(x, y, None if sample_weight is None else tf.convert_to_tensor(sample_weight))
+    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
+        batch = batch_of(x, y, sample_weight)
         logs = self._function(batch)(batch)
         return logs if isinstance(logs, Mapping) else None
 

@@ -110,9 +110,9 @@ class TorchRunner:
     def set_metrics(self, values: Sequence[Any]) -> None:
         assign(self._model.metrics_variables, values)
 
-    def step(self, x: Any, y: Any, sample_weight: NDArray | None) -> Mapping[str, Any] | None:
+    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
         self._model.train(self._training)  # as fit and evaluate do before their first step
-        logs = self._run([batch_of(x, y, None if sample_weight is None else self._backend.tensor(sample_weight))])
+        logs = self._run([batch_of(x, y, sample_weight)])
         return logs if isinstance(logs, Mapping) else None
 
     def weights(self) -> list[Any]:
