@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.asked_states import ema_values, started
 from diagnose.chosen import Wanted, analysed, is_short
 from diagnose.chosen import reevaluated as reevaluated_epochs
+from diagnose.confirm import confirm
 from diagnose.diagnosis import Diagnosis, Ledger, Restoration
 from diagnose.diagnosis_json import to_dict
 from diagnose.errors import ReplayError
@@ -20,7 +21,7 @@ from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.restore.decisions import Decision, decisions
-from diagnose.restore.reevaluated import evaluated_state, held_value, is_reevaluated, metric_of
+from diagnose.restore.reevaluated import held_value
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
@@ -284,38 +285,9 @@ class _Analysis:
             return {}
 
     def _confirm(self, epoch: Epoch, key: str) -> bool | None:
-        """Whether replay with the weights that were in use gives the logged value again."""
         if self.replayer is None:
             return None
-        logged = float(epoch.logs[key])
-        if key.startswith("val_"):
-            found = validation_of(self.trace, epoch.epoch)
-            if found is None:
-                return None
-            value = self._validation_values(self.trace.states[found.state], epoch.epoch).get(key)
-        elif is_reevaluated(self.trace, key):
-            return self._confirm_reevaluated(epoch, key)
-        else:
-            check = self._checked(epoch.epoch)
-            value = None if check is None else check.value.get(key)
-        if value is None:
-            return None
-        return self._close(value, logged)
-
-    def _confirm_reevaluated(self, epoch: Epoch, key: str) -> bool | None:
-        """True where the evaluation data give it again; else None, for the callback's rows may be others."""
-        assert self.replayer is not None
-        try:
-            value = self.replayer.evaluate_state(evaluated_state(self.trace, epoch)).get(metric_of(self.trace, key))
-        except ReplayError:
-            return None
-        return True if value is not None and self._close(value, float(epoch.logs[key])) else None
-
-    def _close(self, value: float, logged: float) -> bool:
-        from diagnose.replay.check import relative_tolerance
-
-        assert self.replayer is not None
-        return value == logged or abs(value - logged) <= relative_tolerance(self.replayer) * max(abs(logged), 1e-3)
+        return confirm(self.replayer, epoch, key, self._checked, self._validation_values)
 
     def _chosen_epochs(self) -> list[int]:
         nothing = Values(held=lambda key: None, confirm=lambda epoch, key: None, reevaluated={})

@@ -1,5 +1,5 @@
-"""The cure: callbacks that let a Keras fit go by values that belong to the weights it keeps. Uses nothing else of
-diagnose."""
+"""The cure: callbacks that let a Keras fit go by values that belong to the weights it keeps. They record and analyse
+nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from diagnose.model_state import state_variables
 
 __all__ = ["OwnedEarlyStopping", "ReevaluatedMetrics"]
 
@@ -266,8 +268,8 @@ class _Rows:
 @contextlib.contextmanager
 def _undisturbed(model: Any) -> Iterator[None]:
     """Puts back all that an evaluation may move: metrics, states of layers and seeds, mode flags, generators."""
-    variables = [*model.metrics_variables, *(v for v in model.variables if not v.trainable)]
-    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    variables = [*model.metrics_variables, *(v for v in state_variables(model) if not v.trainable)]
+    before = [np.array(v.numpy()) for v in variables]
     stopping = getattr(model, "stop_training", False)
     python, numpy_state = random.getstate(), np.random.get_state()
     with _torch_undisturbed(model):
@@ -275,7 +277,7 @@ def _undisturbed(model: Any) -> Iterator[None]:
             yield
         finally:
             for variable, value in zip(variables, before, strict=True):
-                if np.array(keras.ops.convert_to_numpy(variable)).tobytes() != value.tobytes():
+                if variable.numpy().tobytes() != value.tobytes():
                     variable.assign(value)
             model.stop_training = stopping
             random.setstate(python)
@@ -330,4 +332,4 @@ def _direction(model: Any, name: str) -> str | None:
 def _updates(model: Any) -> int | None:
     """The optimizer's own count of updates."""
     iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return None if iterations is None else int(keras.ops.convert_to_numpy(iterations))
+    return None if iterations is None else int(iterations.numpy())

@@ -13,6 +13,9 @@ from diagnose.trace.reader import Trace
 SEEN_IN_GAP = ("moving-average-of-weights", "one-step-epoch", "batch-norm-gap", "dropout-gap", "augmentation-gap")
 """Rules whose findings the sentence on the gap tells too, with more of the numbers."""
 
+BEHIND_VERDICT = ("stale-best", "wrong-direction", "missing-monitor")
+"""Rules whose findings say why a restore went as it did: without them, the verdict's "best" misleads."""
+
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 _WORDS = {
     "weights-lag": "each batch was scored before its own update",
@@ -121,6 +124,9 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if not facts.epochs:
         return "No epoch was finished, so there is no logged value to explain."
     last = facts.epochs[-1]
+    told = next((f for f in findings if f.rule in BEHIND_VERDICT and f.status == "failed"), None)
+    if r is not None and told is not None and told.evidence.get("callback") == r.callback:
+        return told.title
     if r is not None and (r.verdict != "not-restored" or r.best_epoch != last.epoch):
         return r.sentence
     stopped = next((f for f in findings if f.rule == "threshold-on-training-metric" and f.status == "failed"), None)

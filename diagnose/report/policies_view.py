@@ -100,6 +100,8 @@ def lines(view: PoliciesView) -> Iterator[str]:
     for reason in dict.fromkeys(row.reason for row in view.rows if row.reason is not None):
         labels = "; ".join(row.label for row in view.rows if row.reason == reason)
         yield from textwrap.wrap(f"Not answerable ({reason}): {labels}.", COLUMNS, subsequent_indent="  ")
+    if any(label.startswith("* ") for label, _ in rows):
+        yield "* what this run went by"
     for text in (*([] if view.best is None else [view.best]), *view.notes):
         yield from textwrap.wrap(text, COLUMNS)
 
