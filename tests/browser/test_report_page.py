@@ -127,6 +127,7 @@ def test_tables_show_what_the_json_says(page: devtools.Page, shipped: dict[str, 
     out = shipped["single_batch"].out
     page.open(out / "report.html", *DESK)
     (fit,) = fits(out)
+    page.value("document.querySelectorAll('details').forEach((d) => { d.open = true })")
     text = page.value("document.body.innerText")
     for finding in fit["findings"]:
         assert finding["rule"] in text

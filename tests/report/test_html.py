@@ -103,8 +103,8 @@ def test_findings_of_each_status_have_their_word_and_class() -> None:
     for status, mark in (("failed", "✕ Failed"), ("not-applicable", "– Not applicable"), ("passed", "✓ Passed")):
         section = source.partition(f'class="dg-finding dg-{status}"')[2]
         assert section and mark in section[:200]
-    assert source.index("dg-finding dg-failed") < source.index("dg-finding dg-not-applicable")
-    assert source.index("dg-finding dg-not-applicable") < source.index("dg-finding dg-passed")
+    assert source.index("dg-finding dg-failed") < source.index("dg-finding dg-passed")
+    assert source.index("dg-finding dg-passed") < source.index("dg-finding dg-not-applicable")
 
 
 def test_code_of_an_advice_can_be_pasted() -> None:
