@@ -9,19 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diagnose.asked_states import ema_values, started
+from diagnose import asked_states
 from diagnose.chosen import Wanted, analysed, is_short
 from diagnose.chosen import reevaluated as reevaluated_epochs
 from diagnose.confirm import confirm
 from diagnose.diagnosis import Diagnosis, Ledger, Restoration
 from diagnose.diagnosis_json import to_dict
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts, Scored
+from diagnose.facts import Facts
 from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.reevaluated import held_value
+from diagnose.restore.saved import saved_models
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
@@ -157,15 +158,8 @@ class _Analysis:
             evaluated=evaluated,
             held_validation=held_validation,
             checks=checks,
-            from_zero_state=self._from_zero_state(),
-            in_one_batch=self._in_one_batch(evaluated),
-            scored=self._scored(chosen),
-            started={} if self.replayer is None or self.data is None else started(self.replayer),
-            ema_values={}
-            if self.replayer is None or self.data is None
-            else ema_values(self.replayer, self.decisions, self._validation_values),
-            end_of_epoch=self._end_of_epoch(ledgers),
             no_replay=None if ledgers else self.reason,
+            **self._asked(chosen, evaluated, ledgers),
         )
         findings = run_rules(facts)
         info = self.trace.info
@@ -200,10 +194,29 @@ class _Analysis:
                 "format": FORMAT_VERSION,
                 "status": self.trace.status,
             },
+            saved=saved_models(self.trace)
+            if self.replayer is None or self.data is None
+            else asked_states.saved(self.replayer, self._validation_values),
             policies=policies_table(self.trace, self.decisions, reevaluated),
         )
 
     # ── measurements ──
+
+    def _asked(
+        self, chosen: Sequence[int], evaluated: Mapping[str, float], ledgers: Sequence[Ledger]
+    ) -> dict[str, Any]:
+        """What single rules ask for, by the names in `Facts`."""
+        replayer, data = self.replayer, self.data
+        if replayer is None or data is None:
+            return {}
+        return {
+            "from_zero_state": asked_states.from_zero_state(replayer),
+            "in_one_batch": asked_states.in_one_batch(replayer, data, evaluated),
+            "scored": asked_states.scored(replayer, chosen),
+            "started": asked_states.started(replayer),
+            "ema_values": asked_states.ema_values(replayer, self.decisions, self._validation_values),
+            "end_of_epoch": asked_states.end_of_epoch(replayer, dict.fromkeys(x.epoch for x in ledgers)),
+        }
 
     def _reevaluate(self, epochs: Sequence[int]) -> dict[int, dict[str, float]]:
         if self.replayer is None or self.data is None:
@@ -293,48 +306,6 @@ class _Analysis:
         nothing = Values(held=lambda key: None, confirm=lambda epoch, key: None, reevaluated={})
         first = None if self.restorer is None else judge(self.trace, self.restorer, self.trace.final, nothing)
         return analysed(self.trace, self.wanted, self.decisions, None if first is None else first.restored_epoch)
-
-    def _from_zero_state(self) -> dict[str, float]:
-        if self.replayer is None or self.data is None:
-            return {}
-        try:
-            return self.replayer.evaluate_from_zero(self.replayer.states.final())
-        except ReplayError:
-            return {}
-
-    def _in_one_batch(self, evaluated: Mapping[str, float]) -> dict[str, float]:
-        """Where a metric's class does not tell that its value is the same for any batches."""
-        if self.replayer is None or self.data is None:
-            return {}
-        from diagnose.replay.evaluation import in_one_batch
-        from diagnose.replay.pooling import pooled
-
-        if self.replayer.passes.carried or all(pooled(self.replayer.model, name) for name in evaluated):
-            return {}
-        batch = in_one_batch(self.data)
-        try:
-            return {} if batch is None else self.replayer.over(self.replayer.states.final(), [batch])
-        except ReplayError:
-            return {}
-
-    def _end_of_epoch(self, ledgers: Sequence[Ledger]) -> dict[int, dict[str, float]]:
-        """Of the epochs with a ledger, which were replayed to this point already."""
-        from diagnose.replay.replayer import Setting
-
-        if self.replayer is None:
-            return {}
-        last = Setting("epoch-end", frozenset(), True, "fit")
-        return {epoch: self.replayer.value(last, epoch) for epoch in dict.fromkeys(x.epoch for x in ledgers)}
-
-    def _scored(self, chosen: Sequence[int]) -> dict[int, Scored]:
-        """For a model with a train step of its own, which may score before or after its update."""
-        if self.replayer is None or not self.replayer.passes.own_train:
-            return {}
-        found = {}
-        for epoch in chosen:
-            with contextlib.suppress(ReplayError):
-                found[epoch] = Scored(self.replayer.scored(epoch, "before"), self.replayer.scored(epoch, "after"))
-        return found
 
     def _checked(self, epoch: int) -> EpochCheck | None:
         from diagnose.replay.check import check_epoch

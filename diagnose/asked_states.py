@@ -1,17 +1,24 @@
-"""Values of single states that one rule asks about: what a fit started from, an average of weights, a saved file."""
+"""Values of single states that one rule or table asks about: what a fit started from, an average of weights, a saved
+file, states of layers set to zero."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from diagnose.chosen import is_short
+from diagnose.diagnosis import SavedModel
 from diagnose.errors import ReplayError
+from diagnose.facts import Scored
 from diagnose.restore.decisions import Decision
 from diagnose.restore.ema import Averages, saved_by, set_at_end
+from diagnose.restore.saved import MOST_EVALUATED, saved_models, state_saved
 from diagnose.trace.model import State
 
 if TYPE_CHECKING:
+    from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
 
 Validate = Callable[[State, int], Mapping[str, float]]
@@ -46,3 +53,57 @@ def ema_values(replayer: Replayer, decisions: Sequence[Decision], validate: Vali
             with contextlib.suppress(ReplayError):
                 values[name] = {**replayer.evaluate_state(state), **validate(state, last)}
     return values
+
+
+def from_zero_state(replayer: Replayer) -> dict[str, float]:
+    """What `evaluate` would return, had the states of stateful layers been zero before."""
+    try:
+        return replayer.evaluate_from_zero(replayer.states.final())
+    except ReplayError:
+        return {}
+
+
+def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[str]) -> dict[str, float]:
+    """What `evaluate` would return for all rows in one batch, where the class of an `evaluated` metric does not tell
+    that its value is the same for any batches; else empty."""
+    from diagnose.replay import evaluation
+    from diagnose.replay.pooling import pooled
+
+    if replayer.passes.carried or all(pooled(replayer.model, name) for name in evaluated):
+        return {}
+    batch = evaluation.in_one_batch(data)
+    try:
+        return {} if batch is None else replayer.over(replayer.states.final(), [batch])
+    except ReplayError:
+        return {}
+
+
+def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:
+    """For a model with a train step of its own, which may score before or after its update."""
+    found = {}
+    for epoch in epochs if replayer.passes.own_train else ():
+        with contextlib.suppress(ReplayError):
+            found[epoch] = Scored(replayer.scored(epoch, "before"), replayer.scored(epoch, "after"))
+    return found
+
+
+def end_of_epoch(replayer: Replayer, epochs: Iterable[int]) -> dict[int, dict[str, float]]:
+    """Over an epoch's own batches, in training mode, with its last weights; of epochs with a ledger, which were
+    replayed to this point already."""
+    from diagnose.replay.replayer import Setting
+
+    last = Setting("epoch-end", frozenset(), True, "fit")
+    return {epoch: replayer.value(last, epoch) for epoch in epochs}
+
+
+def saved(replayer: Replayer, validate: Validate) -> tuple[SavedModel, ...]:
+    """The files that callbacks wrote, the last ones with the values of the weights in them."""
+    found, known = saved_models(replayer.trace), dict[int, Mapping[str, float]]()
+    for entry in found[-MOST_EVALUATED:]:
+        if entry.metric is not None and entry.event not in known:
+            state = state_saved(replayer.trace, entry)
+            with contextlib.suppress(ReplayError):
+                if state is not None:
+                    values = replayer.evaluate_state(state, coarse=not is_short(replayer.trace))
+                    known[entry.event] = {**values, **validate(state, entry.epoch or 0)}
+    return tuple(replace(s, value=known.get(s.event, {}).get(s.metric or "")) for s in found)

@@ -192,6 +192,28 @@ class Policies:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A file that a ModelCheckpoint wrote in this fit, and one logged `metric` that it was chosen for or is named by
+    (None: neither). `epoch`: the epoch it was written in; `version`: the version of training in it (None: weights that
+    no update made) and the epoch that one ends or stands in; `value`: the metric of the weights in it, evaluated again;
+    `event`: the number of the recorded event. `verdict` as for a restoration, of the weights in the file."""
+
+    callback: str
+    file: str
+    epoch: int | None
+    version: int | None
+    version_epoch: int | None
+    event: int
+    metric: str | None = None
+    logged: float | None = None
+    value: float | None = None
+    computed_at: Span | None = None
+    owner_versions: tuple[int, ...] = ()
+    shift_updates: int | None = None
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number."""
 
@@ -234,6 +256,7 @@ class Diagnosis:
     model: Mapping[str, Any] = field(default_factory=dict)
     trace: Mapping[str, Any] = field(default_factory=dict)
     policies: Policies | None = None
+    saved: tuple[SavedModel, ...] = ()
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report of this fit as one self-contained page. Raises DiagnoseError where it cannot be written."""

@@ -24,6 +24,7 @@ from diagnose.diagnosis import (
     PolicyRow,
     ReplayCheck,
     Restoration,
+    SavedModel,
     Span,
 )
 from diagnose.json_reader import NON_FINITE, JsonReader
@@ -68,6 +69,9 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "environment": d.environment,
         "model": d.model,
         "trace": d.trace,
+        "saved": [
+            {**_fields(s), "computed_at": None if s.computed_at is None else _fields(s.computed_at)} for s in d.saved
+        ],
         "policies": None
         if d.policies is None
         else {**_fields(d.policies), "rows": [_fields(r) for r in d.policies.rows]},
@@ -108,6 +112,7 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         environment={key: str(item) for key, item in top.mapping("environment").items()},
         model=top.mapping("model"),
         trace=top.mapping("trace"),
+        saved=top.many("saved", _read_saved) if top.get("saved", None) is not None else (),
         policies=None if top.get("policies", None) is None else top.one("policies", _read_policies),
     )
 
@@ -232,7 +237,7 @@ def _read_restoration(r: JsonReader) -> Restoration:
         restored_epoch=r.optional("restored_epoch", r.count),
         restored_version=r.optional("restored_version", r.count),
         restored_value=r.optional("restored_value", r.number),
-        computed_at=r.one("computed_at", lambda s: Span(first=s.count("first"), last=s.count("last"))),
+        computed_at=r.one("computed_at", _read_span),
         owner_versions=r.counts("owner_versions"),
         shift_updates=r.optional("shift_updates", r.signed),
         verdict=r.choice("verdict", _VERDICTS),
@@ -259,6 +264,28 @@ def _read_finding(r: JsonReader) -> Finding:
         metric=r.optional("metric", r.text),
         effect=r.optional("effect", r.number),
     )
+
+
+def _read_saved(r: JsonReader) -> SavedModel:
+    return SavedModel(
+        callback=r.text("callback"),
+        file=r.text("file"),
+        epoch=r.optional("epoch", r.count),
+        version=r.optional("version", r.count),
+        version_epoch=r.optional("version_epoch", r.count),
+        event=r.count("event"),
+        metric=r.optional("metric", r.text),
+        logged=r.optional("logged", r.number),
+        value=r.optional("value", r.number),
+        computed_at=r.one("computed_at", _read_span),
+        owner_versions=r.counts("owner_versions"),
+        shift_updates=r.optional("shift_updates", r.signed),
+        verdict=r.optional("verdict", lambda key: r.choice(key, _VERDICTS)),
+    )
+
+
+def _read_span(r: JsonReader) -> Span:
+    return Span(first=r.count("first"), last=r.count("last"))
 
 
 def _read_policies(r: JsonReader) -> Policies:

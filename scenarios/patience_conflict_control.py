@@ -1,8 +1,8 @@
 """Control: the rate is lowered after two epochs without improvement, and training goes on at the lower rate.
 
-What the user sees: the learning rate is reduced, the validation loss falls again, and training stops some epochs later.
+What the user sees: the learning rate is reduced, once or several times, and the validation loss falls again.
 
-The same run as `patience_conflict`, but for the patience of `ReduceLROnPlateau`.
+The same run as `patience_conflict`, but for `patience=2` in `ReduceLROnPlateau`.
 """
 
 import sys
@@ -36,13 +36,13 @@ model.compile(optimizer=keras.optimizers.SGD(learning_rate=0.3), loss="mse")
 history = model.fit(
     x_train,
     y_train,
-    batch_size=16,
-    epochs=40,
+    batch_size=32,
+    epochs=30,
     verbose=2,
     validation_data=(x_val, y_val),
     callbacks=[
         keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.1, patience=2, verbose=1),
-        keras.callbacks.EarlyStopping(monitor="val_loss", patience=4, restore_best_weights=True),
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True),
     ],
 )
 

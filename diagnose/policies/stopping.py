@@ -234,11 +234,11 @@ POLICIES: Final = {
 
 
 def code(policy: Policy) -> str:
-    """The policy as an expression, with the arguments that are not the default."""
+    """The policy as an expression, with what it monitors and the arguments that are not the default."""
     given = []
     for item in fields(policy):  # type: ignore[arg-type]  # every policy is a dataclass
         value = getattr(policy, item.name)
-        if item.default is MISSING or value != item.default:
+        if item.name == "monitor" or item.default is MISSING or value != item.default:
             given.append(f"{item.name}={value!r}")
     return f"{type(policy).__name__}({', '.join(given)})"
 

@@ -192,11 +192,13 @@ class Start:
             self._fit.add(weights, Moment(*moment, Kept.of(arrays, digests, self._roles), numbers))
 
     def _earlier(self, weights: Weights, now: Kept, identity: int) -> dict[str, Json] | None:
-        """The remembered moment with these weights: one with this very optimizer state, else the last."""
+        """The remembered moment with these weights: one with this very optimizer state, else the last that updates
+        made, else the first that a fit started from."""
         found = [(fit, moment) for fit in _FITS for moment in fit.moments.get(weights, ())]
         if not found:
             return None
-        fit, then = next((pair for pair in reversed(found) if _same(pair[1].optimizer, now)), found[-1])
+        made = [pair for pair in found if pair[1].epoch > 0] or found[:1]
+        fit, then = next((pair for pair in reversed(found) if _same(pair[1].optimizer, now)), made[-1])
         end = list(fit.epochs.values())[-1]
         following = fit.epochs.get(then.epoch + 1)
         return {

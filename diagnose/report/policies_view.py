@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from diagnose.diagnosis import Policies, PolicyRow
 from diagnose.report.text import ABSENT, clip, exact, number, printable, spell, width
 
 COLUMNS = 100
-_LABEL = 46
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +82,14 @@ def _line(row: PolicyRow, value: str) -> PolicyLine:
 def lines(view: PoliciesView) -> Iterator[str]:
     """The table for a terminal, at most 100 columns, plain characters only in what is ours."""
     heads = ("stops after", "holds epoch", "own number", "model held", "optimism", "time saved")
-    rows = [
-        (f"{row.label} ({row.marks})" if row.marks else row.label, _cells(row))
-        for row in view.rows
-        if row.reason is None
-    ]
+    rows = [(f"* {r.label}" if r.marks else r.label, _cells(r)) for r in view.rows if r.reason is None]
     yield f"judged by {view.metric}"
     if rows:
-        wide = min(_LABEL, max(width(label) for label, _ in rows))
-        sizes = [max(8, max(width(cells[i]) for _, cells in rows)) for i in range(len(heads))]
-        for part in range(2):
-            words = (head.split()[part] if part < len(head.split()) else "" for head in heads)
-            yield _row("" if part == 0 else "policy", words, wide, sizes).rstrip()
+        words = [[*head.split(), ""][:2] for head in heads]
+        sizes = [1 + max(6, *map(width, words[i]), *(width(cells[i]) for _, cells in rows)) for i in range(len(heads))]
+        wide = min(COLUMNS - sum(sizes), max(width(label) for label, _ in rows))
+        yield _row("", [word[0] for word in words], wide, sizes).rstrip()
+        yield _row("policy", [word[1] for word in words], wide, sizes).rstrip()
         for label, cells in rows:
             yield _row(label, cells, wide, sizes)
     for reason in dict.fromkeys(row.reason for row in view.rows if row.reason is not None):
@@ -111,7 +106,7 @@ def _cells(row: PolicyLine) -> tuple[str, ...]:
     return tuple("the end" if c == "at the end" else "-" if c == ABSENT else c for c in cells)
 
 
-def _row(label: str, cells: Iterator[str] | tuple[str, ...], wide: int, sizes: list[int]) -> str:
+def _row(label: str, cells: Sequence[str], wide: int, sizes: list[int]) -> str:
     label = label if width(label) <= wide else clip(label, wide - 2).rstrip("…") + "..."
     padded = label + " " * (wide - width(label))
-    return padded + "".join(f" {cell:>{size}}" for cell, size in zip(cells, sizes, strict=True))
+    return padded + "".join(f"{cell:>{size}}" for cell, size in zip(cells, sizes, strict=True))

@@ -13,6 +13,7 @@ from diagnose.report.ledger_view import LedgerView, build_ledgers
 from diagnose.report.policies_view import PoliciesView, build_policies
 from diagnose.report.prose import Block, Fact, Piece, blocks, facts, inline
 from diagnose.report.restoration_view import RestorationView, Tone, build_restoration
+from diagnose.report.saved_view import SavedLine, saved_line
 from diagnose.report.text import exact, number, plural, printable
 from diagnose.report.timeline import TimelineView, build_timeline
 
@@ -44,6 +45,7 @@ class FitView:
     other_ledgers: tuple[LedgerView, ...]
     epochs: EpochTable
     restoration: RestorationView | None
+    saved: tuple[SavedLine, ...]
     policies: PoliciesView | None
     failed: tuple[FindingView, ...]
     not_applicable: tuple[FindingView, ...]
@@ -76,6 +78,7 @@ def build(diagnosis: Diagnosis) -> FitView:
         other_ledgers=others,
         epochs=build_epochs(diagnosis),
         restoration=restoration,
+        saved=tuple(map(saved_line, diagnosis.saved)),
         policies=None if diagnosis.policies is None else build_policies(diagnosis.policies),
         failed=failed,
         not_applicable=tuple(f for f in findings if f.status == "not-applicable"),

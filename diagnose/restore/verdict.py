@@ -144,7 +144,7 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
         computed_at=when.span,
         owner_versions=when.owners,
         restored_version=version,
-        restored_epoch=None if version is None else _epoch_of(trace, version),
+        restored_epoch=None if version is None else epoch_of(trace, version),
     )
     if not held_versions:
         return replace(
@@ -211,7 +211,7 @@ def _restored_version(held: tuple[int, ...], best: Epoch | None) -> int | None:
     return best.last_version if best is not None and best.last_version in held else held[-1]
 
 
-def _epoch_of(trace: Trace, version: int) -> int | None:
+def epoch_of(trace: Trace, version: int) -> int | None:
     """The epoch a version ends, or stands in."""
     for e in trace.epochs:
         if e.first_version < version <= e.last_version:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from diagnose.diagnosis import Finding
@@ -17,9 +18,9 @@ from diagnose.trace.model import Epoch
 NAME = "missing-monitor"
 
 _LEFT_OUT = {
-    "early-stopping": "it could neither stop training nor restore weights",
-    "checkpoint": "it could not tell which epoch was the best",
-    "plateau": "it could not lower the learning rate",
+    "early-stopping": "could neither stop training nor restore weights",
+    "checkpoint": "could not tell which epoch was the best",
+    "plateau": "could not lower the learning rate",
 }
 
 
@@ -31,9 +32,10 @@ def check(facts: Facts) -> Finding:
     if not facts.epochs:
         return not_applicable(NAME, "No epoch was finished.")
     judged = [(w, _judged(facts, w)) for w in watching]
-    for _, finding in judged:
+    for i, (w, finding) in enumerate(judged):
         if isinstance(finding, Finding):
-            return finding
+            also = [other for other, found in judged[i + 1 :] if _same(found, finding)]
+            return replace(finding, title=finding.title + "".join(_also(facts, w, other) for other in also))
     seen = [w for w, why in judged if why is None]
     if not seen:
         return not_applicable(NAME, str(judged[0][1]))
@@ -88,9 +90,24 @@ def _absent(facts: Facts, w: Watcher) -> Finding:
         why = f"they hold {', '.join(names)}"
     title = (
         f"{w.callback} watches '{w.monitor}', which is in no log of this fit ({why}): in {_count(len(facts.epochs))} "
-        f"{_LEFT_OUT[w.kind]}{_files(facts, w)}."
+        f"it {_LEFT_OUT[w.kind]}{_files(facts, w)}."
     )
     return Finding(NAME, "failed", title, evidence, _advice(w, near, validation), w.monitor)
+
+
+def _same(found: Finding | str | None, first: Finding) -> bool:
+    """Whether another callback misses the same name in the whole fit."""
+    names = ("monitor", "nearest", "validated")
+    return (
+        isinstance(found, Finding)
+        and "nearest" in first.evidence
+        and all(found.evidence.get(name) == first.evidence[name] for name in names)
+    )
+
+
+def _also(facts: Facts, w: Watcher, other: Watcher) -> str:
+    name = other.callback if other.callback != w.callback else f"Another {other.callback}"
+    return f" {name} watches it too: it {_LEFT_OUT[other.kind]}{_files(facts, other)}."
 
 
 def _files(facts: Facts, w: Watcher) -> str:

@@ -27,7 +27,8 @@ def check(facts: Facts) -> Finding:
     if not trace.steps:
         return not_applicable(NAME, "No step was done.")
     previous = start.get("previous")
-    if previous is not None:
+    both_new = previous is not None and previous["epoch"] == 0 and not start.get("iterations")
+    if previous is not None and not both_new:
         return _from_earlier_fit(facts, start, previous)
     initial = trace.steps[0].epoch - 1
     if initial > 0:
@@ -68,8 +69,9 @@ def _from_earlier_fit(facts: Facts, start: Mapping[str, Any], previous: Mapping[
         return Finding(NAME, "passed", title, evidence, "", "loss")
     evidence["not_of_that_moment"] = lost
     title = f"This fit went on from {what}, but {_optimizer(start, previous, lost)}.{_numbers(evidence)}"
-    effect = evidence.get("jump")
-    metric = "loss" if "first_logged" in evidence else None
+    # Another rate alone makes no jump: it shows in how fast the loss moves from there.
+    effect = evidence.get("jump") if lost != ["learning_rate"] else None
+    metric = "loss" if effect is not None else None
     return Finding(NAME, "failed", title, evidence, _advice(start, previous, lost), metric, effect)
 
 
@@ -172,8 +174,9 @@ def _from_elsewhere(facts: Facts, start: Mapping[str, Any], initial: int) -> Fin
         f"This fit went on after epoch {initial}, but its optimizer is a new one: 0 updates, and nothing in its "
         f"variables.{_numbers(evidence)}"
     )
-    metric = "loss" if "first_logged" in evidence else None
-    return Finding(NAME, "failed", title, evidence, _WHOLE_MODEL, metric, evidence.get("jump"))
+    effect = evidence.get("jump")
+    metric = "loss" if effect is not None else None
+    return Finding(NAME, "failed", title, evidence, _WHOLE_MODEL, metric, effect)
 
 
 # ── within one fit ──

@@ -41,6 +41,10 @@ def check(facts: Facts) -> Finding:
     if stop is None:
         title = f"{stopping[0].callback} did not stop this fit, so {plateau.callback} had all its epochs."
         return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
+    stale = next((w for w in (stop, plateau) if w.best is not None and w.best == w.best_at_start), None)
+    if stale is not None:
+        # Keras 3.12 keeps `best` of both between fits: what they counted is not this fit's.
+        return not_applicable(NAME, f"{stale.callback} compared with the best of an earlier fit.", evidence)
     return _judged(facts, plateau, stop, lowered, evidence)
 
 

@@ -118,7 +118,7 @@ def _consequence(
     stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
     end = f" and stopped training after epoch {facts.epochs[-1].epoch}" if stopped else ""
     if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept[0].epoch:
-        end += f"{',' if stopped else ''} and the model holds that epoch's weights"
+        end = f", whose weights the model now holds{',' if stopped else ''}{end}"
     return f"It took {first} for the best{end}; the {second}."
 
 

@@ -91,6 +91,17 @@ def test_control_early_stopping_passes_over_epochs_without_validation() -> None:
     assert "3 of 5 epochs have no 'val_loss'" in finding.title
 
 
+def test_names_each_callback_that_misses_it(tmp_path: Path) -> None:
+    path = tmp_path / "best.weights.h5"
+    written = Written(path)
+    finding = fit(keras.callbacks.EarlyStopping("val_loss"), checkpoint(path, "val_loss"), written, rate=1.0).finding(
+        RULE
+    )
+    assert finding.evidence["callback"] == "EarlyStopping"
+    assert "ModelCheckpoint watches it too: it could not tell which epoch was the best" in finding.title
+    assert (f"wrote its file {len(written.epochs)} times" in finding.title) == bool(written.epochs)
+
+
 class AddsF1(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs["val_f1"] = 0.1 * epoch

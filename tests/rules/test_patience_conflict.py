@@ -78,6 +78,19 @@ def test_control_there_was_no_lower_rate() -> None:
     assert seen.finding(RULE).status == "not-applicable"
 
 
+class ForgetsToReset(keras.callbacks.EarlyStopping):
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Without `super()`."""
+
+
+def test_control_what_an_earlier_fit_left_is_no_conflict_of_this_one() -> None:
+    callbacks = [keras.callbacks.ReduceLROnPlateau("val_loss", patience=5), ForgetsToReset("val_loss", patience=2)]
+    fit(*callbacks, rate=3.0, epochs=8, validation=True)
+    seen = fit(*callbacks, rate=30.0, epochs=8, validation=True)
+    assert len(seen.witness.logs) < 8
+    assert seen.finding(RULE).status == "not-applicable"
+
+
 @pytest.mark.parametrize("callback", [keras.callbacks.EarlyStopping("loss"), keras.callbacks.ReduceLROnPlateau("loss")])
 def test_one_of_them_alone_has_no_conflict(callback: Any) -> None:
     assert fit(callback).finding(RULE).status == "not-applicable"

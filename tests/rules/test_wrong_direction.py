@@ -29,7 +29,8 @@ def test_fails_where_early_stopping_looks_for_the_lowest_accuracy() -> None:
     assert finding.effect == values[highest] - values[lowest]
     kept = zip(seen.model.get_weights(), seen.witness.weights[lowest], strict=True)
     assert all(np.array_equal(*pair) for pair in kept)
-    assert f"the model holds that epoch's weights; the best was epoch {highest + 1}" in finding.title
+    assert f"epoch {lowest + 1} ({values[lowest]:.6g}) for the best, whose weights the model now holds" in finding.title
+    assert f"the best was epoch {highest + 1}" in finding.title
     assert 'mode="max"' in blocks(finding.advice)[0]
 
 
