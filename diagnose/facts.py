@@ -26,17 +26,21 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One fit's measurements.
+    """One fit's measurements. What could not be computed, or does not exist in this fit, is empty.
 
     `reevaluated`: epoch -> metric -> value of the epoch's last version over the evaluation data; of a long fit, only
-    of chosen epochs. `evaluated`: what Keras's `evaluate` returns with the weights after fit.
-    `held_validation`: the same over the validation data (names with `val_`). `checks`: replayed epochs.
-    `from_zero_state`: `evaluated` again with the states of stateful layers set to zero first (empty where the model has
-    none). `started`: the metrics of the weights this fit started from, where it continues an earlier one. `ema_values`:
-    metrics of the moving average that Keras put into the model at the end ("average") and of what a ModelCheckpoint
-    saved ("saved"), where the optimizer keeps one. `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that average over batches (empty
-    where it was not computed). `scored`: epoch -> values, for models with a train step of their own. `no_replay`: why
-    values that need replay are missing, or None."""
+    of chosen epochs.
+    `evaluated`: what Keras's `evaluate` returns with the weights after fit.
+    `held_validation`: the same over the validation data (names with `val_`).
+    `checks`: replayed epochs.
+    `from_zero_state`: `evaluated` again with the states of stateful layers set to zero first.
+    `started`: the metrics of the weights this fit started from, where it continues an earlier one.
+    `ema_values`: metrics of the moving average that Keras put into the model at the end ("average") and of what a
+    ModelCheckpoint saved ("saved"), where the optimizer keeps one.
+    `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that may average over batches.
+    `scored`: epoch -> values, for models with a train step of their own.
+    `end_of_epoch`: epoch -> metric -> value over the epoch's own batches, in training mode, all with its last weights.
+    `no_replay`: why values that need replay are missing, or None."""
 
     trace: Trace
     decisions: tuple[Decision, ...]
@@ -52,7 +56,6 @@ class Facts:
     started: Mapping[str, float] = field(default_factory=dict)
     ema_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     end_of_epoch: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    """Epoch -> metric -> value over the epoch's own batches, in training mode, all with its last weights."""
     no_replay: str | None = None
 
     @property

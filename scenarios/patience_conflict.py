@@ -1,6 +1,6 @@
 """`ReduceLROnPlateau` beside `EarlyStopping(patience=5)`: training stops before the rate is ever lowered.
 
-What the user sees: `learning_rate` is the same in every line of the log, although the validation loss only jumps about
+What the user sees: `learning_rate` is the same in every line of the log, although the validation loss no longer falls,
 and training then stops. The fine steps that were meant to follow never come. Reported in yolov3-tf2#181.
 
 Why: `ReduceLROnPlateau` waits for 10 epochs unless it is told otherwise, `EarlyStopping` here for 5. Both count the

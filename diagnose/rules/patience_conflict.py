@@ -72,8 +72,9 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
         title = f"{ends}; '{plateau.monitor}' had improved {_epochs(waited)} before, so there was no plateau."
         return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
     title = (
-        f"{plateau.callback} never lowered the learning rate: {ends}, when '{plateau.monitor}' had not improved for "
-        f"{_epochs(waited)}, and {plateau.callback} waits for {plateau.settings.get('patience')}."
+        f"{plateau.callback} never lowered the learning rate: {ends}. By then {plateau.callback} had counted "
+        f"{_epochs(waited)} without improvement of '{plateau.monitor}', and it waits for "
+        f"{plateau.settings.get('patience')}."
     )
     return Finding(NAME, "failed", title, evidence, _advice(plateau, stop), plateau.monitor)
 

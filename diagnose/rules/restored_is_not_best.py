@@ -83,7 +83,7 @@ def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
 
 
 def _shown(decision: Decision, name: str) -> str:
-    value = decision.settings.get(name)
+    value: Any = decision.settings.get(name)
     if name == "min_delta":
         return f"with min_delta={abs(float(value)):.6g}, later values were not better by enough to count"
     return f"start_from_epoch={value} kept it from looking at epochs before {int(value) + 1}"

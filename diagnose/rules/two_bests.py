@@ -45,8 +45,8 @@ def check(facts: Facts) -> Finding:
         f"{_values(stopping.monitor, restored, saved)}; {_values(saving.monitor, restored, saved)}."
     )
     monitor = stopping.monitor
-    values = [e.logs.get(monitor) for e in (restored, saved)]
-    effect = abs(float(values[0]) - float(values[1])) if all(isinstance(v, (int, float)) for v in values) else None
+    values = [float(v) for e in (restored, saved) if isinstance(v := e.logs.get(monitor), (int, float))]
+    effect = abs(values[0] - values[1]) if len(values) == 2 else None
     return Finding(NAME, "failed", title, evidence, _advice(stopping), monitor, effect)
 
 

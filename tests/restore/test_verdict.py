@@ -136,3 +136,22 @@ def test_direction_of_a_metric_that_grows() -> None:
     assert r.mode == "max"
     assert r.best_epoch == int(np.argmax(values)) + 1
     assert r.best_by_reevaluation.value == max(values)
+
+
+def test_settings_that_choose_another_epoch_are_no_shift_in_time() -> None:
+    seen = fit(stopping("val_loss", min_delta=0.1), rate=0.02, batch=64, epochs=8, validation=True)
+    r = seen.diagnosis.restoration
+    values = [log["val_loss"] for log in seen.witness.logs]
+    best = int(np.argmin(values)) + 1
+    assert (r.best_epoch, r.best_logged) == (best, values[best - 1])
+    assert [r.chosen_epoch] == [r.restored_epoch] == held_epoch(seen) != [best]
+    assert "by its own settings" in r.sentence
+    assert "update" not in r.sentence
+
+
+def test_a_restored_last_epoch_is_not_taken_for_no_restore() -> None:
+    seen = fit(stopping("val_loss", start_from_epoch=7), batch=64, validation=True, **OVERSHOOT)
+    r = seen.diagnosis.restoration
+    assert held_epoch(seen) == [8] == [r.chosen_epoch]
+    assert r.best_epoch != 8
+    assert r.verdict == "shifted"

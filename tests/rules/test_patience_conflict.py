@@ -45,7 +45,7 @@ def test_fails_where_the_rate_is_never_lowered() -> None:
     finding = seen.finding(RULE)
     assert finding.status == "failed"
     assert finding.evidence["lowered_in_epochs"] == []
-    assert "had not improved for 3 epochs" in finding.title
+    assert "had counted 3 epochs without improvement" in finding.title
     assert "waits for 6" in finding.title
 
 
