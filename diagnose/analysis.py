@@ -21,6 +21,7 @@ from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.restore.decisions import Decision, decisions
+from diagnose.restore.own_restore import own_restore
 from diagnose.restore.reevaluated import held_value
 from diagnose.restore.saved import saved_models
 from diagnose.restore.verdict import Values, judge, restoring, validation_of
@@ -136,7 +137,8 @@ class _Analysis:
         if replayer is not None and replayer.spread is not None:
             self.reason = reason or replayer.spread.partial
         self._checks: dict[int, EpochCheck | None] = {}
-        self.decisions = decisions(trace)
+        own = own_restore(trace)
+        self.decisions = (*decisions(trace), *([] if own is None else [own]))
         self.restorer: Decision | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:

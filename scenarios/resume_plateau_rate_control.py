@@ -18,7 +18,7 @@ keras.utils.set_random_seed(seed)
 
 rng = np.random.default_rng(seed)
 x = rng.normal(size=(240, 20)).astype("float32")
-y = (x @ rng.normal(scale=0.5, size=20) + rng.normal(scale=2.0, size=240)).astype("float32")
+y = (x @ rng.normal(scale=0.5, size=20) + rng.normal(scale=4.0, size=240)).astype("float32")
 x_train, y_train = x[:64], y[:64]
 x_val, y_val = x[64:], y[64:]
 
@@ -33,7 +33,7 @@ history = model.fit(
     verbose=2,
     validation_data=(x_val, y_val),
     callbacks=[
-        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=2),
+        keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=2),
         keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True, verbose=1),
     ],
 )

@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diagnose.chosen import Wanted
 from diagnose.diagnosis import Diagnosis
+
+if TYPE_CHECKING:
+    from diagnose.chosen import Wanted
 
 MISMATCH = 3
 

@@ -192,13 +192,17 @@ class Start:
             self._fit.add(weights, Moment(*moment, Kept.of(arrays, digests, self._roles), numbers))
 
     def _earlier(self, weights: Weights, now: Kept, identity: int) -> dict[str, Json] | None:
-        """The remembered moment with these weights: one with this very optimizer state, else the last that updates
-        made, else the first that a fit started from."""
+        """The remembered moment with these weights: one with this very optimizer state; else of a fit with this
+        optimizer, else with one that was set up alike: the last that updates made, or the first that one started
+        from. Weights alone do not tell: models begin with equal ones."""
         found = [(fit, moment) for fit in _FITS for moment in fit.moments.get(weights, ())]
         if not found:
             return None
-        made = [pair for pair in found if pair[1].epoch > 0] or found[:1]
-        fit, then = next((pair for pair in reversed(found) if _same(pair[1].optimizer, now)), made[-1])
+        same = [pair for pair in found if _same(pair[1].optimizer, now)]
+        near = [pair for pair in found if pair[0].optimizer == identity]
+        alike = [pair for pair in found if pair[0].settings == self._settings]
+        group = near or alike or found
+        fit, then = same[-1] if same else ([pair for pair in group if pair[1].epoch > 0] or group[:1])[-1]
         end = list(fit.epochs.values())[-1]
         following = fit.epochs.get(then.epoch + 1)
         return {

@@ -20,7 +20,7 @@ class Decision:
     """
 
     callback: str
-    kind: Literal["early-stopping", "checkpoint", "threshold"]
+    kind: Literal["early-stopping", "checkpoint", "threshold", "own-restore"]
     monitor: str
     settings: Mapping[str, Any]
     op: str | None = None

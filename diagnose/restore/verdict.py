@@ -89,12 +89,15 @@ def _writer(trace: Trace, state: State) -> str:
 
 
 def restoring(decisions: tuple[Decision, ...]) -> Decision | None:
-    """The EarlyStopping whose restore is judged: the first that restores, else the first."""
+    """The EarlyStopping whose restore is judged: the first that restores, else the first; where there is none, a
+    callback of the user's own that put weights back."""
     stopping = [d for d in decisions if d.kind == "early-stopping"]
     for d in stopping:
         if d.settings.get("restore_best_weights"):
             return d
-    return stopping[0] if stopping else None
+    if stopping:
+        return stopping[0]
+    return next((d for d in decisions if d.kind == "own-restore"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
     key = decision.monitor
     mode = decision.direction
     best = _best_logged(trace, key, mode)
+    if decision.kind == "own-restore":  # what it calls best is its own rule
+        best = next(e for e in trace.epochs if e.epoch == decision.settings["put_back"])
     held_versions = trace.index.versions_of(final)
     last = trace.epochs[-1].last_version
     base = Restoration(

@@ -23,7 +23,7 @@ SETTINGS: Mapping[str, Any] = {"min_delta": 0.0, "start_from_epoch": 0}
 def check(facts: Facts) -> Finding:
     """Fails where the restored epoch is the one that the callback's settings choose, and another has the best value."""
     r, decision = facts.restoration, restoring(facts.decisions)
-    if r is None or decision is None:
+    if r is None or decision is None or decision.kind != "early-stopping":
         return not_applicable(NAME, "No EarlyStopping in this fit.")
     if not decision.settings.get("restore_best_weights") or r.verdict == "not-restored":
         return not_applicable(NAME, f"{r.callback} restored nothing.")

@@ -19,7 +19,7 @@ def check(facts: Facts) -> Finding:
     """Fails where the file and the model after fit are of different epochs, because their metrics are different."""
     r, stopping = facts.restoration, restoring(facts.decisions)
     files = [d for d in facts.decisions if d.kind == "checkpoint"]
-    if stopping is None or r is None or not files:
+    if stopping is None or stopping.kind != "early-stopping" or r is None or not files:
         return not_applicable(NAME, "There are not both an EarlyStopping and a ModelCheckpoint that keeps the best.")
     other = [d for d in files if d.monitor != stopping.monitor]
     if not other:
