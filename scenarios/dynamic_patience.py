@@ -1,4 +1,4 @@
-"""A stopping rule of one's own, with patience that grows with the epoch, on `loss`: it puts back a model without its best.
+"""A stopping rule of one's own on `loss`, with patience that grows: it puts back a model that lacks its best value.
 
 What the user sees: the callback reports the best training loss and puts those weights back; `evaluate` on the same rows
 gives another, higher value. Dynamic patience is a common recipe: wait the longer, the later the best epoch was.

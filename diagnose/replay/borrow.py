@@ -42,7 +42,7 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     contents_of, parts_of = backend.contents, backend.parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []
     variables = [*state_variables(model), *model.metrics_variables, *slots]
-    parts = [part for v in variables for part in parts_of(v)]
+    parts = [part for v in variables for part in parts_of(v) if _readable(contents_of, part)]
     contents = [(contents_of(part), backend.place(part)) for part in parts]
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     training = getattr(model, "training", None)  # torch.nn.Module
@@ -73,6 +73,16 @@ def _holds(contents_of: Any, part: Any, content: Any) -> bool:
     except RuntimeError:
         # JAX: after a fit, moving averages share buffers with the weights, and evaluate gives those away.
         return False
+
+
+def _readable(contents_of: Any, part: Any) -> bool:
+    try:
+        contents_of(part)
+    except RuntimeError:
+        # JAX: after a fit with `use_ema`, the averages share buffers with the weights (Keras 3.15.1), and a call of
+        # `evaluate` by the user gave those away; what is in them is lost to everybody.
+        return False
+    return True
 
 
 def _get(model: Any, name: str) -> Any:

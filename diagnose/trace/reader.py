@@ -88,12 +88,11 @@ class Trace:
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
-            if (
-                state.version is not None
-                and state.label != "changed"
-                and (state.version not in self._versions or not self._versions[state.version].kept)
-            ):
-                self._versions[state.version] = state
+            if state.version is not None and state.label != "changed":
+                known = self._versions.setdefault(state.version, state)
+                # The end of an epoch stands for a version that was not kept only where no callback changed it.
+                if not known.kept and state.kept and state.arrays == known.arrays:
+                    self._versions[state.version] = state
         self._db = opened.db
         self._contents = Contents(opened.db, records, cache_bytes)
         self._finalizer = weakref.finalize(self, discard, opened.db, opened.folder)
