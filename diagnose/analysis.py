@@ -24,7 +24,7 @@ from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.own_restore import own_restore
 from diagnose.restore.reevaluated import held_value
 from diagnose.restore.saved import saved_models
-from diagnose.restore.verdict import Values, judge, restoring, validation_of
+from diagnose.restore.verdict import Values, clock, judge, restoring, validation_of
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
@@ -259,7 +259,12 @@ class _Analysis:
             return None
         key = self.restorer.monitor
         if not self.restorer.on_training_value:
-            values = {e.epoch: e.logs[key] for e in self.trace.epochs if isinstance(e.logs.get(key), (int, float))}
+            # Where an average was validated in the place of the weights, no epoch's own value was logged.
+            values = {
+                e.epoch: e.logs[key]
+                for e in self.trace.epochs
+                if isinstance(e.logs.get(key), (int, float)) and e.last_version in clock(self.trace, e, key).owners
+            }
         else:
             values = {e: v[key] for e, v in reevaluated.items() if key in v}
         held = held_validation if key.startswith("val_") else evaluated
