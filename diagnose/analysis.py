@@ -136,13 +136,14 @@ class _Analysis:
         self.wanted = wanted
         if replayer is not None and replayer.spread is not None:
             self.reason = reason or replayer.spread.partial
+        self.chosen: list[int] = []
         self._checks: dict[int, EpochCheck | None] = {}
         own = own_restore(trace)
         self.decisions = (*decisions(trace), *([] if own is None else [own]))
         self.restorer: Decision | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:
-        chosen = self._chosen_epochs()
+        chosen = self.chosen = self._chosen_epochs()
         reevaluated = self._reevaluate(reevaluated_epochs(self.trace, self.wanted, self.decisions, chosen))
         reevaluated |= self._reevaluate(restorable(self.trace, self.decisions, reevaluated))
         evaluated = self._evaluated()
@@ -320,7 +321,8 @@ class _Analysis:
         if epoch not in self._checks:
             try:
                 assert self.replayer is not None
-                self._checks[epoch] = check_epoch(self.replayer, epoch)
+                walked = self.data is not None and epoch in self.chosen
+                self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
             except ReplayError as error:
                 self.reason = self.reason or str(error)
                 self._checks[epoch] = None

@@ -41,12 +41,15 @@ def relative_tolerance(replayer: Replayer) -> float:
     return max((RELATIVE[d] for d in dtypes if d in RELATIVE), default=RELATIVE["float32"])
 
 
-def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
+def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> EpochCheck:
     """Replays all steps of one (1-based) epoch in order, metric state carried from step to step.
 
     Where the run itself changed metric state between two steps (an `evaluate` inside the epoch), the recorded state
     is taken up, as fit did. A loop of `train_on_batch` resets it before every step; the value of its epoch is that of
     all steps together.
+
+    Args:
+        walked: a ledger of this epoch is wanted too; its own first replay is then what is checked.
 
     Raises:
         ReplayError: a step's weights or rows are not in the trace.
@@ -60,6 +63,13 @@ def check_epoch(replayer: Replayer, epoch: int) -> EpochCheck:
     logs = None
     loop = (replayer.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
     pooled = [np.asarray(f, np.float64) for f in fresh]
+    ready = replayer.logged_replay(epoch) if walked else None
+    if ready is not None:
+        for step, before, after in zip(steps, [fresh, *ready], ready, strict=False):
+            checks.append(_compare(replayer, step, fresh, before, after, tolerance))
+        return EpochCheck(
+            epoch, tuple(checks), replayer.passes.results([replayer.backend.tensor(a) for a in ready[-1]])
+        )
     for step in steps:
         if was_reset(previous, step):
             metrics = replayer.passes.metric_tensors(step.metrics_before or b"") or metrics

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
-from diagnose.replay.passes import Mode, Pass, Passes, own_steps
+from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
 from diagnose.replay.pooling import pooled
 from diagnose.replay.remake import Remaker
 from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_by_output, weights_of
 from diagnose.replay.states import States
-from diagnose.trace.model import Batch, BatchRef, State, Step
+from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.trace.reader import Trace
 from diagnose.trace.replicas import Spread
 from diagnose.trace.steps import logged_steps
@@ -68,6 +68,7 @@ class Replayer:
         self._check()
         self._cache: dict[Any, dict[frozenset[str], dict[str, float]]] = {}
         self._evaluated: dict[Any, dict[str, float]] = {}
+        self._after_steps: dict[int, list[list[NDArray]]] = {}
 
     def _check(self) -> None:
         recorded = self.trace.info.get("variables")
@@ -97,8 +98,12 @@ class Replayer:
         """The steps that the log of a (1-based) epoch covers. A loop of `train_on_batch` resets its metrics before
         every step; the value of its epoch is that of all steps together."""
         steps = self.trace.index.steps_of(epoch)
-        loop = (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
-        return steps if loop else logged_steps(steps)
+        return steps if self.is_loop else logged_steps(steps)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether a loop of `train_on_batch` was traced, not a `fit`."""
+        return (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
 
     # ── V ──
 
@@ -119,9 +124,28 @@ class Replayer:
             left = [self._left(mode, setting, epoch) for mode in modes]
             carry = [own is not None for own in left]
             start = self._metrics_at_reset(epoch) if setting.data == "fit" else None
-            for mode, values in zip(modes, self.run(runs, modes, carry, left, start), strict=True):
+            as_logged = (setting.schedule, setting.weighted, setting.data, modes[0]) == (
+                "before",
+                True,
+                "fit",
+                TRAINING,
+            )
+            each = self._after_steps.setdefault(epoch, []) if as_logged else None
+            for mode, values in zip(modes, self.run(runs, modes, carry, left, start, each), strict=True):
                 found[mode.inference] = values
         return found[setting.inference]
+
+    def logged_replay(self, epoch: int) -> list[list[NDArray]] | None:
+        """The metric state after each step of a (1-based) epoch, as its log was computed: what `value` begins with.
+        None where that is not all of the steps, one after the other, or not one step of Keras's own."""
+        steps = self.trace.index.steps_of(epoch)
+        one_by_one = self.trace.index.steps_of(epoch) == list(self.logged_steps(epoch)) and not self.is_loop
+        if not steps or not one_by_one or self.passes.own_train or self._modes(frozenset())[0] != TRAINING:
+            return None
+        if self.spread is not None and self.spread.partial is not None:
+            return None
+        self.value(Setting("before", frozenset(), True, "fit"), epoch)
+        return self._after_steps.get(epoch)
 
     def _modes(self, inference: frozenset[str]) -> list[Mode]:
         """All modes, the plain training mode first, as a ledger asks for all of them and they cost little side by side;
@@ -272,11 +296,13 @@ class Replayer:
         carry: Sequence[bool],
         left: Sequence[list[Any] | None],
         start: list[Any] | None = None,
+        each_step: list[list[NDArray]] | None = None,
     ) -> list[dict[str, float]]:
         """All metrics after all runs, from reset, and `PENALTIES` in the loss; for each mode.
 
         Args:
             start: metric state to begin with in place of a reset.
+            each_step: gets the metric state of the first mode after each run.
             carry: hand the states of stateful layers from run to run, first `left`, rather than take each run's own.
         """
         metrics: list[list[Any]] = [start or self.passes.fresh() for _ in modes]
@@ -289,6 +315,8 @@ class Replayer:
             left = [each.left if on else None for each, on in zip(done, carry, strict=True)]
             sizes.append(run.batch.size)
             penalties.append([each.penalties for each in done])
+            if each_step is not None:
+                each_step.append([self.backend.array(m) for m in metrics[0]])
         logs = [each.logs for each in done] or [None] * len(modes)
         found = [self.passes.results(m, log) for m, log in zip(metrics, logs, strict=True)]
         if sum(sizes) and self._splits_loss:

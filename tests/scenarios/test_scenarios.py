@@ -148,7 +148,9 @@ def test_is_an_ordinary_script_that_does_not_know_the_tool(script: Path) -> None
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
-    assert {"keras"} <= imported <= {"keras", "numpy", "sys", "tensorflow"}
+    # The cure is the one part that scripts do import.
+    cure = {"diagnose"} if script.stem.endswith("_cured") else set()
+    assert {"keras"} <= imported <= {"keras", "numpy", "sys", "tensorflow"} | cure
 
 
 def test_list_shows_each_with_its_summary(folder: Path) -> None:
