@@ -21,17 +21,25 @@ class Probe(keras.callbacks.Callback):  # type: ignore[misc]
         self.recorder = recorder
         self.callback = callback
         self.file = file
+        self.at_optimizer: bool | None = None
+        """Whether it also looks at the optimizer's state: None: no; False: before a callback that may change it; True:
+        after one."""
+
+    def look(self, hook: str) -> None:
+        self.recorder.observe(hook, self.callback)
+        if self.at_optimizer is not None:
+            self.recorder.observe_optimizer(hook, self.callback if self.at_optimizer else None)
 
     def set_model(self, model: Any) -> None:
         """Keeps no model: on JAX, `Callback.model` forces a state sync."""
 
     @guarded
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.recorder.observe("on_epoch_begin", self.callback)
+        self.look("on_epoch_begin")
 
     @guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.recorder.observe("on_epoch_end", self.callback)
+        self.look("on_epoch_end")
         self.look_at_file("on_epoch_end", epoch, logs)
 
     def look_at_file(self, hook: str, epoch: int, logs: Any, batch: int | None = None) -> None:
@@ -53,7 +61,7 @@ class Probe(keras.callbacks.Callback):  # type: ignore[misc]
 
     @guarded
     def on_train_end(self, logs: Any = None) -> None:
-        self.recorder.observe("on_train_end", self.callback)
+        self.look("on_train_end")
 
 
 class FirstProbe(Probe):
@@ -69,7 +77,7 @@ class FirstProbe(Probe):
         if on_start is not None:
             on_start()
         self.recorder.begin_epoch(epoch + 1)
-        self.recorder.observe("on_epoch_begin", None)
+        self.look("on_epoch_begin")
 
     @guarded
     def on_test_end(self, logs: Any = None) -> None:

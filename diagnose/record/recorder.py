@@ -72,6 +72,7 @@ class Recorder:
         self._stop_seen = False
         self._axes: dict[str, bool] = {}
         self._weight_tree: Json = None
+        self._optimizer: tuple[Digest, ...] | None = None
         self._rate_seen: float | None = None
         self._evaluating = False
         self._evaluation_batches: list[TakenBatch | str] = []
@@ -124,6 +125,20 @@ class Recorder:
             detail = {"callback": callback, "hook": hook, "before": self._rate_seen, "after": rate}
             self.event("learning-rate", detail)
         self._rate_seen = rate
+
+    def observe_optimizer(self, hook: str, callback: str | None) -> None:
+        """Looks whether a callback changed the optimizer's state, but for its learning rate. `callback` is None for the
+        look before it."""
+        if not self.model.built or self.model.optimizer is None:
+            return
+        live = self._live()
+        rate = getattr(self.model.optimizer, "_learning_rate", None)
+        assert self.variables is not None
+        pairs = zip(self.variables.optimizer, live.optimizer(), strict=True)
+        digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if v is not rate)
+        if callback is not None and self._optimizer is not None and digests != self._optimizer:
+            self.event("optimizer-changed", {"callback": callback, "hook": hook})
+        self._optimizer = digests
 
     def _observe_metrics(self, hook: str, callback: str | None, live: Live) -> None:
         known = self._metrics

@@ -188,7 +188,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         """Sets probes between the callbacks. The list in use is replaced, not changed: Keras is iterating over it
         right now."""
         original = callback_list.callbacks
-        probed: list[Any] = [FirstProbe(recorder, self._at_start)]
+        last: Probe = FirstProbe(recorder, self._at_start)
+        probed: list[Any] = [last]
         asynchronous = getattr(callback_list, "_async_train", False)
         for cb in original:
             probed.append(cb)
@@ -200,10 +201,13 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             if in_batches:
                 # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
                 recorder.batch_hooks_present = True
-                batch_probe = BatchBeginProbe if asynchronous else BatchProbe
-                probed.append(batch_probe(recorder, type(cb).__name__, self._file_of(cb)))
+                kind = BatchBeginProbe if asynchronous else BatchProbe
             else:
-                probed.append(Probe(recorder, type(cb).__name__, self._file_of(cb)))
+                kind = Probe
+            before, last = last, kind(recorder, type(cb).__name__, self._file_of(cb))
+            if not type(cb).__module__.startswith("keras.") or isinstance(cb, keras.callbacks.LambdaCallback):
+                before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
+            probed.append(last)
         probed.append(LastProbe(recorder, self._end))
         callback_list.callbacks = probed
 

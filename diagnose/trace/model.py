@@ -128,6 +128,8 @@ class Event:
     "weights-changed"  detail: callback, hook, before (state id), after (state id): who changed weights, outside a
     train step
     "stop-requested"   detail: callback, hook: who set `model.stop_training`
+    "optimizer-changed"  detail: callback, hook: who changed the optimizer's state, but for its rate (callbacks that are
+    not Keras's own, at the beginnings and ends of epochs and at the end of the fit)
     "learning-rate"    detail: callback, hook, before, after
     "metrics-reset"    detail: callback, hook: who changed the metrics' variables between two steps of one epoch, or
     after its last step; `step`: steps done until then

@@ -267,3 +267,34 @@ def test_the_global_generator_is_kept_as_it_was_before_each_step(tmp_path: Path)
     trace, _ = fit(tmp_path, LooksAtGenerator(), model=model)
     kept = [trace.array(s.generator).tobytes() for s in trace.steps if s.generator is not None]
     assert len(set(seen)) == 6 and [k[: len(s)] for k, s in zip(kept, seen, strict=True)] == seen
+
+
+class ForgetsMomenta(keras.callbacks.Callback):
+    """Sets the optimizer's slots to zero after the second epoch, as users do between phases of training."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            for v in self.model.optimizer.variables:
+                if v is not self.model.optimizer._learning_rate:
+                    v.assign(np.zeros(v.shape, str(v.dtype)))
+
+
+class LowersRate(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = 0.5 * float(self.model.optimizer.learning_rate)
+
+
+def test_who_changed_the_optimizers_state(tmp_path: Path) -> None:
+    from diagnose import Tracer, read_trace
+
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    tracer = Tracer(tmp_path / "fit.diag")
+    callbacks = [Innocent(), LowersRate(), ForgetsMomenta(), keras.callbacks.EarlyStopping("loss"), tracer]
+    model.fit(x, x.sum(1), batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
+    trace = read_trace(tmp_path / "fit.diag")
+    found = [(e.epoch, dict(e.detail)) for e in trace.events if e.kind == "optimizer-changed"]
+    trace.close()
+    assert found == [(2, {"callback": "ForgetsMomenta", "hook": "on_epoch_end"})]
