@@ -14,7 +14,7 @@ from diagnose.trace.model import Epoch
 NOISE = 1e-6
 """Relative size below which another batching is taken for float rounding, for metrics whose class does not tell."""
 
-POOLED_NOISE = 1e-4
+POOLED_NOISE = 1e-5
 """The same for metrics that are the same for any batches by their class: beyond it, the model is not."""
 
 
@@ -41,7 +41,7 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
             continue
         factors = found
         if AGGREGATION in found:
-            by_class = not replayer.passes.carried and pooled(replayer.model, metric)
+            by_class = replayer.pools_rows and pooled(replayer.model, metric)
             # What is the same for any batches need not be computed over other batches: Keras's own evaluate did.
             other = evaluated[metric] if by_class else values(frozenset(found))[metric]
             if _close(end[metric], other, POOLED_NOISE if by_class else NOISE):

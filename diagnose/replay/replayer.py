@@ -215,10 +215,15 @@ class Replayer:
             self._evaluated[key] = self.over(state, self._coarse if coarse else self.evaluation)
         return self._evaluated[key]
 
+    @property
+    def pools_rows(self) -> bool:
+        """Whether nothing but a metric can make a value depend on how rows are split into batches."""
+        return not self.passes.carried and self.spread is None
+
     @cached_property
     def _coarse(self) -> Sequence[Batch]:
         names = list(self.passes.results(self.passes.fresh()))
-        if self.passes.carried or self.spread is not None or not all(pooled(self.model, name) for name in names):
+        if not self.pools_rows or not all(pooled(self.model, name) for name in names):
             return self.evaluation
         return larger_batches(self.evaluation)
 
