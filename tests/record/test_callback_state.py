@@ -88,7 +88,9 @@ def test_saves_within_epochs_are_seen_where_keras_runs_batch_hooks_in_order(tmp_
 def test_callbacks_are_described_as_they_begin() -> None:
     class Keeps(keras.callbacks.EarlyStopping):
         def on_train_begin(self, logs: Any = None) -> None:
-            """Without `super()`."""
+            """Without `super()` where it was used before."""
+            if not hasattr(self, "best"):  # Keras 3.8 makes it here
+                super().on_train_begin(logs)
 
     fresh, kept = (
         keras.callbacks.EarlyStopping("loss", patience=9),
