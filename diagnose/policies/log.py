@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diagnose.restore.decisions import Decision
+from diagnose.restore.decisions import Decision, metric_directions
 from diagnose.restore.reevaluated import prefixes
 from diagnose.trace.reader import Trace
 
@@ -70,11 +70,7 @@ def _number(value: object) -> float | None:
 
 def _modes(trace: Trace, decisions: tuple[Decision, ...]) -> dict[str, Mode]:
     """By what Keras says of its metrics, and by what callbacks of the fit went by."""
-    found: dict[str, Mode] = {"loss": "min"}
-    for metric in trace.info.get("metrics") or []:
-        direction = metric.get("direction")
-        if direction in ("min", "max"):
-            found[str(metric.get("name"))] = direction
+    found: dict[str, Mode] = {"loss": "min", **metric_directions(trace)}
     for decision in decisions:
         if decision.direction is not None:
             found.setdefault(decision.monitor, decision.direction)

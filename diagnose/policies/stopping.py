@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Final, Literal, Protocol
 
-import numpy as np
-
 from diagnose.policies.log import Log, Mode
+from diagnose.restore.own_best import better
 
 Operator = Literal["<", "<=", ">", ">="]
 _OPERATORS: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -202,7 +201,7 @@ class ReduceLROnPlateau:
         for epoch, value in zip(log.epochs, _series(log, self.monitor), strict=True):
             if value is None:
                 continue
-            if _better(value, best, mode, self.min_delta):
+            if better(value, best, mode, self.min_delta):
                 best, wait = value, 0
                 continue
             wait += 1
@@ -270,23 +269,15 @@ def _early_stopping(
         if value is None or epoch - 1 < start_from_epoch:
             continue
         wait += 1
-        if best is None or _better(value, best, mode, min_delta):
+        if best is None or better(value, best, mode, min_delta):
             best, best_epoch = value, epoch
-            if baseline is None or _better(value, baseline, mode, min_delta):
+            if baseline is None or better(value, baseline, mode, min_delta):
                 wait = 0
             continue
         # Keras counts epochs from 0 and never stops after the first.
         if wait >= patience(best_epoch or epoch) and epoch > 1:
             return Outcome(epoch, best_epoch, best, best_epoch if restore else None)
     return Outcome(None, best_epoch, best, best_epoch if restore else None)
-
-
-def _better(value: float, than: float, mode: Mode, min_delta: float) -> bool:
-    """`MonitorCallback._is_improvement`: Keras compares tensors, which are float32."""
-    with np.errstate(over="ignore"):
-        if mode == "min":
-            return bool(np.float32(value + abs(min_delta)) < np.float32(than))
-        return bool(np.float32(value - abs(min_delta)) > np.float32(than))
 
 
 def _series(log: Log, name: str, *, again: bool = False) -> Sequence[float | None]:

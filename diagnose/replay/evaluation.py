@@ -13,12 +13,12 @@ import numpy as np
 from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.model_state import state_variables
 from diagnose.replay.backends import current_backend
-from diagnose.replay.runs import concatenated, weights_by_output
+from diagnose.replay.runs import joined, weights_as_given
 from diagnose.trace.digest import row_digests
 from diagnose.trace.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
 from diagnose.trace.reader import Trace
 from diagnose.trace.replicas import Spread
-from diagnose.trace.rows import pack_rows
+from diagnose.trace.rows import leaves_of, pack_rows
 
 KERAS_BATCH_SIZE = 32
 """What `Model.evaluate` uses for arrays when it gets no batch size
@@ -106,7 +106,7 @@ def supply(trace: Trace, data: Any) -> int:
     found = 0
     for part in _parts(data, KERAS_BATCH_SIZE):
         x, y = (*part, None)[:2]
-        leaves = [*_leaves(_to_numpy(x)), *_leaves(_to_numpy(y))]
+        leaves = [*leaves_of(_to_numpy(x)), *leaves_of(_to_numpy(y))]
         for number in signatures:
             fitted = _fitted(leaves, trace.signatures[number].leaves)
             if fitted is not None:
@@ -141,14 +141,10 @@ ONE_BATCH_BYTES = 64 << 20
 def in_one_batch(data: EvaluationData) -> Batch | None:
     """All rows as one batch; None where they are too many, or of a form that is not joined."""
     batches = data.batches
-    leaves = [leaf for b in batches for leaf in (*_leaves(b.x), *_leaves(b.y))]
+    leaves = [leaf for b in batches for leaf in (*leaves_of(b.x), *leaves_of(b.y))]
     if data.composite or sum(leaf.nbytes for leaf in leaves) > ONE_BATCH_BYTES:
         return None
-    x, y, _ = joined(data)
-    weights = [b.sample_weight for b in batches if b.sample_weight is not None]
-    weight = np.concatenate(weights) if len(weights) == len(batches) else None
-    rows = np.concatenate([b.rows for b in batches])
-    return Batch(x, y, weight, rows, data.rows, batches[0].weight_tree)
+    return joined(batches)
 
 
 def _columns(weight: Any) -> tuple[NDArray | None, Json]:
@@ -164,16 +160,6 @@ def _columns(weight: Any) -> tuple[NDArray | None, Json]:
     return np.stack([np.asarray(w).reshape(-1) for w in named.values()], axis=1), tree
 
 
-def joined(data: EvaluationData) -> tuple[Any, Any, Any]:
-    """All batches' rows, one after the other: x, y, sample weights (None unless every batch has them)."""
-    weights = [b.sample_weight for b in data.batches if b.sample_weight is not None]
-    weight: Any = np.concatenate(weights) if len(weights) == len(data.batches) else None
-    tree = data.batches[0].weight_tree
-    if weight is not None and tree is not None:
-        weight = weights_by_output(weight, tree)
-    return concatenated([b.x for b in data.batches]), concatenated([b.y for b in data.batches]), weight
-
-
 def keras_evaluate(
     model: Any, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray] | None = None
 ) -> dict[str, float]:
@@ -186,9 +172,12 @@ def keras_evaluate(
             variable.assign(array)
     for (index, replica), array in (copies or {}).items():
         parts_of(variables[index])[replica].assign(array)
-    x, y, weight = joined(data)
+    one = joined(data.batches)
+    weight = weights_as_given(one.sample_weight, one.weight_tree)
     with current_backend().quiet():
-        logs = model.evaluate(x, y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True)
+        logs = model.evaluate(
+            one.x, one.y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True
+        )
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
@@ -212,7 +201,7 @@ def _split(x: Any, y: Any, weight: Any = None, *, batch_size: int) -> Iterator[t
     x, y = _to_numpy(x), _to_numpy(y)
     if weight is not None and not isinstance(weight, dict) and not _is_tree(weight):
         weight = np.asarray(weight)
-    rows = len(_leaves(x)[0])
+    rows = len(leaves_of(x)[0])
     for start in range(0, rows, batch_size):
         part = slice(start, start + batch_size)
         yield _take(x, part), _take(y, part), _take(weight, part)
@@ -251,16 +240,6 @@ def _take(tree: Any, part: slice) -> Any:
     return tree[part]
 
 
-def _leaves(tree: Any) -> list[NDArray]:
-    if tree is None:
-        return []
-    if isinstance(tree, dict):
-        return [leaf for value in tree.values() for leaf in _leaves(value)]
-    if isinstance(tree, (list, tuple)):
-        return [leaf for value in tree for leaf in _leaves(value)]
-    return [tree]
-
-
 def _known_rows(trace: Trace) -> dict[bytes, int]:
     """Row ids of the training rows by digest, of the signature fit used."""
     ids = {int(row) for step in trace.steps for row in step.batch.row_ids if row >= 0}
@@ -270,7 +249,7 @@ def _known_rows(trace: Trace) -> dict[bytes, int]:
 def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: int) -> tuple[NDArray, int]:
     """Ids of the rows fit saw; the others get negative ids, counted down, as no two of them need be the same."""
     signature = next((s.batch.signature for s in trace.steps if s.batch.signature is not None), None)
-    leaves = [*_leaves(x), *_leaves(y)]
+    leaves = [*leaves_of(x), *leaves_of(y)]
     keys: list[bytes] = []
     if signature is not None:
         fitted = _fitted(leaves, trace.signatures[signature].leaves)

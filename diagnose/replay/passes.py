@@ -14,7 +14,7 @@ from diagnose.model_state import state_variables
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
 from diagnose.replay.own_steps import OwnSteps
-from diagnose.replay.runs import BatchRun, weights_by_output
+from diagnose.replay.runs import BatchRun, weights_as_given
 from diagnose.trace.composite import Ragged, Sparse, Strings
 from diagnose.trace.model import Json, NDArray
 from diagnose.trace.reader import Trace
@@ -133,9 +133,7 @@ class Passes:
 
     def weights(self, weight: NDArray | None, tree: Json) -> Any:
         """Sample weights as the model takes them."""
-        if weight is None or tree is None:
-            return None if weight is None else self.backend.tensor(weight)
-        return self.tree(weights_by_output(weight, tree))
+        return self.tree(weights_as_given(weight, tree))
 
     def with_left(self, values: Sequence[Any], left: Sequence[Any] | None) -> list[Any]:
         """The values with those of the carried variables replaced."""

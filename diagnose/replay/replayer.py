@@ -14,7 +14,7 @@ from diagnose.errors import ReplayError
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
 from diagnose.replay.pooling import pooled
 from diagnose.replay.remake import Remaker
-from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_by_output, weights_of
+from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_as_given, weights_of
 from diagnose.replay.states import States
 from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.trace.reader import Trace
@@ -354,9 +354,7 @@ def _build(model: Any, trace: Trace) -> None:
         return
     batch = trace.batch(ref)
     try:
-        weight: Any = batch.sample_weight
-        if weight is not None and batch.weight_tree is not None:
-            weight = weights_by_output(weight, batch.weight_tree)
+        weight = weights_as_given(batch.sample_weight, batch.weight_tree)
         model._symbolic_build(data_batch=(batch.x, batch.y, weight))
     except Exception as error:
         raise ReplayError(f"the model cannot be built on the trace's batches ({type(error).__name__})") from error

@@ -56,34 +56,40 @@ def larger_batches(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def _joined(batches: list[Batch]) -> list[Batch]:
-    weights = [b.sample_weight for b in batches if b.sample_weight is not None]
+    if len({b.sample_weight is None for b in batches}) != 1:
+        return batches
     try:
-        x, y = (concatenated([getattr(b, name) for b in batches]) for name in ("x", "y"))
+        return [joined(batches)]
     except (TypeError, ValueError, KeyError, IndexError):
         return batches
-    if weights and len(weights) != len(batches):
-        return batches
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """All rows as one batch, with sample weights where every batch has them. TypeError for what is no array."""
+    weights = [b.sample_weight for b in batches if b.sample_weight is not None]
+    x, y = (_concatenated([getattr(b, name) for b in batches]) for name in ("x", "y"))
+    weight = np.concatenate(weights) if len(weights) == len(batches) else None
     rows = np.concatenate([b.rows for b in batches])
-    joined = np.concatenate(weights) if weights else None
-    return [Batch(x, y, joined, rows, len(rows), batches[0].weight_tree)]
+    return Batch(x, y, weight, rows, len(rows), batches[0].weight_tree)
 
 
-def concatenated(trees: Sequence[Any]) -> Any:
-    """The rows of trees of arrays, one after the other. TypeError for what is no array."""
+def _concatenated(trees: Sequence[Any]) -> Any:
     first = trees[0]
     if first is None:
         return None
     if isinstance(first, Mapping):
-        return {k: concatenated([t[k] for t in trees]) for k in first}
+        return {k: _concatenated([t[k] for t in trees]) for k in first}
     if isinstance(first, (list, tuple)):
-        return type(first)(concatenated([t[i] for t in trees]) for i in range(len(first)))
+        return type(first)(_concatenated([t[i] for t in trees]) for i in range(len(first)))
     if not isinstance(first, np.ndarray):
         raise TypeError(type(first).__name__)
     return np.concatenate(trees)
 
 
-def weights_by_output(weight: NDArray, tree: Json) -> Any:
-    """Sample weights with a column for each output, as the tree they belong in."""
+def weights_as_given(weight: NDArray | None, tree: Json) -> Any:
+    """Sample weights as `fit` got them: those with a column for each of several outputs in their tree."""
+    if weight is None or tree is None:
+        return weight
     return build(tree, [np.ascontiguousarray(weight[:, column]) for column in range(weight.shape[1])])
 
 

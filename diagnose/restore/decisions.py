@@ -61,6 +61,12 @@ def decisions(trace: Trace) -> tuple[Decision, ...]:
     return tuple(replace(d, reevaluated=is_reevaluated(trace, d.monitor)) for d in found)
 
 
+def metric_directions(trace: Trace) -> dict[str, Literal["min", "max"]]:
+    """Which way Keras says its compiled metrics are better, by name in the logs."""
+    found = ((str(m.get("name")), m.get("direction")) for m in trace.info.get("metrics") or [])
+    return {name: direction for name, direction in found if direction in ("min", "max")}
+
+
 def _callbacks(trace: Trace) -> list[dict[str, Json]]:
     for event in trace.events:
         if event.kind == "callbacks-final":

@@ -37,17 +37,22 @@ def choose(values: Logged, direction: str | None, settings: Mapping[str, Any]) -
     nothing is better than NaN. `baseline` decides only when to stop."""
     if direction is None:
         return None
-    start, delta = int(settings.get("start_from_epoch") or 0), abs(float(settings.get("min_delta") or 0.0))
+    start, delta = int(settings.get("start_from_epoch") or 0), float(settings.get("min_delta") or 0.0)
     found, best = None, 0.0
     for epoch, value in values:
         if epoch - 1 < start:
             continue
-        # Keras compares tensors, which are float32.
-        moved = np.float32(value + delta if direction == "min" else value - delta)
-        better = moved < np.float32(best) if direction == "min" else moved > np.float32(best)
-        if found is None or bool(better):
+        if found is None or better(value, best, direction, delta):
             found, best = epoch, value
     return found
+
+
+def better(value: float, than: float, direction: str, min_delta: float) -> bool:
+    """`MonitorCallback._is_improvement`: Keras compares tensors, which are float32."""
+    with np.errstate(over="ignore"):
+        if direction == "min":
+            return bool(np.float32(value + abs(min_delta)) < np.float32(than))
+        return bool(np.float32(value - abs(min_delta)) > np.float32(than))
 
 
 def _equal(value: float, best: Any) -> bool:

@@ -3,10 +3,9 @@ trace only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
-from diagnose.restore.decisions import Decision
+from diagnose.restore.decisions import Decision, metric_directions
 from diagnose.restore.reevaluated import is_reevaluated
 from diagnose.trace.model import Epoch, Event
 from diagnose.trace.reader import Trace
@@ -62,6 +61,4 @@ def _direction(trace: Trace, key: str) -> Literal["min", "max"] | None:
     name = key.removeprefix("val_")
     if name == "loss" or name.endswith("_loss"):
         return "min"
-    metrics: Sequence[dict[str, Any]] = trace.info.get("metrics") or []
-    found = next((m.get("direction") for m in metrics if m.get("log", m.get("name")) == name), None)
-    return found if found in ("min", "max") else None
+    return metric_directions(trace).get(name)

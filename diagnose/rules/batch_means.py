@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from diagnose.facts import Facts
-from diagnose.trace.increments import increments
+from diagnose.trace.increments import mean, sums
 from diagnose.trace.model import Epoch
 
 CLOSE = 1e-4
@@ -32,13 +32,12 @@ class BatchMeans:
     @property
     def values(self) -> tuple[float, ...]:
         """Each batch's own value."""
-        return tuple(t / c if c else math.nan for t, c in zip(self.totals, self.counts, strict=True))
+        return tuple(mean(t, c) for t, c in zip(self.totals, self.counts, strict=True))
 
     @property
     def value(self) -> float:
         """The epoch's value: what Keras logs."""
-        count = math.fsum(self.counts)
-        return math.fsum(self.totals) / count if count else math.nan
+        return mean(math.fsum(self.totals), math.fsum(self.counts))
 
     @property
     def by_rows(self) -> float:
@@ -49,7 +48,7 @@ class BatchMeans:
     @property
     def counts_rows(self) -> bool:
         """Whether each batch counts in proportion to its rows."""
-        return close(c / n for c, n in zip(self.counts, self.rows, strict=True))
+        return close(self.shares)
 
     @property
     def counts_batches(self) -> bool:
@@ -75,13 +74,12 @@ def batch_means(facts: Facts, epoch: Epoch) -> list[BatchMeans]:
     steps = facts.trace.index.steps_of(epoch.epoch)
     if not steps or (facts.trace.info.get("replicas") or {}).get("count", 1) > 1:
         return []
-    added = [increments(facts.trace, step) for step in steps]
+    added = [sums(facts.trace, step) for step in steps]
     rows = tuple(len(step.batch.row_ids) for step in steps)
     found: dict[str, BatchMeans] = {}
     for v in described:
         log = v.get("log")
-        parts = [a.get(log, {}) for a in added]
-        if log is None or log in found or any(set(p) != {"total", "count"} for p in parts) or 0 in rows:
+        if log is None or log in found or any(log not in a for a in added) or 0 in rows:
             continue
         means = BatchMeans(
             log,
@@ -90,8 +88,8 @@ def batch_means(facts: Facts, epoch: Epoch) -> list[BatchMeans]:
             v["same_as"],
             epoch.epoch,
             rows,
-            tuple(p["total"] for p in parts),
-            tuple(p["count"] for p in parts),
+            tuple(a[log][0] for a in added),
+            tuple(a[log][1] for a in added),
         )
         logged = epoch.logs.get(log)
         if isinstance(logged, (int, float)) and math.isclose(means.value, logged, rel_tol=CLOSE, abs_tol=1e-9):

@@ -11,7 +11,7 @@ import numpy as np
 
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
-from diagnose.rules.common import number
+from diagnose.rules.common import counted, number
 from diagnose.rules.mode_gap import find_gap, named
 from diagnose.trace.digest import array_digest, numpy_dtype
 from diagnose.trace.model import State
@@ -38,7 +38,7 @@ def check(facts: Facts) -> Finding:
     if momentum is not None and share is not None and share > FORGOTTEN:
         why = (
             f"whose moving averages, used by evaluate only, are still {100 * share:.3g} % their initial values "
-            f"(mean 0, variance 1) after {_count(updates)} with momentum {number(momentum)}."
+            f"(mean 0, variance 1) after {counted(updates, 'update')} with momentum {number(momentum)}."
         )
         advice = _more_updates(momentum, updates) + ADVICE
     return Finding(NAME, "failed", title + why, evidence, advice, gap.ledger.metric, abs(gap.entry.amount))
@@ -64,10 +64,6 @@ def _updates(facts: Facts) -> int:
     final = facts.trace.final
     held = () if final is None else facts.trace.index.versions_of(final)
     return max(held, default=facts.trace.epochs[-1].last_version)
-
-
-def _count(updates: int) -> str:
-    return "1 update" if updates == 1 else f"{updates} updates"
 
 
 def _more_updates(momentum: float, updates: int) -> str:

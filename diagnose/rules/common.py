@@ -30,6 +30,11 @@ def number(value: float | None) -> str:
     return f"{value:.6g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 epoch`, `3 epochs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def timing(ledger: Ledger) -> float:
     """The part of a gap that comes from when weights were updated."""
     return math.fsum(e.amount for e in ledger.entries if e.factor in TIMING)

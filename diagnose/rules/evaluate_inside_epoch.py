@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.rules.common import MATERIAL, metric_in_question, not_applicable, number
-from diagnose.rules.means import added, held, mean, own_train_step, plain_means
+from diagnose.rules.means import held, own_train_step, plain_means
+from diagnose.trace.increments import mean, sums
 from diagnose.trace.model import Epoch
 from diagnose.trace.steps import was_reset
 
@@ -121,7 +122,7 @@ def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
 def _covered(facts: Facts, reset: _Reset, metric: str) -> _Covered | None:
     trace, logged = facts.trace, reset.epoch.logs.get(metric)
     steps = trace.index.steps_of(reset.epoch.epoch)
-    own = [sums for step in steps if (sums := added(trace, step).get(metric)) is not None]
+    own = [part for step in steps if (part := sums(trace, step).get(metric)) is not None]
     if not isinstance(logged, (int, float)) or len(own) != len(steps):
         return None
     whole = mean(math.fsum(total for total, _ in own), math.fsum(count for _, count in own))

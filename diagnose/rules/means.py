@@ -3,11 +3,10 @@ metric state."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from diagnose.facts import Facts
-from diagnose.trace.increments import increments
+from diagnose.trace.increments import mean, sums
 from diagnose.trace.model import Step
 from diagnose.trace.reader import Trace
 
@@ -29,27 +28,16 @@ def own_train_step(facts: Facts) -> bool:
     return bool((facts.trace.info.get("compile") or {}).get("custom_train_step"))
 
 
-def added(trace: Trace, step: Step) -> dict[str, tuple[float, float]]:
-    """metric -> (total, count) of the step's own batch."""
-    found = increments(trace, step)
-    return {name: (p["total"], p["count"]) for name, p in found.items() if set(p) == {"total", "count"}}
-
-
 def held(trace: Trace, step: Step, state: bytes | None) -> dict[str, tuple[float, float]]:
     """metric -> (total, count) in the state before or after a step."""
     if state is None:
         return {}
-    return added(trace, replace(step, metrics_before=bytes(len(state)), metrics_after=state))
+    return sums(trace, replace(step, metrics_before=bytes(len(state)), metrics_after=state))
 
 
 def running(trace: Trace, step: Step) -> dict[str, float]:
     """metric -> mean over all that its state holds after this step: what batch hooks are handed."""
-    return {name: mean(*sums) for name, sums in held(trace, step, step.metrics_after).items()}
-
-
-def mean(total: float, count: float) -> float:
-    """NaN where nothing was counted."""
-    return total / count if count else math.nan
+    return {name: mean(*all_of_it) for name, all_of_it in held(trace, step, step.metrics_after).items()}
 
 
 def _is_mean(facts: Facts, name: str) -> bool:

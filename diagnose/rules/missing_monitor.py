@@ -12,7 +12,7 @@ from typing import Any
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.restore.watchers import Watcher, best_epoch, watchers
-from diagnose.rules.common import not_applicable, number
+from diagnose.rules.common import counted, not_applicable, number
 from diagnose.trace.model import Epoch
 
 NAME = "missing-monitor"
@@ -89,8 +89,8 @@ def _absent(facts: Facts, w: Watcher) -> Finding:
     else:
         why = f"they hold {', '.join(names)}"
     title = (
-        f"{w.callback} watches '{w.monitor}', which is in no log of this fit ({why}): in {_count(len(facts.epochs))} "
-        f"it {_LEFT_OUT[w.kind]}{_files(facts, w)}."
+        f"{w.callback} watches '{w.monitor}', which is in no log of this fit ({why}): in "
+        f"{counted(len(facts.epochs), 'epoch')} it {_LEFT_OUT[w.kind]}{_files(facts, w)}."
     )
     return Finding(NAME, "failed", title, evidence, _advice(w, near, validation), w.monitor)
 
@@ -157,8 +157,9 @@ def _too_late(facts: Facts, w: Watcher, epochs: Sequence[Epoch]) -> Finding:
     evidence = _evidence(facts, w) | {"logged_in_epochs": [e.epoch for e in epochs], "callbacks_behind": behind}
     who = f" (one of {', '.join(behind)})" if len(behind) > 1 else f" ({behind[0]})" if behind else ""
     title = (
-        f"{w.callback} never saw '{w.monitor}', though it is in the logs of {_count(len(epochs))}: it was put "
-        f"there after {w.callback} had looked, by a callback that stands behind it{who}."
+        f"{w.callback} never saw '{w.monitor}', though it is in the logs of "
+        f"{counted(len(epochs), 'epoch')}: it was put there after {w.callback} had looked, by a callback that stands "
+        f"behind it{who}."
     )
     advice = f"""\
 Callbacks run in the order of the list. Put the one that adds '{w.monitor}' to the logs first:
@@ -196,10 +197,6 @@ def _epochs_without(facts: Facts, w: Watcher) -> list[int]:
 
 def _names(epochs: Sequence[Epoch]) -> list[str]:
     return list(dict.fromkeys(name for e in epochs for name in e.logs))
-
-
-def _count(epochs: int) -> str:
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def _evidence(facts: Facts, w: Watcher) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from diagnose.rules.common import not_applicable
 from diagnose.rules.passes import fit_arguments
 from diagnose.trace.model import BatchRef, NDArray
 from diagnose.trace.reader import Trace
+from diagnose.trace.rows import leaves_of
 
 NAME = "split-tail"
 
@@ -163,20 +164,10 @@ def _distance(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> Any:
 
 def _columns(trace: Trace, refs: Sequence[BatchRef]) -> list[NDArray | None]:
     """The labels of all rows of these batches, per output; None for an output whose labels are not one per row."""
-    parts = [_leaves(trace.batch(ref).y) for ref in refs]
+    parts = [leaves_of(trace.batch(ref).y) for ref in refs]
     if not parts or any(len(p) != len(parts[0]) for p in parts):
         return []
     return [_one_per_row([part[i] for part in parts]) for i in range(len(parts[0]))]
-
-
-def _leaves(tree: Any) -> list[Any]:
-    if tree is None:
-        return []
-    if isinstance(tree, dict):
-        return [leaf for value in tree.values() for leaf in _leaves(value)]
-    if isinstance(tree, (list, tuple)):
-        return [leaf for value in tree for leaf in _leaves(value)]
-    return [tree]
 
 
 def _one_per_row(arrays: Sequence[Any]) -> NDArray | None:

@@ -10,6 +10,17 @@ from diagnose.trace.model import Step
 from diagnose.trace.reader import Trace
 
 
+def sums(trace: Trace, step: Step) -> dict[str, tuple[float, float]]:
+    """metric -> (total, count) that the step added, for metrics that keep just these two."""
+    found = increments(trace, step)
+    return {name: (p["total"], p["count"]) for name, p in found.items() if set(p) == {"total", "count"}}
+
+
+def mean(total: float, count: float) -> float:
+    """NaN where nothing was counted."""
+    return total / count if count else math.nan
+
+
 def increments(trace: Trace, step: Step) -> dict[str, dict[str, float]]:
     """metric, by its name in the logs -> variable -> what the step added to it; scalar variables only.
 

@@ -90,6 +90,17 @@ def build(node: Json, leaves: Sequence[NDArray], depth: int = 0) -> Any:
     raise ValueError(f"a batch's structure has an unknown part {kind!r:.40}")
 
 
+def leaves_of(tree: Any) -> list[Any]:
+    """The arrays of a batch's tree, in order."""
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in leaves_of(value)]
+    if isinstance(tree, (list, tuple)):
+        return [leaf for value in tree for leaf in leaves_of(value)]
+    return [tree]
+
+
 def rows_in(tree: Any) -> int:
     """The number of rows of a batch's x: the length of its first leaf, 0 where there is none."""
     if tree is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from diagnose.trace.increments import increments
+from diagnose.trace.increments import mean, sums
 from diagnose.trace.model import Step
 from diagnose.trace.reader import Trace
 
@@ -17,8 +15,4 @@ def own_values(trace: Trace, step: Step) -> dict[str, float]:
     """
     if step.metrics_before is None:
         return {}
-    return {
-        name: parts["total"] / parts["count"] if parts["count"] else math.nan
-        for name, parts in increments(trace, step).items()
-        if set(parts) == {"total", "count"}
-    }
+    return {name: mean(*own) for name, own in sums(trace, step).items()}

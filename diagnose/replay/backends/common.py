@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from diagnose.model_state import state_variables
 from diagnose.trace.model import NDArray
 
 
@@ -21,6 +22,38 @@ def optimizer_variables(model: Any) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return list(model.optimizer.variables)
+
+
+class AssigningRunner:
+    """What runners have in common where Keras's functions work on the model's own variables."""
+
+    def __init__(self, model: Any, training: bool) -> None:
+        self._model = model
+        if training:
+            model.make_train_function(force=True)
+            optimizer_variables(model)
+        else:
+            model.make_test_function(force=True)
+        self._run = model.train_function if training else model.test_function
+
+    def set_weights(self, values: Sequence[Any]) -> None:
+        assign(state_variables(self._model), values)
+
+    def set_optimizer(self, values: Sequence[Any]) -> None:
+        assign(optimizer_variables(self._model), values)
+
+    def set_metrics(self, values: Sequence[Any]) -> None:
+        assign(self._model.metrics_variables, values)
+
+    def weights(self) -> list[Any]:
+        return [self._copy(v) for v in state_variables(self._model)]
+
+    def metrics(self) -> list[Any]:
+        return [self._copy(v) for v in self._model.metrics_variables]
+
+    def _copy(self, variable: Any) -> Any:
+        """The value of a variable, which the next step leaves alone."""
+        raise NotImplementedError
 
 
 def initial_optimizer_state(model: Any, contents: Callable[[Any], NDArray]) -> list[NDArray]:

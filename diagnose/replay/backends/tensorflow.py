@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from diagnose.model_state import state_variables
 from diagnose.replay.backends.base import Runner
-from diagnose.replay.backends.common import assign, batch_of, optimizer_variables
+from diagnose.replay.backends.common import AssigningRunner, batch_of
 from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse
 from diagnose.trace.model import NDArray
@@ -98,36 +97,19 @@ class TensorFlowReplay:
         yield
 
 
-class TensorFlowRunner:
+class TensorFlowRunner(AssigningRunner):
     def __init__(self, model: Any, training: bool, fixed: bool) -> None:
-        self._model, self._fixed = model, fixed
-        if training:
-            model.make_train_function(force=True)
-            optimizer_variables(model)
-        else:
-            model.make_test_function(force=True)
-        self._run = model.train_function if training else model.test_function
+        super().__init__(model, training)
+        self._fixed = fixed
         self._steps: dict[str, Callable[..., Any]] = {}
-
-    def set_weights(self, values: Sequence[Any]) -> None:
-        assign(state_variables(self._model), values)
-
-    def set_optimizer(self, values: Sequence[Any]) -> None:
-        assign(optimizer_variables(self._model), values)
-
-    def set_metrics(self, values: Sequence[Any]) -> None:
-        assign(self._model.metrics_variables, values)
 
     def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
         batch = batch_of(x, y, sample_weight)
         logs = self._function(batch)(batch)
         return logs if isinstance(logs, Mapping) else None
 
-    def weights(self) -> list[Any]:
-        return [tf.identity(local_parts(v)[0]) for v in state_variables(self._model)]
-
-    def metrics(self) -> list[Any]:
-        return [tf.identity(local_parts(v)[0]) for v in self._model.metrics_variables]
+    def _copy(self, variable: Any) -> Any:
+        return tf.identity(local_parts(variable)[0])
 
     def _function(self, batch: Any) -> Callable[..., Any]:
         run = self._run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ import torch
 from keras import ops
 
 from diagnose.errors import ReplayError
-from diagnose.model_state import state_variables
 from diagnose.replay.backends.base import Runner
-from diagnose.replay.backends.common import assign, batch_of, optimizer_variables
+from diagnose.replay.backends.common import AssigningRunner, batch_of
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -60,7 +59,7 @@ class TorchReplay:
         return self.array(variable.value)
 
     def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
-        return TorchRunner(self, model, training)
+        return TorchRunner(model, training)
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -91,35 +90,18 @@ class TorchReplay:
             yield
 
 
-class TorchRunner:
-    def __init__(self, backend: TorchReplay, model: Any, training: bool) -> None:
-        self._backend, self._model, self._training = backend, model, training
-        if training:
-            model.make_train_function(force=True)
-            optimizer_variables(model)
-        else:
-            model.make_test_function(force=True)
-        self._run = model.train_function if training else model.test_function
-
-    def set_weights(self, values: Sequence[Any]) -> None:
-        assign(state_variables(self._model), values)
-
-    def set_optimizer(self, values: Sequence[Any]) -> None:
-        assign(optimizer_variables(self._model), values)
-
-    def set_metrics(self, values: Sequence[Any]) -> None:
-        assign(self._model.metrics_variables, values)
+class TorchRunner(AssigningRunner):
+    def __init__(self, model: Any, training: bool) -> None:
+        super().__init__(model, training)
+        self._training = training
 
     def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
         self._model.train(self._training)  # as fit and evaluate do before their first step
         logs = self._run([batch_of(x, y, sample_weight)])
         return logs if isinstance(logs, Mapping) else None
 
-    def weights(self) -> list[Any]:
-        return [v.value.detach().clone() for v in state_variables(self._model)]
-
-    def metrics(self) -> list[Any]:
-        return [v.value.detach().clone() for v in self._model.metrics_variables]
+    def _copy(self, variable: Any) -> Any:
+        return variable.value.detach().clone()
 
 
 BACKEND = TorchReplay()
