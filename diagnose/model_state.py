@@ -6,6 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def variables_exist(model: Any) -> bool:
+    """Whether a model has its variables before its first step. One whose own train step calls its parts (an
+    autoencoder, a pair of adversaries) never counts as built itself."""
+    if model.built:
+        return True
+    layers = model._flatten_layers(include_self=False)
+    return bool(layers) and all(layer.built for layer in layers)
+
+
 def state_variables(model: Any) -> list[Any]:
     """`model.variables`, then what stateful layers hand from one batch to the next."""
     return [*model.variables, *carried_variables(model)]

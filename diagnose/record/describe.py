@@ -4,6 +4,7 @@ only."""
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import sys
 import threading
@@ -168,7 +169,7 @@ def model(model: Any) -> dict[str, Json]:
     return {
         "name": model.name,
         "class": type(model).__name__,
-        "parameters": int(model.count_params()),
+        "parameters": sum(math.prod(v.shape) for v in model.weights),
         "layers": [_layer(x, places, divided) for x in layers],
         "masking": [x.name for x in layers if _makes_mask(x)],
         "own_training": bool(model._call_has_training_arg) and not _defined_by_keras(model, "call"),

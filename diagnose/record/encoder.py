@@ -187,6 +187,8 @@ class Encoder:
             seconds=item.seconds,
         )
         self._note_shares(item.batch, item.epoch, item.step, {})
+        if item.after is None:
+            return
         digests = _digests(item.after.arrays)
         version = item.step + 1
         state = self._write_state(

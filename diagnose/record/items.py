@@ -60,7 +60,8 @@ class StepItem:
     metrics_after: bytes | None
     generator: NDArray | None
     seconds: float
-    after: Snapshot
+    after: Snapshot | None
+    """None inside an execution of several steps, where nothing is read."""
 
 
 @dataclass(frozen=True, slots=True)

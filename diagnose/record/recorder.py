@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from diagnose.errors import DiagnoseError
+from diagnose.model_state import variables_exist
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
@@ -33,6 +35,8 @@ from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, Json, NDArray
 
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
+
+NOT_SEEN = "its data could not be seen where Keras draws it"
 
 METRIC_STATE_LIMIT = 1 << 16
 """Bytes of metric state recorded per step at most; larger states (confusion matrices) are checked at epoch ends
@@ -66,7 +70,7 @@ class Recorder:
         self._metrics: bytes | None = None
         self._metrics_trusted = False
         self.batch_hooks_present = False
-        self._taken: TakenBatch | str = ""
+        self._taken: list[TakenBatch | str] = []
         self._generator: NDArray | None = None
         self._step_started = 0.0
         self._stop_seen = False
@@ -79,6 +83,10 @@ class Recorder:
         self._evaluation_observed = False
 
     # ── state ──
+
+    def _readable(self) -> bool:
+        """Whether the model's variables exist: from the first step on at the latest."""
+        return self.step > 0 or variables_exist(self.model)
 
     def _live(self, state: Any = None) -> Live:
         if self.variables is None:
@@ -105,7 +113,7 @@ class Recorder:
     def observe(self, hook: str, callback: str | None, state: Any = None) -> None:
         """Looks whether the weights, the learning rate, the stop flag or, between two steps, the metrics' variables
         changed since the last look, and says by whom."""
-        if not self.model.built:
+        if not self._readable():
             return
         live = self._live(state)
         digests = tuple(array_digest(self.backend.view(value)) for value in live.variables)
@@ -129,7 +137,7 @@ class Recorder:
     def observe_optimizer(self, hook: str, callback: str | None) -> None:
         """Looks whether a callback changed the optimizer's state, but for its learning rate. `callback` is None for the
         look before it."""
-        if not self.model.built or self.model.optimizer is None:
+        if not self._readable() or self.model.optimizer is None:
             return
         live = self._live()
         rate = getattr(self.model.optimizer, "_learning_rate", None)
@@ -187,20 +195,24 @@ class Recorder:
     def before_step(self, data: Any, state: Any) -> None:
         if self._observed is None and self.step == 0:
             self.observe("before-first-step", None, state)
-        if self.step == 0 and self.model.built:
+        if self.step == 0 and self._readable():
             optimizer = self._copies(self._live(state).optimizer())
             self.worker.put(previous.start(self.model, optimizer))
+        self._taken = []
         if data is not None:
-            self.fetched(data)
+            self.fetched([data])
         if not self._metrics_trusted:
-            self._metrics = self._metric_state(self._live(state)) if self.model.built else None
+            self._metrics = self._metric_state(self._live(state)) if self._readable() else None
         self._generator = self.backend.generator_state()
         self._step_started = time.perf_counter()
 
-    def fetched(self, data: Any) -> None:
-        self._taken = self._take(data)
+    def fetched(self, batches: Sequence[Any]) -> None:
+        """The batches of the execution that has begun."""
+        self._taken = [self._take(data) for data in batches]
 
     def after_step(self, state: Any) -> None:
+        """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
+        and the metrics are seen after the last only."""
         seconds = time.perf_counter() - self._step_started
         if self.step == 0:
             # Metrics and optimizer slots may have been made in this step.
@@ -209,25 +221,30 @@ class Recorder:
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))
             self.worker.put(InfoItem("metrics", describe_data.metrics(self.model)))
             self.worker.put(InfoItem("optimizer_variables", describe.optimizer_variables(self.model)))
+        if not self._taken and getattr(self.model, "steps_per_execution", 1) > 1:
+            raise DiagnoseError(f"it cannot be told how many steps one execution made: {NOT_SEEN}")
         live = self._live(state)
         after = self._metric_state(live)
         before = self._metrics if after is not None and len(self._metrics or b"") == len(after) else None
-        self.worker.put(
-            StepItem(
-                step=self.step,
-                epoch=self.epoch,
-                batch_index=self._batch_index,
-                batch=self._taken,
-                metrics_before=before,
-                metrics_after=after,
-                generator=self._generator,
-                seconds=seconds,
-                after=self.snapshot(live),
+        batches = self._taken or [NOT_SEEN]
+        for place, batch in enumerate(batches):
+            last = place == len(batches) - 1
+            self.worker.put(
+                StepItem(
+                    step=self.step,
+                    epoch=self.epoch,
+                    batch_index=self._batch_index,
+                    batch=batch,
+                    metrics_before=before if place == 0 else None,
+                    metrics_after=after if last else None,
+                    generator=self._generator,
+                    seconds=seconds / len(batches),
+                    after=self.snapshot(live) if last else None,
+                )
             )
-        )
-        self._taken = ""
-        self.step += 1
-        self._batch_index += 1
+            self.step += 1
+            self._batch_index += 1
+        self._taken = []
         self._metrics = after
         self._metrics_trusted = not self.batch_hooks_present
         self._observed = None
@@ -308,7 +325,7 @@ class Recorder:
 
     def end_training(self) -> None:
         """After all callbacks ran their on_train_end: the weights the model holds after fit."""
-        if not self.model.built:
+        if not self._readable():
             return
         live = self._live()
         self.worker.put(TrainEndItem(self.snapshot(live), self._copies(live.optimizer())))

@@ -30,6 +30,7 @@ from diagnose.record.wiring import (
     TrainHook,
     compiled_parts,
     is_running,
+    local_of_caller,
     of_this_process,
     open_run,
     recording,
@@ -160,7 +161,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         arguments = frame.f_back.f_locals if frame.f_back is not None else {}
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         restore_list = self._set_probes(recorder, callback_list)
-        self._wrap(run, restore_list)
+        self._wrap(run, restore_list, arguments.get("epoch_iterator"))
         recorder.observe("on_train_begin", None)
 
     def _share(self, run: Run) -> None:
@@ -226,14 +227,21 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         file = saved_file(cb)
         return None if file is None else (next(i for i, c in enumerate(self._callbacks) if c is cb), file)
 
-    def _wrap(self, run: Run, restore_list: Callable[[], None]) -> None:
+    def _wrap(self, run: Run, restore_list: Callable[[], None], epoch_iterator: Any) -> None:
         model, recorder, backend = run.model, run.recorder, run.recorder.backend
-        set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder), run)
+        source = None if epoch_iterator is None else backend.tap(epoch_iterator, recorder.active)
+        set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder, source), run)
+        tapped: list[Any] = []
 
         def wrap_test() -> None:
-            if getattr(model.test_function, "__diagnose__", None) is not run:
+            epoch_iterator = local_of_caller("evaluate", "epoch_iterator")
+            known = bool(tapped) and tapped[0] is epoch_iterator  # Keras keeps it for the next pass
+            if not known and epoch_iterator is not None:
+                tapped[:] = epoch_iterator, backend.tap(epoch_iterator, recorder.evaluation_active)
+            if not known or getattr(model.test_function, "__diagnose__", None) is not run:
                 unwrap(model, "test_function")
-                set_wrapped(model, "test_function", backend.wrap_test, TestHook(recorder), run)
+                hook = TestHook(recorder, tapped[1] if tapped else None)
+                set_wrapped(model, "test_function", backend.wrap_test, hook, run)
 
         def take_out() -> None:
             unwrap(model, "train_function")

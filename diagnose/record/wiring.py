@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.errors import DiagnoseError
-from diagnose.record.backends import Backend, current_backend
+from diagnose.model_state import variables_exist
+from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
@@ -41,8 +42,9 @@ class Run:
 
 
 class TrainHook:
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, source: Source | None = None) -> None:
         self.recorder = recorder
+        self.source = source
 
     def armed(self) -> bool:
         # The flag is set for one execution and covers its `steps_per_execution` steps.
@@ -54,11 +56,13 @@ class TrainHook:
 
     @guarded
     def before(self, data: Any, state: Any) -> None:
+        if data is None and self.source is not None:
+            self.source.clear()
         self.recorder.before_step(data, state)
 
     @guarded
-    def fetched(self, data: Any) -> None:
-        self.recorder.fetched(data)
+    def fetched(self, *batches: Any) -> None:
+        self.recorder.fetched(batches or (() if self.source is None else self.source.take()))
 
     @guarded
     def after(self, state: Any) -> None:
@@ -66,8 +70,9 @@ class TrainHook:
 
 
 class TestHook:
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, source: Source | None = None) -> None:
         self.recorder = recorder
+        self.source = source
 
     def armed(self) -> bool:
         return self.recorder.evaluation_active()
@@ -81,10 +86,13 @@ class TestHook:
         self.recorder.before_evaluation_batch(state)
         if data is not None:
             self.recorder.evaluation_batch(data)
+        elif self.source is not None:
+            self.source.clear()
 
     @guarded
-    def fetched(self, data: Any) -> None:
-        self.recorder.evaluation_batch(data)
+    def fetched(self, *batches: Any) -> None:
+        for data in batches or (() if self.source is None else self.source.take()):
+            self.recorder.evaluation_batch(data)
 
     def after(self, state: Any) -> None:
         """Nothing is read after a test step: it changes no weights."""
@@ -93,7 +101,7 @@ class TestHook:
 def start_recorder(path: Path, model: Any, backend: Backend, weights: str, budget: Budget) -> Recorder:
     """Opens the trace file and starts its background thread."""
     writer = TraceWriter(path)
-    parameters = sum(math.prod(v.shape) for v in model.variables) if model.built else 0
+    parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
     every_update = weights == "auto" and parameters <= budget.parameters
     writer.info("policy", {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes})
     encoder = Encoder(writer, budget, every_update=every_update)
@@ -121,6 +129,17 @@ def unwrap(model: Any, name: str) -> None:
     function: Any = getattr(model, name, None)
     if getattr(function, "__diagnose__", None) is not None:
         setattr(model, name, function.__wrapped__)
+
+
+def local_of_caller(function: str, name: str) -> Any:
+    """The value of a local variable of the nearest calling function of that name which has it, or None: Keras hands
+    the iterators of a fit and of its validation to nobody."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == function and name in frame.f_locals:
+            return frame.f_locals[name]
+        frame = frame.f_back
+    return None
 
 
 def recording(model: Any) -> Run | None:

@@ -54,7 +54,7 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
     Raises:
         ReplayError: a step's weights or rows are not in the trace.
     """
-    steps = replayer.trace.index.steps_of(epoch)
+    steps = replayer.steps(epoch)
     tolerance = relative_tolerance(replayer)
     metrics = replayer.passes.fresh()
     fresh = [replayer.backend.array(m) for m in metrics]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from diagnose.trace.model import Digest, NDArray, State, Step
 
 if TYPE_CHECKING:
     from diagnose.replay.replayer import Replayer
+
+NOT_THE_SAME = "the run is not deterministic, or a callback takes part in it"
 
 MOST_BYTES = 8 << 30
 """Weights of one epoch made again at most; they must also fit into half of the free disk."""
@@ -72,35 +74,44 @@ class Remaker:
 
     def _train(self, epoch: int) -> None:
         replayer = self._replayer
-        trace, steps = replayer.trace, replayer.trace.index.steps_of(epoch)
-        start = replayer.states.before(steps[0])
-        store = self._store(start, steps)
-        runner = replayer.backend.runner(replayer.model, training=True, fixed=replayer.fit_fixed)
-        runner.set_weights(trace.arrays(_kept(replayer, start)))
-        runner.set_optimizer(self.optimizer_state(epoch))
+        steps = replayer.steps(epoch)
+        store = self._store(steps)
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
-        for place, step in enumerate(steps):
-            before = replayer.states.before(step)
-            if before.label == "changed":
-                runner.set_weights(trace.arrays(_kept(replayer, before)))
-            batch = trace.batch(step.batch)
-            generator = None if step.generator is None else trace.array(step.generator)
-            with replayer.backend.generator(generator):
-                passes = replayer.passes
-                weight = passes.weights(batch.sample_weight, batch.weight_tree)
-                runner.step(passes.tree(batch.x), passes.tree(batch.y), weight)
-            arrays = [replayer.backend.array(value) for value in runner.weights()]
+        for place, (step, arrays, _) in enumerate(self.trained_again(epoch, steps)):
             after = replayer.states.after(step)
             if tuple(array_digest(a) for a in arrays) != after.arrays:
                 raise ReplayError(
                     f"the weights inside epoch {epoch} were not kept, and training from its start made others "
-                    f"(first at version {after.version}): the run is not deterministic, or a callback takes part in it"
+                    f"(first at version {after.version}): {NOT_THE_SAME}"
                 )
             made[after.arrays] = store.put(place, arrays)
             self.versions.add(step.produced)
         self._made = made
 
-    def _store(self, start: State, steps: Sequence[Step]) -> _Store:
+    def trained_again(self, epoch: int, steps: Sequence[Step]) -> Iterator[tuple[Step, list[NDArray], list[NDArray]]]:
+        """Trains a (1-based) epoch from its recorded start over its recorded batches: each step with the contents of
+        the model's variables, and of its metrics', after it."""
+        replayer = self._replayer
+        trace, passes, backend = replayer.trace, replayer.passes, replayer.backend
+        start = replayer.states.before(steps[0])
+        runner = backend.runner(replayer.model, training=True, fixed=replayer.fit_fixed)
+        runner.set_weights(trace.arrays(_kept(replayer, start)))
+        runner.set_optimizer(self.optimizer_state(epoch))
+        runner.set_metrics(passes.fresh())
+        for step in steps:
+            before = trace.index.computed_with(step)
+            if before is not None and before.label == "changed":
+                runner.set_weights(trace.arrays(_kept(replayer, before)))
+            if step.metrics_before is not None:
+                runner.set_metrics(passes.metric_tensors(step.metrics_before) or passes.fresh())
+            batch = trace.batch(step.batch)
+            generator = None if step.generator is None else trace.array(step.generator)
+            with backend.generator(generator):
+                weight = passes.weights(batch.sample_weight, batch.weight_tree)
+                runner.step(passes.tree(batch.x), passes.tree(batch.y), weight)
+            yield step, [backend.array(v) for v in runner.weights()], [backend.array(v) for v in runner.metrics()]
+
+    def _store(self, steps: Sequence[Step]) -> _Store:
         shapes = [v["shape"] for v in self._replayer.trace.info["variables"]]
         dtypes = [np.dtype(v["dtype"]) for v in self._replayer.trace.info["variables"]]
         sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]

@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
+from diagnose.model_state import variables_exist
+from diagnose.replay.executions import seen_through
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
 from diagnose.replay.pooling import pooled
 from diagnose.replay.remake import Remaker
@@ -69,6 +71,7 @@ class Replayer:
         self._cache: dict[Any, dict[frozenset[str], dict[str, float]]] = {}
         self._evaluated: dict[Any, dict[str, float]] = {}
         self._after_steps: dict[int, list[list[NDArray]]] = {}
+        self._unseen: dict[int, ReplayError] = {}
 
     def _check(self) -> None:
         recorded = self.trace.info.get("variables")
@@ -90,6 +93,22 @@ class Replayer:
                         "replicas are replayed one by one"
                     )
 
+    def steps(self, epoch: int) -> list[Step]:
+        """The steps of a (1-based) epoch, in order. What was not seen of them is made again first.
+
+        Raises:
+            ReplayError: that cannot be done, with the reason.
+        """
+        if not self.trace.index.seen_through(epoch):
+            if epoch not in self._unseen:
+                try:
+                    seen_through(self, epoch)
+                except ReplayError as error:
+                    self._unseen[epoch] = error
+            if epoch in self._unseen:
+                raise self._unseen[epoch]
+        return self.trace.index.steps_of(epoch)
+
     def split_as_evaluate(self, steps: Sequence[Step]) -> bool:
         """Whether these steps' batches were split over replicas as `evaluate` splits batches of the same sizes."""
         return self.spread is None or not any(step.step in self.spread.steps for step in steps)
@@ -97,7 +116,7 @@ class Replayer:
     def logged_steps(self, epoch: int) -> Sequence[Step]:
         """The steps that the log of a (1-based) epoch covers. A loop of `train_on_batch` resets its metrics before
         every step; the value of its epoch is that of all steps together."""
-        steps = self.trace.index.steps_of(epoch)
+        steps = self.steps(epoch)
         return steps if self.is_loop else logged_steps(steps)
 
     @property
@@ -138,8 +157,8 @@ class Replayer:
     def logged_replay(self, epoch: int) -> list[list[NDArray]] | None:
         """The metric state after each step of a (1-based) epoch, as its log was computed: what `value` begins with.
         None where that is not all of the steps, one after the other, or not one step of Keras's own."""
-        steps = self.trace.index.steps_of(epoch)
-        one_by_one = self.trace.index.steps_of(epoch) == list(self.logged_steps(epoch)) and not self.is_loop
+        steps = self.steps(epoch)
+        one_by_one = steps == list(self.logged_steps(epoch)) and not self.is_loop
         if not steps or not one_by_one or self.passes.own_train or self._modes(frozenset())[0] != TRAINING:
             return None
         if self.spread is not None and self.spread.partial is not None:
@@ -230,7 +249,7 @@ class Replayer:
     def scored(self, epoch: int, schedule: Literal["before", "after"]) -> dict[str, float]:
         """All metrics in inference mode over fit's batches of an epoch, each with the weights before or after its
         update."""
-        runs = self._scheduled(self.trace.index.steps_of(epoch), schedule, None, True)
+        runs = self._scheduled(self.steps(epoch), schedule, None, True)
         return self._inference(runs, carry=False)
 
     def evaluate_from_zero(self, state: State) -> dict[str, float]:
@@ -347,7 +366,7 @@ class Replayer:
 def _build(model: Any, trace: Trace) -> None:
     """A model that was compiled but never used makes its metrics' variables with its first batch; fit does the same."""
     metrics = getattr(model, "_compile_metrics", None)
-    if model.built and (metrics is None or metrics.built):
+    if variables_exist(model) and (metrics is None or metrics.built):
         return
     ref = next((step.batch for step in trace.steps if step.batch.missing is None), None)
     if ref is None:

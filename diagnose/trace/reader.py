@@ -85,6 +85,7 @@ class Trace:
         self.signatures = records.signatures
         self.nbytes = opened.nbytes
         self.index = Index(records.steps, records.states)
+        self._made_again: tuple[State, ...] = ()
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
@@ -106,6 +107,14 @@ class Trace:
     def version(self, version: int) -> State | None:
         """The state the first `version` updates made; None if it was not recorded."""
         return self._versions.get(version)
+
+    def complete(self, steps: Sequence[Step], states: Sequence[State]) -> None:
+        """Takes what was made again and proven: steps in the place of those of the same number, and further states.
+        Nothing is written."""
+        made = {step.step: step for step in steps}
+        self.steps = tuple(made.get(step.step, step) for step in self.steps)
+        self._made_again = (*self._made_again, *states)
+        self.index = Index(self.steps, (*self.states, *self._made_again))
 
     def array(self, digest: Digest) -> NDArray:
         """A stored array, read-only."""

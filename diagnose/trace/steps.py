@@ -29,6 +29,11 @@ class Index:
         """The steps of a (1-based) epoch, in order."""
         return self._steps.get(epoch, [])
 
+    def seen_through(self, epoch: int) -> bool:
+        """Whether the state after every step of a (1-based) epoch is known. Inside an execution of several steps
+        (`steps_per_execution`) nothing is recorded."""
+        return all(step.produced in self._by_version for step in self.steps_of(epoch))
+
     def computed_with(self, step: Step) -> State | None:
         """The state a step computed at: the version before it, or what a callback made of that."""
         states = self._by_version.get(step.computed_at)

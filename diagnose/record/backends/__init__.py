@@ -6,7 +6,7 @@ import importlib
 from typing import Final, cast
 
 from diagnose.errors import DiagnoseError
-from diagnose.record.backends.base import Backend, Live, StepHook, Variables
+from diagnose.record.backends.base import Backend, Live, Source, StepHook, Variables
 
 BACKENDS: Final = {
     "tensorflow": "diagnose.record.backends.tensorflow",
@@ -14,7 +14,7 @@ BACKENDS: Final = {
     "torch": "diagnose.record.backends.torch",
 }
 
-__all__ = ["BACKENDS", "Backend", "Live", "StepHook", "Variables", "current_backend"]
+__all__ = ["BACKENDS", "Backend", "Live", "Source", "StepHook", "Variables", "current_backend"]
 
 
 def current_backend() -> Backend:

@@ -67,6 +67,16 @@ class Distribution:
     """Why this fit cannot be traced, or None."""
 
 
+class Source(Protocol):
+    """Notes the batches that Keras draws from a pipeline, in order. Nothing is drawn that Keras does not ask for."""
+
+    def clear(self) -> None:
+        """Forgets what was noted: a step that failed has drawn a batch all the same."""
+
+    def take(self) -> list[Any]:
+        """The batches drawn since the last `clear` or `take`. Raises what went wrong while one was noted."""
+
+
 class StepHook(Protocol):
     """What a wrapped train or test function calls. None of these methods ever raises, except what is not an
     `Exception`."""
@@ -80,11 +90,12 @@ class StepHook(Protocol):
         (`CompileLoss` weighs the loss of one output by the static batch size, 1 where that is open)."""
 
     def before(self, data: Any, state: Any) -> None:
-        """Called before the step with the batch (None: `fetched` brings it), and the state the step gets where the
-        backend passes one (JAX), else None."""
+        """Called before the step with the batch (None: `fetched` tells), and the state the step gets where the backend
+        passes one (JAX), else None."""
 
-    def fetched(self, data: Any) -> None:
-        """Called between `before` and `after` with the batch, where the step itself fetches it."""
+    def fetched(self, *batches: Any) -> None:
+        """Called between `before` and `after`, where the step itself fetches, with what it fetched. Without: what
+        `source` noted, several batches with `steps_per_execution`."""
 
     def after(self, state: Any) -> None:
         """Called after the step, with the state the step returned where the backend passes one (JAX), else None."""
@@ -100,6 +111,10 @@ class Backend(Protocol):
 
     def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         """A function to set as `model.test_function` in place of `original`."""
+
+    def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
+        """Has the batches noted that an epoch iterator of Keras's, which has not begun, will draw, while they are
+        `wanted`. None where the wrapped function gets each batch anyway, or where that cannot be."""
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         """The current values (those in `state`, if given), without changing what the model's trainer does next."""

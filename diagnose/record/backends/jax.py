@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import sparse as jax_sparse
 
-from diagnose.record.backends.base import Distribution, Live, StepHook, Variables
+from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -26,6 +26,9 @@ class JaxBackend:
 
     def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         return _wrap(model, original, hook)
+
+    def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
+        return None
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         if state is None:

@@ -1,5 +1,5 @@
-"""TensorFlow: `train_function(iterator)` accepts any iterable of batches, so the wrapper pulls the batch and passes
-`[batch]` on."""
+"""TensorFlow: Keras's train function runs as it is, on its own iterator; the batches are noted where they are drawn.
+Around it, state is read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diagnose.record.backends import tensorflow_distribution
-from diagnose.record.backends.base import Distribution, Live, StepHook, Variables
+from diagnose.record.backends import tensorflow_distribution, tensorflow_source
+from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse, Strings
 from diagnose.trace.model import NDArray
@@ -28,8 +28,8 @@ _PLAIN = frozenset({"ResourceVariable", "UnliftedInitializerVariable"})
 
 class TensorFlowBackend:
     """Relies on `TensorFlowTrainer._make_function` (keras/src/backend/tensorflow/trainer.py): `fit` calls
-    `self.train_function(iterator)` by attribute; for an argument that is no tf.data iterator the function runs one
-    step per element, up to `steps_per_execution`."""
+    `self.train_function(iterator)` by attribute; for an argument that is no tf.data iterator (`train_on_batch`) the
+    function runs one step per element, up to `steps_per_execution`."""
 
     name = "tensorflow"
 
@@ -38,6 +38,9 @@ class TensorFlowBackend:
 
     def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         return _wrap(model, original, hook)
+
+    def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
+        return tensorflow_source.tap(epoch_iterator, wanted)
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         def optimizer() -> list[Any]:
@@ -138,31 +141,19 @@ def _packed_reader(variables: list[Any]) -> Callable[[], list[NDArray]] | None:
 
 
 def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
-    # Kept with the function, so that a second traced fit of the model does not trace the same graphs again.
-    steps: dict[Any, Callable[[Any], Any]] = original.__dict__.setdefault("__diagnose_steps__", {})
-    if "fetch" not in steps:
-
-        def fetch_and_step(iterator: Any) -> Any:
-            data = iterator.get_next()
-            return data, original([data])
-
-        steps["fetch"] = graph_function(fetch_and_step, reduce_retracing=True)
-    in_one_graph = steps["fetch"]
-
     def traced(iterator: Any) -> Any:
         if not hook.armed():
             return original(iterator)
-        in_graph = _runs_in_graph(model, iterator)
-        hook.batch_axis(not in_graph or _has_fixed_batch_axis(iterator))
-        if in_graph and model.steps_per_execution == 1:
-            # Keras fetches the batch inside the step's graph. When that fails (end of data, an error in it), what does
-            # not wait for the batch has run all the same: the optimizer's step count and seeds moved on. Fetching here
-            # would undo that.
+        if isinstance(iterator, tf.distribute.DistributedIterator) and not model.run_eagerly:
+            return _distributed(model, original, hook, iterator)
+        if isinstance(iterator, tf.data.Iterator):
+            hook.batch_axis(model.run_eagerly or _has_fixed_batch_axis(iterator))
             hook.before(None, None)
-            data, outputs = in_one_graph(iterator)
-            hook.fetched(data)
+            outputs = original(iterator)  # where the data has ended it raises, and there was no step
+            hook.fetched()
             hook.after(None)
             return outputs
+        hook.batch_axis(True)
         outputs = None
         for done in range(model.steps_per_execution):
             try:
@@ -172,15 +163,44 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
                     return original(iterator)
                 break
             hook.before(data, None)
-            outputs = _one_step(original, iterator, steps)(data) if in_graph else original([data])
+            outputs = original([data])
             hook.after(None)
         return outputs
 
     return traced
 
 
-def _runs_in_graph(model: Any, iterator: Any) -> bool:
-    return not model.run_eagerly and isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator))
+def _distributed(model: Any, original: Callable[..., Any], hook: StepHook, iterator: Any) -> Any:
+    """One execution on several replicas, each of which draws its own part of a batch. They are seen where they are
+    fetched, so the step runs in another function than Keras's here."""
+    # Kept with the function, so that a second traced fit of the model does not trace the same graphs again.
+    steps: dict[Any, Callable[[Any], Any]] = original.__dict__.setdefault("__diagnose_steps__", {})
+    hook.batch_axis(_has_fixed_batch_axis(iterator))
+    if model.steps_per_execution == 1:
+        if "fetch" not in steps:
+
+            def fetch_and_step(iterator: Any) -> Any:
+                data = iterator.get_next()
+                return data, original([data])
+
+            steps["fetch"] = graph_function(fetch_and_step, reduce_retracing=True)
+        hook.before(None, None)
+        data, outputs = steps["fetch"](iterator)
+        hook.fetched(data)
+        hook.after(None)
+        return outputs
+    outputs = None
+    for done in range(model.steps_per_execution):
+        try:
+            data = next(iterator)
+        except StopIteration:
+            if done == 0:
+                return original(iterator)
+            break
+        hook.before(data, None)
+        outputs = _one_step(original, iterator, steps)(data)
+        hook.after(None)
+    return outputs
 
 
 def _has_fixed_batch_axis(iterator: Any) -> bool:

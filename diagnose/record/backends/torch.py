@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diagnose.record.backends.base import Distribution, Live, StepHook, Variables
+from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.trace.composite import Composite, Sparse
 from diagnose.trace.model import NDArray
 
@@ -25,6 +25,9 @@ class TorchBackend:
 
     def wrap_test(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         return _wrap(original, hook)
+
+    def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
+        return None
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         return Live(

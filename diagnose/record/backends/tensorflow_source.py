@@ -1,0 +1,113 @@
+"""Takes the batches of a tf.data pipeline where they are drawn, so that Keras runs its own train function on its own
+iterator. `tf.random` operations without a seed keep their state in the function they are run in: in another one, were
+it only wrapped around Keras's, they would draw other numbers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from diagnose.record.backends.base import Source
+
+
+class DatasetSource(Source):
+    """An identity map in front of the iterator, with a side effect: each element that is drawn is noted. The element
+    spec stays the same, so Keras compiles what it would have compiled.
+
+    Nothing runs ahead of the map, so what was noted during one execution is what that execution took.
+    """
+
+    def __init__(self, wanted: Callable[[], bool]) -> None:
+        self._wanted = wanted
+        self._drawn: deque[Any] = deque()
+        self._error: Exception | None = None
+        self._tapped: tuple[Any, Any] | None = None
+
+    def tapped(self, dataset: Any) -> Any:
+        """`dataset` with the map behind it. The same one for the same dataset: it is traced once."""
+        if self._tapped is None or self._tapped[0] is not dataset:
+            self._tapped = dataset, self._with_map(dataset)
+        return self._tapped[1]
+
+    def clear(self) -> None:
+        self._drawn.clear()
+
+    def take(self) -> list[Any]:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return [self._drawn.popleft() for _ in range(len(self._drawn))]
+
+    def _with_map(self, dataset: Any) -> Any:
+        spec = dataset.element_spec
+        several = type(spec) is tuple  # such elements reach a map as several arguments
+
+        def note(*tensors: Any) -> None:
+            try:
+                if self._wanted():
+                    self._drawn.append(_packed(spec, tensors))
+            except Exception as error:  # raised here it would end the user's pipeline
+                self._error = error
+
+        @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator, unused-ignore]
+        def tap(*data: Any) -> Any:
+            parts = [part for leaf in tf.nest.flatten(data) if _is_noted(leaf) for part in _components(leaf)]
+            with tf.control_dependencies([tf.py_function(note, parts, [])]):
+                return data if several else data[0]
+
+        if _runs_ahead_at_its_end(dataset):
+            dataset = dataset.prefetch(tf.data.AUTOTUNE)
+        tapped = dataset.map(tap)
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        tapped = tapped.with_options(options)
+        return tapped if tapped.element_spec == spec else dataset
+
+
+def tap(epoch_iterator: Any, wanted: Callable[[], bool]) -> DatasetSource | None:
+    """Sets a source on a `TFEpochIterator` that has not begun to iterate. None where its data cannot be tapped: what is
+    distributed to several replicas or workers is drawn by each of them.
+
+    Relies on `EpochIterator._enumerate_iterator` calling `self._get_iterator()` for what it iterates over.
+    """
+    get: Callable[[], Any] = epoch_iterator._get_iterator
+    if not isinstance(get(), tf.data.Dataset):
+        return None
+    source = DatasetSource(wanted)
+    epoch_iterator._get_iterator = lambda: source.tapped(get())
+    return source
+
+
+def _runs_ahead_at_its_end(dataset: Any) -> bool:
+    """Whether tf.data itself puts a prefetch behind the pipeline (`inject_prefetch`): then it goes in front of the map,
+    where the pipeline ends."""
+    optimization = dataset.options().experimental_optimization
+    if optimization.apply_default_optimizations is False or optimization.inject_prefetch is False:
+        return False
+    while type(dataset).__name__ == "_OptionsDataset":
+        dataset = dataset._input_dataset
+    return not type(dataset).__name__.startswith(("_Prefetch", "_Parallel"))
+
+
+def _is_noted(leaf: Any) -> bool:
+    return leaf is not None and not isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec, tf.NoneTensorSpec))
+
+
+def _components(leaf: Any) -> list[Any]:
+    found: list[Any] = tf.nest.flatten(leaf, expand_composites=True)
+    return found
+
+
+def _packed(spec: Any, tensors: Any) -> Any:
+    """An element again, from its noted tensors; None for what is `None` or an empty Optional, as Keras takes it."""
+    rest = iter(tensors)
+
+    def leaf(own: Any) -> Any:
+        if not _is_noted(own):
+            return None
+        return tf.nest.pack_sequence_as(own, [next(rest) for _ in _components(own)], expand_composites=True)
+
+    return tf.nest.pack_sequence_as(spec, [leaf(own) for own in tf.nest.flatten(spec)])
