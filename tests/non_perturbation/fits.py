@@ -180,6 +180,68 @@ def subclassed() -> Any:
     return model
 
 
+@keras.saving.register_keras_serializable("tests")
+class Noise(keras.layers.Layer):
+    """Draws as published variational models do: by an operation of TensorFlow without a seed of its own, whose state
+    belongs to the graph function it runs in."""
+
+    def call(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return x + 0.1 * tf.random.normal(tf.shape(x))
+
+
+class Autoencoder(keras.Model):
+    """Its own train step calls its parts, so it never counts as built; all its variables exist from the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), Noise()])
+        self.decoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+        self.mean_loss = keras.metrics.Mean(name="loss")
+
+    @property
+    def metrics(self) -> list[Any]:
+        return [self.mean_loss]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self.decoder(self.encoder(x)) - x) ** 2)
+        gradients = tape.gradient(loss, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        self.mean_loss.update_state(loss)
+        return {"loss": self.mean_loss.result()}
+
+
+def autoencoder() -> Any:
+    model = Autoencoder()
+    model.compile(optimizer="sgd")
+    return model
+
+
+def convolutions() -> Any:
+    model = keras.Sequential(
+        [
+            keras.Input((12, 12, 1)),
+            keras.layers.Conv2D(8, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    return model
+
+
+def images(batch_size: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(500, 12, 12, 1)).astype("float32"), rng.integers(0, 5, 500).astype("int32")
+    return {"x": x, "y": y, "batch_size": batch_size, "epochs": 1}
+
+
 # ── callbacks ──
 
 
@@ -257,6 +319,8 @@ def raising(
 ONE_STEP_ON_TORCH = {"torch": "Keras on torch knows only steps_per_execution=1"}
 PIPELINES = {"jax": "needs TensorFlow beside the backend", "torch": "needs TensorFlow beside the backend"}
 ONLY_TORCH = {"tensorflow": "a torch DataLoader needs torch", "jax": "a torch DataLoader needs torch"}
+ONLY_TENSORFLOW = dict.fromkeys(("jax", "torch"), "its operations are TensorFlow's own")
+ONE_SHAPE = dict.fromkeys(("jax", "torch"), "a function is compiled for each shape by itself")
 
 
 AVERAGE_TWICE = {
@@ -322,6 +386,23 @@ CASES: dict[str, Case] = {
     "jit_compile": Case(
         model=lambda: binary(keras.layers.Dropout(0.4), compiled={"jit_compile": True}),
         without={"torch": "torch.compile needs a C++ compiler, which not every machine has"},
+    ),
+    # Beyond numbers: what the *next* fit, which is not traced, runs in.
+    "unseeded_operations": Case(model=lambda: binary(Noise()), without=ONLY_TENSORFLOW),
+    "unseeded_operations_in_executions": Case(
+        model=lambda: binary(Noise(), compiled={"steps_per_execution": 2}),
+        data=lambda: arrays(validation_data=rows(9, seed=1)),
+        without=ONLY_TENSORFLOW,
+    ),
+    "autoencoder": Case(model=autoencoder, data=lambda: {**arrays(), "y": None}, without=ONLY_TENSORFLOW),
+    "other_batches_next": Case(
+        model=convolutions, data=lambda: images(64), next_data=lambda: images(100), without=ONE_SHAPE
+    ),
+    "steps_per_execution_of_unknown_length": Case(
+        model=lambda: binary(compiled={"steps_per_execution": 2}),
+        data=tf_data_ragged_end,
+        without=PIPELINES,
+        idle_updates=0,
     ),
     "regularizer": Case(model=lambda: binary(kernel_regularizer="l2", activity_regularizer="l1")),
     "two_inputs": Case(model=two_inputs, data=two_inputs_data),

@@ -14,7 +14,7 @@ from diagnose.record import describe
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import TracingStopped
 from diagnose.record.recorder import Recorder
-from tests.non_perturbation.fits import CASES, EPOCHS, STEPS, Comparison, differences, run_case, run_fit
+from tests.non_perturbation.fits import CASES, EPOCHS, STEPS, Comparison, differences, existing, run_case, run_fit
 
 CASE = CASES["dropout_and_batch_norm"]
 
@@ -115,3 +115,19 @@ def test_a_path_that_cannot_be_written_is_refused_before_training(tmp_path: Path
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(TraceWriteError, match="Cannot write a trace in"):
         Tracer(tmp_path / "file" / "fit.diag")
+
+
+@pytest.mark.skipif("unseeded_operations" not in existing(), reason="about operations of TensorFlow")
+@pytest.mark.parametrize("place", ["before step 3", "after step 3", "in a validation pass"])
+def test_a_tracer_that_stops_inside_a_fit_changes_no_draw_that_follows(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Operations without a seed keep their state in the function they run in: it must be Keras's all along."""
+    case = CASES["unseeded_operations_in_executions"]
+    plain = run_case(case, tmp_path)
+    PLACES[place][0](monkeypatch)
+    tracer = Tracer(tmp_path / "fit.diag")
+    traced = run_case(case, tmp_path, lambda callbacks: [tracer, *callbacks])
+    assert [category for category, _ in traced.first.warnings] == [TracingStopped.__name__]
+    traced.first.warnings = []
+    assert differences(plain, traced) == []

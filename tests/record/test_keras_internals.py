@@ -166,13 +166,64 @@ def test_tensorflow_train_function_gets_an_iterator_and_takes_any_iterable_of_ba
 
 @only["tensorflow"]
 def test_tensorflow_raises_the_count_of_updates_before_it_notices_the_end_of_the_data() -> None:
-    """So the step must fetch its batch itself (keras/src/backend/tensorflow/trainer.py, multi_step_on_iterator)."""
+    """So a call that raises made no step, though the count moved (keras/src/backend/tensorflow/trainer.py,
+    multi_step_on_iterator)."""
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices(rows()).filter(lambda x, y: True).batch(4)
     model = linear()
     model.fit(data, epochs=2, verbose=0)
     assert int(model.optimizer.iterations.numpy()) == 2 * 3 + 2
+
+
+@only["tensorflow"]
+def test_tensorflow_epoch_iterators_go_over_what_their_get_iterator_gives() -> None:
+    """`fit` and `evaluate` hold one each as a local; `on_train_begin` and `on_test_begin` come before it begins."""
+    import tensorflow as tf
+
+    seen: dict[str, list[int]] = {"fit": [], "evaluate": []}
+
+    class Counts(keras.callbacks.Callback):
+        def count(self, function: str) -> None:
+            frame = sys._getframe(2)
+            while frame.f_code.co_name != function:
+                assert frame.f_back is not None
+                frame = frame.f_back
+            iterator = frame.f_locals["epoch_iterator"]
+            get = type(iterator)._get_iterator.__get__(iterator)
+            assert isinstance(get(), tf.data.Dataset)
+
+            def counted() -> Any:
+                seen[function].append(1)
+                return get()
+
+            iterator._get_iterator = counted
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.count("fit")
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            self.count("evaluate")
+
+    run(Counts(), validation_data=rows(4, seed=1), epochs=2)
+    assert len(seen["fit"]) >= 2 and len(seen["evaluate"]) >= 2
+
+
+@only["tensorflow"]
+def test_tensorflow_names_pipelines_that_run_ahead_at_their_end() -> None:
+    """`tensorflow_source._runs_ahead_at_its_end`: behind any other pipeline tf.data puts a prefetch of its own."""
+    import tensorflow as tf
+
+    from diagnose.record.backends.tensorflow_source import _runs_ahead_at_its_end
+
+    plain = tf.data.Dataset.range(8).batch(2)
+    assert _runs_ahead_at_its_end(plain)
+    assert not _runs_ahead_at_its_end(plain.prefetch(1))
+    assert not _runs_ahead_at_its_end(plain.prefetch(1).with_options(tf.data.Options()))
+    assert not _runs_ahead_at_its_end(plain.map(lambda x: x, num_parallel_calls=2))
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    assert not _runs_ahead_at_its_end(plain.with_options(options))
 
 
 @only["jax"]

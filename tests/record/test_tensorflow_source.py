@@ -1,0 +1,120 @@
+"""The batches noted where a tf.data pipeline is drawn from: which, when, and what the pipeline stays."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+if keras.config.backend() != "tensorflow":
+    pytest.skip("about tf.data", allow_module_level=True)
+
+import tensorflow as tf
+
+from diagnose.record.backends.tensorflow_source import DatasetSource, tap
+
+
+def ragged_and_text() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(
+        {"words": tf.ragged.constant([[1], [2, 3], [4]]), "text": tf.constant(["a", "b", "c"])}
+    ).batch(2)
+
+
+def sparse() -> tf.data.Dataset:
+    matrix = tf.sparse.from_dense(np.eye(4, dtype="float32"))
+    return tf.data.Dataset.from_tensor_slices((matrix, tf.range(4))).batch(3)
+
+
+def with_none() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors((tf.zeros((2, 1)), None, tf.ones((2,)))).repeat(3)
+
+
+def of_a_generator() -> tf.data.Dataset:
+    def rows() -> Any:
+        for n in (2, 3, 1):
+            yield np.full((n, 2), n, "float32"), np.arange(n)
+
+    spec = (tf.TensorSpec((None, 2), tf.float32), tf.TensorSpec((None,), tf.int64))
+    return tf.data.Dataset.from_generator(rows, output_signature=spec).prefetch(tf.data.AUTOTUNE)
+
+
+PIPELINES = {
+    "one array": lambda: tf.data.Dataset.range(10).batch(4),
+    "a tuple of one": lambda: tf.data.Dataset.from_tensor_slices((tf.range(5),)).batch(2),
+    "a pair, prefetched": lambda: tf.data.Dataset.from_tensor_slices((tf.range(6), tf.range(6))).batch(4).prefetch(2),
+    "nested": lambda: tf.data.Dataset.from_tensor_slices(({"a": tf.range(4), "b": (tf.range(4),)}, tf.range(4))).batch(
+        3
+    ),
+    "bfloat16": lambda: tf.data.Dataset.from_tensor_slices(tf.cast(tf.range(5), tf.bfloat16)).batch(2),
+    "ragged and text": ragged_and_text,
+    "sparse": sparse,
+    "None inside": with_none,
+    "a generator": of_a_generator,
+}
+
+
+def flat(element: Any) -> list[bytes]:
+    return [t.numpy() if t.dtype == tf.string else t.numpy().tobytes() for t in _tensors(element)]
+
+
+def _tensors(element: Any) -> list[Any]:
+    return [t for t in tf.nest.flatten(element, expand_composites=True) if t is not None]
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_each_element_is_noted_when_it_is_drawn_and_reaches_the_reader_as_it_was(name: str) -> None:
+    make = PIPELINES[name]
+    expected = [flat(e) for e in make()]
+    source = DatasetSource(lambda: True)
+    tapped = source.tapped(make())
+    assert tapped.element_spec == make().element_spec
+    found = []
+    for element in tapped:
+        (noted,) = source.take()  # one by one: nothing runs ahead
+        tf.nest.assert_same_structure(noted, element, expand_composites=True)
+        assert [str(a) for a in flat(noted)] == [str(a) for a in flat(element)]
+        found.append(flat(element))
+    assert [str(a) for a in found] == [str(a) for a in expected]
+
+
+def test_no_number_that_follows_is_drawn_otherwise() -> None:
+    def draws(tapped: bool) -> list[Any]:
+        tf.random.set_seed(5)
+        dataset = (
+            tf.data.Dataset.range(20).shuffle(20).map(lambda x: x + tf.random.uniform((), maxval=9, dtype=tf.int64))
+        )
+        source = DatasetSource(lambda: True)
+        read = source.tapped(dataset) if tapped else dataset
+        first = [int(x) for x in read]
+        return [first, [int(x) for x in read], tf.random.normal((3,)).numpy().tolist()]
+
+    assert draws(True) == draws(False)
+
+
+def test_what_is_not_wanted_is_not_noted() -> None:
+    wanted = [True]
+    source = DatasetSource(lambda: wanted[0])
+    iterator = iter(source.tapped(tf.data.Dataset.range(3)))
+    next(iterator)
+    wanted[0] = False
+    next(iterator)
+    assert [int(x) for x in source.take()] == [0]
+
+
+def test_an_error_while_noting_reaches_take_and_not_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> bool:
+        raise OSError("broken")
+
+    source = DatasetSource(broken)
+    assert [int(x) for x in source.tapped(tf.data.Dataset.range(2))] == [0, 1]
+    with pytest.raises(OSError, match="broken"):
+        source.take()
+
+
+def test_what_is_distributed_to_replicas_is_left_alone() -> None:
+    iterator = SimpleNamespace(_get_iterator=lambda: [1, 2])
+    before = iterator._get_iterator
+    assert tap(iterator, lambda: True) is None and iterator._get_iterator is before
