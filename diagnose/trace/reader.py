@@ -31,7 +31,7 @@ from diagnose.trace.model import (
     State,
     Step,
 )
-from diagnose.trace.recover import Opened, discard, open_file
+from diagnose.trace.recover import Opened, discard, nothing_yet, open_file
 from diagnose.trace.rows import build, pack_rows, rows_in, unpack_rows
 from diagnose.trace.steps import Index
 
@@ -73,6 +73,8 @@ class Trace:
         records = load_records(opened.db, opened.nbytes)
         load_diagnosis(opened.db)
         opened.db.execute("COMMIT")
+        if records.empty:
+            raise nothing_yet(path)
         self.path = path
         self.info = MappingProxyType(dict(records.info))
         self.sealed = records.status is not None
