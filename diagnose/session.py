@@ -48,6 +48,9 @@ class Session:
         self._traces = Traces(self.folder, max_bytes)
         self._attachment = Attachment(self._traces, wanted=wanted(only_fit), everywhere=False)
         self._entered = False
+        self.reported: Path | None = None
+        """The folder that `report` wrote to last."""
+        self._reports: dict[Path, Path] = {}
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -86,14 +89,26 @@ class Session:
         return found
 
     def report(
-        self, out: str | os.PathLike[str] | None = None, evaluate: Any = None, *, epochs: Wanted = None
+        self,
+        out: str | os.PathLike[str] | None = None,
+        evaluate: Any = None,
+        *,
+        epochs: Wanted = None,
+        force: bool = False,
     ) -> list[Diagnosis]:
         """Analyses all traced fits and writes `report.html`, `diagnosis.json` and the figures into `out` (default: the
-        folder of the traces). Returns the diagnoses."""
+        folder of the traces). Where that holds an earlier report, this one goes to `out-1`, `out-2`, … beside it, or
+        takes its place if `force` or where it is this session's own; `reported` is the folder it went to. Returns the
+        diagnoses."""
         from diagnose.report import write_reports
+        from diagnose.report.folder import claimed
 
         diagnoses = self.diagnose(evaluate, epochs=epochs)
-        write_reports(diagnoses, self.folder if out is None else Path(out))
+        asked = (self.folder if out is None else Path(out)).absolute()
+        own = self._reports.get(asked)
+        with claimed(own or asked, force=force or own is not None) as folder:
+            write_reports(diagnoses, folder)
+        self.reported = self._reports[asked] = folder
         return diagnoses
 
 
