@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of all traces together, such as 500MB or 2GiB (default 4GiB); beyond it, only weights at epoch ends and "
         "digests of rows are kept",
     )
+    parser.add_argument(
+        "--rows",
+        choices=("keep", "digests"),
+        default="keep",
+        help="digests: no training rows in the traces, only digests of them",
+    )
     parser.usage = f"{parser.prog} [options] (NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]"
 
 
@@ -65,7 +71,8 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
     asked: Path = options.out or Path("reports") / name
     output = Output(as_json=options.json)
     process = os.getpid()
-    with attached(Traces(out, options.max_bytes), wanted=wanted(options.only_fit)) as attachment:
+    traces = Traces(out, options.max_bytes, options.rows, holds_arrays=True)
+    with attached(traces, wanted=wanted(options.only_fit)) as attachment:
         if script is None:
             outcome = run_module(name, options.arguments)
         else:
