@@ -191,6 +191,11 @@ class Trace:
         except ValueError:
             raise ReplayError(f"There is no row {row} in {self.path}.") from None
 
+    def raw(self, table: fmt.Table) -> Iterator[tuple[Any, ...]]:
+        """The rows of a table as they are in the file, in order."""
+        with _damage(self.path, sealed=self.sealed):
+            yield from self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY {table.key}")
+
     def diagnosis(self) -> Json | None:
         """The diagnosis last stored (as of opening, for an unsealed trace), or None."""
         with _damage(self.path, sealed=self.sealed):
