@@ -27,6 +27,7 @@ from diagnose.restore.saved import saved_models
 from diagnose.restore.verdict import Values, clock, judge, restoring, validation_of
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
+from diagnose.trace.content import DIGESTS_ONLY
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
 from diagnose.trace.reader import Trace, read_trace, store_diagnosis
@@ -48,6 +49,7 @@ def diagnose_run(
     number: int | None = None,
 ) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
+    live = run.live if data is None else None
     trace = read_trace(run.path)
     try:
         diagnosis = analyse(
@@ -55,7 +57,8 @@ def diagnose_run(
             run.model,
             run.compiled,
             evaluate=evaluate,
-            data=data,
+            data=data if live is None else live.parts(),
+            lack="" if live is None else live.lack,
             epochs=epochs,
             name=name,
             number=number or run.number,
@@ -73,6 +76,7 @@ def analyse(
     *,
     evaluate: Any = None,
     data: Any = None,
+    lack: str = "",
     epochs: Wanted = None,
     name: str = "fit",
     number: int = 1,
@@ -84,23 +88,25 @@ def analyse(
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         evaluate, data, epochs: see `Tracer.diagnose`.
+        lack: why `data` does not have all rows, where that is known.
     """
-    with _replayer(trace, model, compiled or {}, evaluate, data) as (replayer, found, reason):
+    with _replayer(trace, model, compiled or {}, evaluate, data, lack) as (replayer, found, reason):
         return _Analysis(trace, replayer, found, reason, epochs).diagnosis(name, number)
 
 
 @contextlib.contextmanager
 def _replayer(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None, str | None]]:
     """The replayer and the evaluation data, or None for both and the reason."""
     if model is None:
         yield None, None, "it needs the model"
         return
     from diagnose.replay.borrow import borrowed
-    from diagnose.replay.evaluation import given, rows_fit_used, supply
+    from diagnose.replay.evaluation import given, rows_fit_used
     from diagnose.replay.layer_flags import layers_as_recorded
     from diagnose.replay.replayer import Replayer
+    from diagnose.replay.supply import supply
 
     with borrowed(model, compiled), layers_as_recorded(model, trace):
         found, reason = None, None
@@ -109,7 +115,8 @@ def _replayer(
                 supply(trace, data)
             found = rows_fit_used(trace) if evaluate is None else given(trace, evaluate)
         except ReplayError as error:
-            reason = str(error)
+            missing = lack if str(error).endswith(DIGESTS_ONLY) else ""
+            reason = f"{missing}; give them by data=, or report --data" if missing else str(error)
         try:
             replayer = Replayer(trace, model, () if found is None else found.batches)
         except ReplayError as error:

@@ -259,14 +259,16 @@ class Diagnosis:
     saved: tuple[SavedModel, ...] = ()
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report of this fit as one self-contained page. Raises DiagnoseError where it cannot be written."""
+        """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises
+        DiagnoseError where it cannot be written."""
         from diagnose.report import html
         from diagnose.report.write import write_file
 
         write_file(path, html.render([self]))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Writes `diagnosis.json` (schema 1) with this one fit. Raises DiagnoseError where it cannot be written."""
+        """Writes `diagnosis.json` (schema 1) with this one fit, in the place of a file of this name. Raises
+        DiagnoseError where it cannot be written."""
         from diagnose.report import json
         from diagnose.report.write import write_file
 

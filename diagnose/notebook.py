@@ -125,4 +125,9 @@ def _diagnoses(session: Session, folder: str | None) -> Sequence[Diagnosis]:
     if not session.runs:
         print("diagnose: this cell made no fit that was traced.", file=sys.stderr)
         return []
-    return session.diagnose() if folder is None else session.report()
+    if folder is None:
+        return session.diagnose()
+    found = session.report()
+    if session.reported != session.folder:
+        print(f"diagnose: {session.folder} holds an earlier report; this one is in {session.reported}.")
+    return found

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record.attach import Attachment
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from diagnose.record.budget import SharedBytes
     from diagnose.record.tracer import Tracer
     from diagnose.record.wiring import Run
+
+Rows: TypeAlias = Literal["keep", "digests"]
 
 MAX_BYTES = 4 << 30
 """What all fits of one session keep together by default."""
@@ -38,16 +40,21 @@ class Session:
     session each, a session has the fits of its own thread.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, only_fit: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str] | None, only_fit: int | None, max_bytes: int, rows: Rows = "keep"
+    ) -> None:
         if only_fit is not None and only_fit < 1:
             raise DiagnoseError(f"only_fit counts from 1; there is no fit {only_fit}.")
         if folder is None:
             folder = tempfile.mkdtemp(prefix="diagnose-")
             weakref.finalize(self, _remove, folder, os.getpid())
         self.folder = Path(folder).absolute()  # the code inside may change the working folder
-        self._traces = Traces(self.folder, max_bytes)
+        self._traces = Traces(self.folder, max_bytes, rows)
         self._attachment = Attachment(self._traces, wanted=wanted(only_fit), everywhere=False)
         self._entered = False
+        self.reported: Path | None = None
+        """The folder that `report` wrote to last."""
+        self._reports: dict[Path, Path] = {}
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -86,19 +93,35 @@ class Session:
         return found
 
     def report(
-        self, out: str | os.PathLike[str] | None = None, evaluate: Any = None, *, epochs: Wanted = None
+        self,
+        out: str | os.PathLike[str] | None = None,
+        evaluate: Any = None,
+        *,
+        epochs: Wanted = None,
+        force: bool = False,
     ) -> list[Diagnosis]:
         """Analyses all traced fits and writes `report.html`, `diagnosis.json` and the figures into `out` (default: the
-        folder of the traces). Returns the diagnoses."""
+        folder of the traces). Where that holds an earlier report, this one goes to `out-1`, `out-2`, … beside it, or
+        takes its place if `force` or where it is this session's own; `reported` is the folder it went to. Returns the
+        diagnoses."""
         from diagnose.report import write_reports
+        from diagnose.report.folder import claimed
 
         diagnoses = self.diagnose(evaluate, epochs=epochs)
-        write_reports(diagnoses, self.folder if out is None else Path(out))
+        asked = (self.folder if out is None else Path(out)).absolute()
+        own = self._reports.get(asked)
+        with claimed(own or asked, force=force or own is not None) as folder:
+            write_reports(diagnoses, folder)
+        self.reported = self._reports[asked] = folder
         return diagnoses
 
 
 def trace(
-    folder: str | os.PathLike[str] | None = None, *, only_fit: int | None = None, max_bytes: int = MAX_BYTES
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    only_fit: int | None = None,
+    max_bytes: int = MAX_BYTES,
+    rows: Rows = "keep",
 ) -> Session:
     """A context manager that traces every `fit` inside it:
 
@@ -111,16 +134,27 @@ def trace(
         folder: where the traces go; without it, into a temporary folder that lasts as long as the session object.
         only_fit: trace only the fit of this number, counted from 1 in the order they start.
         max_bytes: of all traces together; beyond it only the weights at epoch ends and digests of rows are kept.
+        rows: "digests" keeps no training rows in the traces, see `Tracer`.
     """
-    return Session(folder, only_fit, max_bytes)
+    return Session(folder, only_fit, max_bytes, rows)
 
 
 class Traces:
     """Makes the tracers of an attachment: that of fit N writes `fit-N.diag`, or another name beside it where a session
-    that is still open has that file. All keep `max_bytes` together."""
+    that is still open has that file. All keep `max_bytes` together.
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    Args:
+        rows: as for `Tracer`.
+        holds_arrays: keeps the arrays that fits are given alive, where `rows` is "digests": for analyses that follow
+            when the code that made them has ended.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, rows: Rows = "keep", *, holds_arrays: bool = False) -> None:
+        if rows not in ("keep", "digests"):
+            raise DiagnoseError(f"rows must be 'keep' or 'digests', not {rows!r}.")
         self.folder = folder
+        self.rows = rows
+        self.holds_arrays = holds_arrays
         self.max_bytes = max_bytes
         self._shared: SharedBytes | None = None
         self._mine: set[Path] = set()
@@ -137,7 +171,9 @@ class Traces:
             path = self.folder / f"fit-{number}-{other}.diag"
         _CLAIMED.add(path)
         self._mine.add(path)
-        return Tracer(path, max_bytes=min(FIT_BYTES, self.max_bytes), shared=self._shared)
+        tracer = Tracer(path, max_bytes=min(FIT_BYTES, self.max_bytes), rows=self.rows, shared=self._shared)
+        tracer.holds_arrays = self.holds_arrays
+        return tracer
 
     def release(self) -> None:
         """Later sessions may replace these files."""

@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "scenarios": ("diagnose.cli.scenarios", "list the shipped scenarios"),
     "report": ("diagnose.cli.report", "report a saved trace again"),
     "policies": ("diagnose.cli.policies", "what other stopping policies would have kept"),
+    "redact": ("diagnose.cli.redact", "write a trace anew without training rows and paths, to share it"),
     "identify": ("diagnose.cli.identify", "say which recorded version the weights in a file are"),
 }
 INTERRUPTED: Final = 130

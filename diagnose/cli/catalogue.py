@@ -28,6 +28,11 @@ def summary(name: str) -> str:
     return (ast.get_docstring(tree) or "").split("\n", 1)[0]
 
 
+def is_scenario(target: str) -> bool:
+    """Whether `find` takes this for a scenario's name."""
+    return not target.endswith(".py") and target in names()
+
+
 def find(target: str) -> Path:
     """The script for a scenario's name or a path.
 
@@ -35,7 +40,7 @@ def find(target: str) -> Path:
         DiagnoseError: there is neither; names what comes nearest.
     """
     path = Path(target)
-    if target in names() and path.suffix != ".py":
+    if is_scenario(target):
         return folder() / f"{target}.py"
     if path.is_file():
         return path

@@ -21,6 +21,17 @@ SUMMARIES = 5
 """Fits that get a summary of their own in the terminal; each of the others, one line."""
 
 
+def add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    """The options that say where a report goes."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where to write (default: {default}); beside it, as DIR-1, DIR-2, …, where it holds an earlier report",
+    )
+    parser.add_argument("--force", action="store_true", help="replace an earlier report")
+
+
 def add_epochs(parser: argparse.ArgumentParser) -> None:
     """The option `--epochs`, the same for every verb that analyses."""
     parser.add_argument(
@@ -73,19 +84,24 @@ class Output:
             self._stream.flush()
 
 
-def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path) -> bool:
+def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path, asked: Path) -> bool:
     """Writes all reports into `out` and prints a summary (or the JSON). Returns whether a mismatch was found.
 
     Args:
-        shown: `out` as the user gave it.
+        shown: `out` as a user of the working folder names it.
+        asked: the folder the user asked for, which may hold an earlier report.
     """
     from diagnose.report import write_reports
+    from diagnose.report.folder import moved
     from diagnose.report.json import dumps
     from diagnose.report.terminal import one_line, summary
 
     write_reports(diagnoses, out)
+    note = moved(asked, shown)
     if output.as_json:
         output.json(dumps(diagnoses))
+        if note:
+            print(f"diagnose: {note} This one is in {shown}.", file=sys.stderr)
     else:
         for diagnosis in diagnoses[:SUMMARIES]:
             output.line(f"\n{summary(diagnosis)}")
@@ -93,7 +109,7 @@ def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: 
             output.line("")
         for diagnosis in diagnoses[SUMMARIES:]:
             output.line(one_line(diagnosis))
-        output.line(f"\nReport: {shown / 'report.html'}")
+        output.line("\n" + (f"{note}\n" if note else "") + f"Report: {shown / 'report.html'}")
     return any(is_mismatch(d) for d in diagnoses)
 
 

@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from diagnose.cli.output import Output, add_epochs, finish
+from diagnose.cli.output import Output, add_epochs, add_out, finish
 from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError, UsageError
+from diagnose.report.folder import claimed
+from diagnose.report.json import dumps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: reports/NAME of the trace)")
+    add_out(parser, "reports/NAME of the trace")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json")
     add_epochs(parser)
     add_model(parser)
@@ -43,14 +45,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     output = Output(as_json=options.json)
     diagnosis = read(options)
-    out: Path = options.out or Path("reports") / options.trace.stem
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        finish([diagnosis], out, output, shown=out)
-    except OSError as error:
-        raise DiagnoseError(
-            f"Cannot write reports to {out}: {error.strerror or error}. Choose another --out."
-        ) from error
+    asked: Path = options.out or Path("reports") / options.trace.stem
+    # The same report again is not another one.
+    same = {"diagnosis.json": dumps([diagnosis]).encode()}
+    with claimed(asked, force=options.force, same=same) as out:
+        finish([diagnosis], out, output, shown=out, asked=asked)
     return 0
 
 

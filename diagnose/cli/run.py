@@ -12,11 +12,12 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diagnose.cli.catalogue import find
-from diagnose.cli.output import MISMATCH, Output, add_epochs, finish
+from diagnose.cli.catalogue import find, is_scenario
+from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish
 from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError
 from diagnose.record.attach import Attachment, attached
+from diagnose.report.folder import REPORT, TRACES, claimed
 from diagnose.session import MAX_BYTES, Traces, wanted
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from diagnose.diagnosis import Diagnosis
 
 BACKENDS = ("tensorflow", "jax", "torch")
-_OURS = re.compile(r"fit-\d+(-\d+)?\.diag(-journal)?|(fit-\d+-)?(timeline|ledger)\.png|report\.html|diagnosis\.json")
+_OURS = f"{TRACES}|{REPORT}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", metavar="NAME|SCRIPT.py", help="a shipped scenario, or a training script of yours"
     )
     what.add_argument("-m", dest="module", metavar="MODULE", help="a module of yours, run as by python -m")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: reports/NAME)")
+    add_out(parser, "reports/NAME")
     parser.add_argument("--backend", choices=BACKENDS, help="Keras backend (default: by Keras's own rules)")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json; the script's output goes to stderr")
     parser.add_argument("--fail-on-mismatch", action="store_true", help="exit with 3 if a mismatch was found")
@@ -47,26 +48,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of all traces together, such as 500MB or 2GiB (default 4GiB); beyond it, only weights at epoch ends and "
         "digests of rows are kept",
     )
+    parser.add_argument(
+        "--rows",
+        choices=("keep", "digests"),
+        default="keep",
+        help="digests: no training rows in the traces, only digests of them",
+    )
     parser.usage = f"{parser.prog} [options] (NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]"
 
 
 def execute(options: argparse.Namespace) -> int:
     script = None if options.module else find(options.target)
     name = options.module or (script.stem if script else "")
-    shown: Path = options.out or Path("reports") / name
-    out = shown.absolute()  # the script may change the working folder
     _choose_backend(options.backend)
-    _make_writable(shown)
+    with claimed(options.out or Path("reports") / name, ours=_OURS, force=options.force) as shown:
+        _make_writable(shown)
+        return _traced(options, script, name, shown)
+
+
+def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: Path) -> int:
+    out = shown.absolute()  # the script may change the working folder
+    asked: Path = options.out or Path("reports") / name
     output = Output(as_json=options.json)
     process = os.getpid()
-    with attached(Traces(out, options.max_bytes), wanted=wanted(options.only_fit)) as attachment:
-        outcome = run_script(script, options.arguments) if script else run_module(name, options.arguments)
+    traces = Traces(out, options.max_bytes, options.rows, holds_arrays=True)
+    with attached(traces, wanted=wanted(options.only_fit)) as attachment:
+        if script is None:
+            outcome = run_module(name, options.arguments)
+        else:
+            outcome = run_script(script, options.arguments, aside=is_scenario(options.target))
     if os.getpid() != process:
         return outcome.code  # a forked child that ran on to the end of the script; the reports are the parent's
     diagnoses = _analyse(attachment, name, options.epochs)
     if not diagnoses:
         return _nothing(str(script or name), attachment, outcome, options.only_fit)
-    mismatch = finish(diagnoses, out, output, shown=shown)
+    mismatch = finish(diagnoses, out, output, shown=shown, asked=asked)
     if outcome.code:
         return outcome.code
     if len(diagnoses) < len(attachment.runs):
@@ -137,17 +153,17 @@ def _choose_backend(backend: str | None) -> None:
 
 
 def _make_writable(out: Path) -> None:
-    """Makes the folder, removes an earlier run's files from it, and fails before any training if it cannot be written.
+    """Removes an earlier run's files, which are there only with `--force`, and fails before any training if the folder
+    cannot be written.
 
     Raises:
-        DiagnoseError: the folder cannot be made or written.
+        DiagnoseError: the folder cannot be written.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
         for path in out.iterdir():
-            if _OURS.fullmatch(path.name):
+            if re.fullmatch(_OURS, path.name):
                 path.unlink()
     except OSError as error:
         raise DiagnoseError(

@@ -8,9 +8,11 @@ import contextlib
 import importlib.util
 import io
 import os
+import shutil
 import sys
+import tempfile
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -30,8 +32,12 @@ class Outcome:
     failed: bool
 
 
-def run_script(path: Path, arguments: Sequence[str]) -> Outcome:
-    """Runs the script in this process. An uncaught exception is printed as by Python, without this package's frames."""
+def run_script(path: Path, arguments: Sequence[str], *, aside: bool = False) -> Outcome:
+    """Runs the script in this process. An uncaught exception is printed as by Python, without this package's frames.
+
+    Args:
+        aside: runs it in a temporary folder, so that what it saves replaces nothing of the user's.
+    """
     file = os.path.join(os.getcwd(), path)  # as Python does, which leaves ".." alone
     folder = os.path.dirname(os.path.realpath(path))
     sys.argv = [str(path), *arguments]
@@ -45,7 +51,23 @@ def run_script(path: Path, arguments: Sequence[str]) -> Outcome:
         with io.open_code(file) as source:
             return compile(source.read(), file, "exec", dont_inherit=True), {"__file__": file, "__cached__": None}
 
-    return _run(load)
+    with _aside() if aside else contextlib.nullcontext():
+        return _run(load)
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Within: the working folder is a temporary one."""
+    here, process = os.getcwd(), os.getpid()
+    folder = tempfile.mkdtemp(prefix="diagnose-")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # gone meanwhile
+            os.chdir(here)
+        if os.getpid() == process:  # not a forked child's to remove
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_module(name: str, arguments: Sequence[str]) -> Outcome:

@@ -45,7 +45,7 @@ class _Current:
 class Encoder:
     """Keeps what must be remembered between items: the current state, known rows, known digests."""
 
-    def __init__(self, writer: TraceWriter, budget: Budget, *, every_update: bool) -> None:
+    def __init__(self, writer: TraceWriter, budget: Budget, *, every_update: bool, keep_rows: bool = True) -> None:
         self._writer = writer
         self._meter = Meter(budget)
         self._every_update = every_update
@@ -57,7 +57,8 @@ class Encoder:
         self._slots: tuple[Digest, ...] = ()
         self._start = Start(writer.path.name)
         self._evaluations = 0
-        self._keep_rows = True
+        self._keep_rows = keep_rows
+        self._withhold = not keep_rows
 
     def handle(self, item: Item) -> bool:
         """Writes one item. Returns True where the trace should reach the disk now (an epoch or the fit ended)."""
@@ -211,7 +212,7 @@ class Encoder:
         number = self._signatures.get(known)
         if number is None:
             number = self._signatures[known] = self._writer.signature(batch.signature)
-        weight = None if batch.sample_weight is None else self._writer.array(batch.sample_weight)
+        weight = None if batch.sample_weight is None else self._data(batch.sample_weight)
         if batch.whole:
             return self._whole(number, batch, weight)
         packed = pack_rows(batch.leaves)
@@ -227,12 +228,18 @@ class Encoder:
         """A batch that has no rows to tell apart is stored in one piece, once however often the same batch comes."""
         none = np.empty(0, np.int64)
         digests = _digests(batch.leaves)
+        if self._withhold:
+            return BatchRef(number, none, sample_weight=weight, whole=digests)
         known = all(self._writer.has_array(digest) for digest in digests)
         if not known and self._spent():
             return BatchRef(None, none, missing=f"before it, {self._spent()}")
         for digest, leaf in zip(digests, batch.leaves, strict=True):
             self._writer.array(leaf, digest)
         return BatchRef(number, none, sample_weight=weight, whole=digests)
+
+    def _data(self, array: NDArray) -> Digest:
+        """The digest of an array that tells of rows (class weights tell the labels); stored where these are."""
+        return array_digest(array) if self._withhold else self._writer.array(array)
 
     def _add_rows(self, signature: int, fresh: dict[Digest, int], packed: Bytes) -> dict[Digest, int]:
         """Adds rows not seen before, by key and place in `packed`. Returns their ids by key."""

@@ -22,6 +22,7 @@ from diagnose.record.budget import Budget, SharedBytes
 from diagnose.record.callback_state import SavedFile, at_start, saved_file
 from diagnose.record.guard import guarded, stop
 from diagnose.record.items import EventItem, InfoItem
+from diagnose.record.live import LiveData, check_rows
 from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
 from diagnose.record.recorder import Recorder
 from diagnose.record.wiring import (
@@ -37,6 +38,7 @@ from diagnose.record.wiring import (
     set_wrapped,
     unwrap,
 )
+from diagnose.trace.create import refuse_link
 
 if TYPE_CHECKING:
     from diagnose.chosen import Wanted
@@ -61,6 +63,9 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         is
             below `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only. Digests of
             every version are always kept.
+        rows: "keep" keeps the training rows in the trace; "digests" keeps none of them, nor sample weights or batches
+            in one piece, only their digests. `diagnose` then takes the rows from the arrays that `fit` was given,
+            while the process has them, or from `data=`.
         max_bytes: size of the trace beyond which only epoch ends (weights) and digests (rows not seen before) are
         added.
         shared: a limit for several tracers together; beyond it, all of them keep as little as beyond `max_bytes`.
@@ -77,11 +82,13 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         weights: Literal["auto", "epochs"] = "auto",
         max_bytes: int = 1 << 30,
+        rows: Literal["keep", "digests"] = "keep",
         shared: SharedBytes | None = None,
     ) -> None:
         super().__init__()
         if weights not in ("auto", "epochs"):
             raise DiagnoseError(f"weights must be 'auto' or 'epochs', not {weights!r}.")
+        check_rows(rows)
         if path is None:
             # Not a TemporaryDirectory, which warns the user's process when a tracer is simply dropped.
             folder = tempfile.mkdtemp(prefix="diagnose-")
@@ -94,6 +101,9 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         """True once a fit was trained on several workers and another of them, the chief, records it."""
         self.recorder: Recorder | None = None
         self._weights = weights
+        self._rows = rows
+        self.holds_arrays = False
+        """Whether the arrays a fit was given are kept alive for the analysis, where the trace has digests only."""
         self._budget = Budget(nbytes=max_bytes, shared=shared)
         self._take_out: Callable[[], None] | None = None
         check_writable(self.path)
@@ -152,13 +162,15 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         number = len(self.runs) + 1
         path = self.path if number == 1 else self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
         path = of_this_process(path, self._pid)
-        run = open_run(path, model, number, self, self._weights, self._budget, callback_list)
+        run = open_run(path, model, number, self, self._weights, self._budget, callback_list, self._rows)
         recorder = self.recorder = run.recorder
         self.runs.append(run)
         _LIVE.add(self)
         if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
         arguments = frame.f_back.f_locals if frame.f_back is not None else {}
+        if self._rows == "digests":
+            run.live = LiveData(arguments, hold=self.holds_arrays)
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         restore_list = self._set_probes(recorder, callback_list)
         self._wrap(run, restore_list, arguments.get("epoch_iterator"))
@@ -293,7 +305,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 arrays are evaluated in batches of 32, as Keras's `evaluate` does by default. Without it, the rows
                 `fit` used.
             data: the training data, in the same forms. Needed only where the trace holds digests of rows in place of
-                the rows; each row is taken by its digest, others are passed over.
+                the rows, and the arrays that `fit` was given are gone; each row is taken by its digest, others are
+                passed over.
             fit: which fit of this tracer, 1-based; the last by default.
             epochs: the epochs (1-based) that get a ledger, or "all". By default the last, the best by the monitor, the
                 restored, and the one after each. Of a long fit, only these are replayed and evaluated again.
@@ -325,6 +338,7 @@ def check_writable(path: Path) -> None:
     """Raises TraceWriteError where no trace can be written at `path`."""
     if path.is_dir():
         raise TraceWriteError(f"{path} is a folder; name a file in it.")
+    refuse_link(path)
     try:
         if path.exists() and path.stat().st_size:
             with path.open("rb") as file:

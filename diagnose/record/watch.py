@@ -20,6 +20,7 @@ from diagnose.record.attach import note
 from diagnose.record.budget import Budget
 from diagnose.record.guard import guarded, stop
 from diagnose.record.items import InfoItem
+from diagnose.record.live import check_rows
 from diagnose.record.recorder import Recorder
 from diagnose.record.tracer import check_writable
 from diagnose.record.wiring import (
@@ -49,7 +50,7 @@ class Watch:
     Args:
         model: compiled; may still be unbuilt.
         path: the trace file; without it, a temporary one that lasts as long as this object.
-        weights, max_bytes: as for `Tracer`.
+        weights, max_bytes, rows: as for `Tracer`. With `rows="digests"`, `diagnose` needs `data=`.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Watch:
         *,
         weights: Literal["auto", "epochs"] = "auto",
         max_bytes: int = 1 << 30,
+        rows: Literal["keep", "digests"] = "keep",
     ) -> None:
+        check_rows(rows)
         if not getattr(model, "compiled", False):
             raise DiagnoseError("diagnose.watch takes a compiled Keras model; call compile() first.")
         other = model.__dict__.get("train_on_batch")
@@ -72,7 +75,7 @@ class Watch:
         self.path = Path(path)
         check_writable(self.path)
         self.model = model
-        self.run = open_run(self.path, model, 1, self, weights, Budget(nbytes=max_bytes))
+        self.run = open_run(self.path, model, 1, self, weights, Budget(nbytes=max_bytes), rows=rows)
         self.recorder = self.run.recorder
         self._epoch = 0
         self._wrapped: tuple[Any, Any] | None = None
@@ -217,12 +220,12 @@ class Watch:
         """The recorded loop, in the form in which tracers have their fits."""
         return [self.run]
 
-    def diagnose(self, evaluate: Any = None) -> Diagnosis:
-        """Closes the recording and analyses it. `evaluate`: see `Tracer.diagnose`."""
+    def diagnose(self, evaluate: Any = None, *, data: Any = None) -> Diagnosis:
+        """Closes the recording and analyses it. `evaluate`, `data`: see `Tracer.diagnose`."""
         from diagnose.analysis import diagnose_run
 
         self.close()
-        return diagnose_run(self.run, evaluate=evaluate, name="loop")
+        return diagnose_run(self.run, evaluate=evaluate, data=data, name="loop")
 
 
 def watch(
@@ -231,9 +234,10 @@ def watch(
     *,
     weights: Literal["auto", "epochs"] = "auto",
     max_bytes: int = 1 << 30,
+    rows: Literal["keep", "digests"] = "keep",
 ) -> Watch:
     """Records the `train_on_batch` calls of a model, until `close()` or the end of a `with` block; see `Watch`."""
-    return Watch(model, path, weights=weights, max_bytes=max_bytes)
+    return Watch(model, path, weights=weights, max_bytes=max_bytes, rows=rows)
 
 
 class _LoopHook(TrainHook):

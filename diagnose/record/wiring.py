@@ -20,6 +20,7 @@ from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
+from diagnose.record.live import LiveData
 from diagnose.record.recorder import Recorder
 from diagnose.record.worker import Worker
 from diagnose.trace.writer import TraceWriter
@@ -38,6 +39,8 @@ class Run:
     callback_list: Any = None
     """Of the fit while it is traced; tells whether the fit is still running."""
     compiled: dict[str, Any] = field(default_factory=dict)
+    live: LiveData | None = None
+    """The arrays `fit` was given, where the trace has only digests of their rows."""
     started: float = field(default_factory=time.monotonic)
 
 
@@ -98,13 +101,16 @@ class TestHook:
         """Nothing is read after a test step: it changes no weights."""
 
 
-def start_recorder(path: Path, model: Any, backend: Backend, weights: str, budget: Budget) -> Recorder:
+def start_recorder(
+    path: Path, model: Any, backend: Backend, weights: str, budget: Budget, rows: str = "keep"
+) -> Recorder:
     """Opens the trace file and starts its background thread."""
     writer = TraceWriter(path)
     parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
     every_update = weights == "auto" and parameters <= budget.parameters
-    writer.info("policy", {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes})
-    encoder = Encoder(writer, budget, every_update=every_update)
+    policy = {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes, "rows": rows}
+    writer.info("policy", policy)
+    encoder = Encoder(writer, budget, every_update=every_update, keep_rows=rows == "keep")
     nbytes = 4 * max(parameters, 1)
     return Recorder(model, backend, Worker(writer, encoder, depth=max(2, min(64, (256 << 20) // nbytes))))
 
@@ -166,7 +172,14 @@ _OPENING = threading.Lock()
 
 
 def open_run(
-    path: Path, model: Any, number: int, owner: Any, weights: str, budget: Budget, callback_list: Any = None
+    path: Path,
+    model: Any,
+    number: int,
+    owner: Any,
+    weights: str,
+    budget: Budget,
+    callback_list: Any = None,
+    rows: str = "keep",
 ) -> Run:
     """Begins a recording of the model in `path`, or under another name beside it where another fit that still
     runs is writing to `path`. A recording left behind there by a fit that raised is closed and replaced."""
@@ -178,7 +191,7 @@ def open_run(
         raise DiagnoseError("Loops of train_on_batch on several workers are not recorded.")
     with _OPENING:
         path = _free(path)
-        recorder = start_recorder(path, model, backend, weights, budget)
+        recorder = start_recorder(path, model, backend, weights, budget, rows)
         run = Run(path, model, number, recorder, owner, callback_list)
         _OPEN.add(run)
         return run

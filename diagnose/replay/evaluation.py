@@ -93,42 +93,21 @@ def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
     return np.array(rows, np.int64)
 
 
-def supply(trace: Trace, data: Any) -> int:
-    """Gives a trace the contents of rows it knows by digest only, from the data they came from (as for `given`).
-
-    Returns:
-        how many rows were found by their digests.
-
-    Raises:
-        DiagnoseError: the data is of another form.
-    """
-    signatures = {s.batch.signature for s in trace.steps if s.batch.signature is not None}
-    found = 0
-    for part in _parts(data, KERAS_BATCH_SIZE):
-        x, y = (*part, None)[:2]
-        leaves = [*leaves_of(_to_numpy(x)), *leaves_of(_to_numpy(y))]
-        for number in signatures:
-            fitted = _fitted(leaves, trace.signatures[number].leaves)
-            if fitted is not None:
-                found += trace.supply(fitted, number)
-    return found
-
-
 def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> EvaluationData:
     """Evaluation data from the user: (x, y), (x, y, sample_weight), or an iterable of such batches.
 
     Raises:
         DiagnoseError: the data is of another form.
     """
-    parts = _parts(data, batch_size)
+    parts = as_parts(data, batch_size)
     known = _known_rows(trace)
     batches = []
     unknown = -1
     for part in parts:
         x, y, weight = (*part, None, None)[:3]
-        x, y = _to_numpy(x), _to_numpy(y)
+        x, y = as_numpy(x), as_numpy(y)
         ids, unknown = _identify(trace, known, x, y, unknown)
-        columns, tree = _columns(weight)
+        columns, tree = as_columns(weight)
         batches.append(Batch(x, y, columns, ids, len(ids), tree))
     if not batches:
         raise DiagnoseError("evaluate= holds no batch.")
@@ -147,7 +126,7 @@ def in_one_batch(data: EvaluationData) -> Batch | None:
     return joined(batches)
 
 
-def _columns(weight: Any) -> tuple[NDArray | None, Json]:
+def as_columns(weight: Any) -> tuple[NDArray | None, Json]:
     """Sample weights as one array; those of several outputs as its columns, with their tree."""
     if not isinstance(weight, dict) and not _is_tree(weight):
         return None if weight is None else np.asarray(weight), None
@@ -181,7 +160,8 @@ def keras_evaluate(
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
-def _parts(data: Any, batch_size: int) -> Iterator[tuple[Any, ...]]:
+def as_parts(data: Any, batch_size: int) -> Iterator[tuple[Any, ...]]:
+    """The data as (x, y) or (x, y, sample_weight), batch by batch. Raises DiagnoseError for another form."""
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not _is_batches(data):
         return _split(*data, batch_size=batch_size)
     if isinstance(data, Iterable) and not isinstance(data, (tuple, np.ndarray, str, dict)):
@@ -198,7 +178,7 @@ def _is_batches(data: Sequence[Any]) -> bool:
 
 
 def _split(x: Any, y: Any, weight: Any = None, *, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
-    x, y = _to_numpy(x), _to_numpy(y)
+    x, y = as_numpy(x), as_numpy(y)
     if weight is not None and not isinstance(weight, dict) and not _is_tree(weight):
         weight = np.asarray(weight)
     rows = len(leaves_of(x)[0])
@@ -212,13 +192,14 @@ def _is_tree(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and hasattr(value[0], "shape") and np.ndim(value[0]) > 0
 
 
-def _to_numpy(tree: Any) -> Any:
+def as_numpy(tree: Any) -> Any:
+    """A tree of arrays as NumPy has them, floats as Keras makes them."""
     if tree is None:
         return None
     if isinstance(tree, dict):
-        return {k: _to_numpy(v) for k, v in tree.items()}
+        return {k: as_numpy(v) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)) and tree and hasattr(tree[0], "shape"):
-        return type(tree)(_to_numpy(v) for v in tree)
+        return type(tree)(as_numpy(v) for v in tree)
     from keras import ops
 
     array = np.asarray(ops.convert_to_numpy(tree)) if not isinstance(tree, np.ndarray) else tree
@@ -252,7 +233,7 @@ def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: in
     leaves = [*leaves_of(x), *leaves_of(y)]
     keys: list[bytes] = []
     if signature is not None:
-        fitted = _fitted(leaves, trace.signatures[signature].leaves)
+        fitted = as_recorded_leaves(leaves, trace.signatures[signature].leaves)
         if fitted is not None:
             keys = row_digests(pack_rows(fitted))
     rows = len(leaves[0])
@@ -265,7 +246,7 @@ def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: in
     return ids, unknown
 
 
-def _fitted(leaves: Sequence[Any], recorded: Sequence[Leaf]) -> list[NDArray] | None:
+def as_recorded_leaves(leaves: Sequence[Any], recorded: Sequence[Leaf]) -> list[NDArray] | None:
     """The leaves in the dtypes and shapes they were recorded in; None if they are other leaves."""
     if len(recorded) != len(leaves) or any(leaf.whole for leaf in recorded):
         return None

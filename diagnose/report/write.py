@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,9 +68,13 @@ def write_file(path: str | os.PathLike[str], text: str) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replaces `path` in one move, so that nobody reads half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # A name nobody can guess, made anew, readable by nobody else: a report shows the user's numbers.
+    descriptor, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise

@@ -20,6 +20,9 @@ from diagnose.trace.rows import typed
 Bytes = npt.NDArray[np.uint8]
 
 
+DIGESTS_ONLY = "the trace holds only digests of some rows; give the data they came from to have them replayed"
+
+
 class Contents:
     """Arrays and rows by digest and by id. Methods raise ValueError or sqlite3.Error for damage, ReplayError for what
     was not kept."""
@@ -33,12 +36,15 @@ class Contents:
         self._cache: OrderedDict[Digest | int, NDArray] = OrderedDict()
         self._cached = 0
         self._supplied: dict[int, Bytes] = {}
+        self._supplied_arrays: dict[Digest, NDArray] = {}
         self._wanted: dict[tuple[int, Digest], list[int]] | None = None
         self._cache_bytes = cache_bytes
         self._rows_fit = sum(b.count * self._widths[b.signature] for b in records.blocks if b.kept) <= cache_bytes
 
     def array(self, digest: Digest) -> NDArray:
-        """The array of this digest, read-only. KeyError if the file does not list it."""
+        """The array of this digest, read-only. KeyError if the file does not list it and nobody supplied it."""
+        if digest in self._supplied_arrays:
+            return self._supplied_arrays[digest]
         entry = self._arrays[digest]
         found = self._cached_or_none(digest)
         if found is None:
@@ -93,13 +99,20 @@ class Contents:
                 self._supplied[row] = packed[place]
         return taken
 
+    def lists(self, digest: Digest) -> bool:
+        """Whether the content of this digest is in the file, or was supplied."""
+        return digest in self._arrays or digest in self._supplied_arrays
+
+    def supply_array(self, digest: Digest, array: NDArray) -> None:
+        """Takes an array from outside as the content of a digest that the file does not list."""
+        array.flags.writeable = False
+        self._supplied_arrays[digest] = array
+
     def _supplied_rows(self, ids: npt.NDArray[np.int64]) -> Bytes:
         try:
             return np.stack([self._supplied[row] for row in ids.tolist()])
         except KeyError:
-            raise ReplayError(
-                "the trace holds only digests of some rows; give the data they came from to have them replayed"
-            ) from None
+            raise ReplayError(DIGESTS_ONLY) from None
 
     def _block_rows(self, number: int, block: RowBlock, wanted: npt.NDArray[np.int64]) -> Bytes:
         whole = self._cached_or_none(number)

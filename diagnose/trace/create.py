@@ -25,11 +25,13 @@ def create(path: Path) -> tuple[sqlite3.Connection, int]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_link(path)
         if path.exists():
             _clear(path)
         # A journal left by an older file of this name would be rolled back into the new one.
         journal_path(path).unlink(missing_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        # Nobody else's to read: a trace holds the user's data. SQLite gives the journal the same mode.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     except OSError as error:
         raise TraceWriteError(f"{path} cannot be created: {error.strerror or error}.") from error
     db = None
@@ -39,10 +41,13 @@ def create(path: Path) -> tuple[sqlite3.Connection, int]:
             f"page_size = {fmt.PAGE_BYTES}", "auto_vacuum = NONE", "encoding = 'UTF-8'",
             "trusted_schema = OFF", "secure_delete = OFF", "journal_mode = PERSIST", "synchronous = OFF",
             "cache_size = -32768", "temp_store = MEMORY",
-            f"application_id = {fmt.APPLICATION_ID}", f"user_version = {fmt.VERSION}",
         ):  # fmt: skip
             db.execute(f"PRAGMA {pragma}")
+        # One transaction from here to the first commit: a file whose recording was killed before is empty, or is once
+        # its journal is rolled back.
         db.execute("BEGIN IMMEDIATE")
+        db.execute(f"PRAGMA application_id = {fmt.APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {fmt.VERSION}")
         for table in fmt.TABLES:
             db.execute(table.ddl)
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -54,6 +59,13 @@ def create(path: Path) -> tuple[sqlite3.Connection, int]:
         path.unlink(missing_ok=True)
         raise TraceWriteError(f"{path} cannot be created: {error}.") from error
     return db, fd
+
+
+def refuse_link(path: Path) -> None:
+    """Raises TraceWriteError for a symbolic link: in its place, or beside the file it leads to, nothing is removed or
+    made. Links among the folders above are followed."""
+    if path.is_symlink():
+        raise TraceWriteError(f"{path} is a link; name the file it leads to, or another one.")
 
 
 def _clear(path: Path) -> None:

@@ -67,6 +67,12 @@ class Records:
     events: tuple[Event, ...]
     arrays: Mapping[Digest, ArrayEntry]
 
+    @property
+    def empty(self) -> bool:
+        """Whether the file was created and no more: it has no seal either."""
+        found = (self.info, self.signatures, self.states, self.steps, self.evaluations, self.epochs, self.events)
+        return self.status is None and not any(found)
+
 
 class _Budget:
     """Bounds what is read by what a file of `nbytes` can honestly hold: a damaged tree of pages can lead to one row

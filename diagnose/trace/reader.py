@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from diagnose.errors import ReplayError, TraceError, TraceWriteError
 from diagnose.trace import format as fmt
 from diagnose.trace.chain import diagnosis_digest
-from diagnose.trace.content import Contents
+from diagnose.trace.content import DIGESTS_ONLY, Contents
+from diagnose.trace.digest import array_digest
 from diagnose.trace.journal import journal_hint, journal_path, names_other_files
 from diagnose.trace.jsontext import from_json, to_json
 from diagnose.trace.load import load_diagnosis, load_records
@@ -31,7 +32,7 @@ from diagnose.trace.model import (
     State,
     Step,
 )
-from diagnose.trace.recover import Opened, discard, open_file
+from diagnose.trace.recover import Opened, discard, nothing_yet, open_file
 from diagnose.trace.rows import build, pack_rows, rows_in, unpack_rows
 from diagnose.trace.steps import Index
 
@@ -73,6 +74,8 @@ class Trace:
         records = load_records(opened.db, opened.nbytes)
         load_diagnosis(opened.db)
         opened.db.execute("COMMIT")
+        if records.empty:
+            raise nothing_yet(path)
         self.path = path
         self.info = MappingProxyType(dict(records.info))
         self.sealed = records.status is not None
@@ -148,16 +151,24 @@ class Trace:
                 by_row = iter(unpack_rows(packed, signature))
             except ImportError as error:
                 raise ReplayError(f"The trace holds rows that NumPy cannot read alone; install {error.name}.") from None
-            whole = iter([self.array(digest) for digest in ref.whole])
+            whole = iter([self._of_rows(digest) for digest in ref.whole])
             found = [next(whole if leaf.whole else by_row, None) for leaf in signature.leaves]
             leaves = [leaf for leaf in found if leaf is not None]
             if len(leaves) != len(found) or not isinstance(signature.structure, dict):
                 raise ValueError("a batch does not have the parts its signature names")
             x, y = (build(signature.structure.get(name, {"none": True}), leaves) for name in ("x", "y"))
-        weight = None if ref.sample_weight is None else self.array(ref.sample_weight)
+        weight = None if ref.sample_weight is None else self._of_rows(ref.sample_weight)
         tree = None if weight is None or weight.ndim != 2 else self.info.get("sample_weight")
         size = len(ref.row_ids) if len(ref.row_ids) else rows_in(x)
         return Batch(x, y, weight, ref.row_ids, size, tree)
+
+    def _of_rows(self, digest: Digest) -> NDArray:
+        """An array that belongs to a batch: not kept where rows are not."""
+        policy = self.info.get("policy")
+        withheld = "redacted" in self.info or (isinstance(policy, dict) and policy.get("rows") == "digests")
+        if withheld and not self._contents.lists(digest):
+            raise ReplayError(DIGESTS_ONLY)
+        return self.array(digest)
 
     def batches(self, digest: Digest) -> tuple[BatchRef, ...]:
         """A recorded list of batches."""
@@ -170,12 +181,29 @@ class Trace:
         digest only. Returns how many these are; rows that match no digest are passed over."""
         return self._contents.supply(pack_rows(leaves), signature)
 
+    def lacks(self, digest: Digest) -> bool:
+        """Whether the content of this digest is neither in the file nor supplied."""
+        return not self._contents.lists(digest)
+
+    def supply_array(self, array: NDArray, digest: Digest) -> bool:
+        """Takes an array from outside for the content of a digest that the file does not list. Returns whether it
+        is."""
+        if array_digest(array) != digest:
+            return False
+        self._contents.supply_array(digest, array.copy())
+        return True
+
     def row_digest(self, row: int) -> Digest:
         """The digest of a packed row."""
         try:
             return self._contents.row_digest(row)
         except ValueError:
             raise ReplayError(f"There is no row {row} in {self.path}.") from None
+
+    def raw(self, table: fmt.Table) -> Iterator[tuple[Any, ...]]:
+        """The rows of a table as they are in the file, in order."""
+        with _damage(self.path, sealed=self.sealed):
+            yield from self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY {table.key}")
 
     def diagnosis(self) -> Json | None:
         """The diagnosis last stored (as of opening, for an unsealed trace), or None."""

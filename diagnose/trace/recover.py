@@ -30,7 +30,8 @@ class Opened:
 def open_file(path: Path) -> Opened:
     """Opens a trace for reading. Raises TraceError if it is no trace, and sqlite3.Error or OSError if it cannot be
     read."""
-    check_head(path)
+    if check_head(path) and has_journal(path):
+        return _recovered(path)
     db = _connect(path, "ro")
     try:
         _begin(db)
@@ -54,8 +55,9 @@ def open_file(path: Path) -> Opened:
         raise
 
 
-def check_head(path: Path) -> None:
-    """Raises TraceError unless the file starts like a trace this version can read, and is as long as it says."""
+def check_head(path: Path) -> bool:
+    """Raises TraceError unless the file starts like a trace this version can read, and is as long as it says. Returns
+    whether it is one whose first transaction did not end, as far as the head tells: then the journal decides."""
     if not path.exists():
         raise TraceError(f"There is no trace file {path}.")
     if not path.is_file():
@@ -67,9 +69,11 @@ def check_head(path: Path) -> None:
     except OSError as error:
         raise TraceError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not head:
-        raise TraceError(f"{path} is empty: its recording ended before anything was written, or the file was cut off.")
+        raise nothing_yet(path)
     if not head.startswith(_MAGIC[: len(head)]):
         raise TraceError(f"{path} is not a trace file.")
+    if len(head) < 100 and has_journal(path):
+        return True
     if len(head) < 100:
         raise TraceError(f"{path} is truncated: it ends within its header.")
     if head[68:72] != fmt.APPLICATION_ID.to_bytes(4, "big"):
@@ -81,12 +85,20 @@ def check_head(path: Path) -> None:
         raise TraceError(
             f"{path} has trace format {version}; this release reads up to {fmt.VERSION}. Please upgrade keras-diagnose."
         )
+    if head[28:32] == b"\0\0\0\1" and size == fmt.PAGE_BYTES:
+        raise nothing_yet(path)  # one page has no room for the tables: earlier releases wrote it before these
     # Page size 65536 is spelled 1; 1, 1: rollback journal, not WAL; the last one: UTF-8.
     if version < 1 or head[16:20] != b"\0\1\1\1" or head[56:60] != b"\0\0\0\1":
         raise TraceError(f"{path} is altered or damaged: its header is not that of a trace.")
     pages = int.from_bytes(head[28:32], "big")
     if head[24:28] == head[92:96] and size < pages * fmt.PAGE_BYTES and not has_journal(path):
         raise TraceError(f"{path} is truncated: {size} of {pages * fmt.PAGE_BYTES} bytes are left.{journal_hint(path)}")
+    return False
+
+
+def nothing_yet(path: Path) -> TraceError:
+    """For a trace whose recording ended, or stands, before its first record."""
+    return TraceError(f"{path} is empty: nothing was recorded yet, or the file was cut off.")
 
 
 def check_schema(db: sqlite3.Connection) -> None:
@@ -116,7 +128,7 @@ def _recovered(path: Path) -> Opened:
         shutil.copyfile(journal_path(path), journal_path(copy))
         if names_other_files(copy):
             raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
-        return _private(copy, folder)
+        return _private(copy, folder, path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -132,17 +144,19 @@ def _copied(db: sqlite3.Connection) -> Opened:
         finally:
             target.close()
         db.close()
-        return _private(copy, folder)
+        return _private(copy, folder, copy)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _private(copy: Path, folder: Path) -> Opened:
+def _private(copy: Path, folder: Path, shown: Path) -> Opened:
     db = _connect(copy, "rw")
     try:
-        db.execute("BEGIN IMMEDIATE")  # rolls back what the journal holds
+        _begin(db)  # rolls back what the journal holds
         db.execute("COMMIT")
+        if not copy.stat().st_size:
+            raise nothing_yet(shown)
         check_head(copy)
         _begin(db)
         check_schema(db)

@@ -42,6 +42,27 @@ def test_every_fit_inside_is_traced_and_nothing_changes(tmp_path: Path) -> None:
     }
 
 
+def test_a_report_replaces_only_the_sessions_own(tmp_path: Path) -> None:
+    def session() -> Any:
+        with diagnose.trace() as found:
+            fit()
+        return found
+
+    first, second = session(), session()
+    for _ in range(2):
+        first.report(tmp_path / "r")
+        assert first.reported == tmp_path / "r"
+    before = (tmp_path / "r" / "diagnosis.json").read_bytes()
+    for _ in range(2):
+        second.report(str(tmp_path / "r"))
+        assert second.reported == tmp_path / "r-1"
+    assert (tmp_path / "r" / "diagnosis.json").read_bytes() == before
+    second.report(tmp_path / "other")
+    first.report(tmp_path / "other", force=True)
+    assert first.reported == tmp_path / "other"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "r", "r-1"]
+
+
 def test_patch_is_there_only_while_somebody_is_attached() -> None:
     before = keras.Model.fit
     assert "fit" not in vars(keras.Model)

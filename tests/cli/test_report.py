@@ -79,6 +79,24 @@ def test_json_is_all_of_standard_output(folder: Path) -> None:
     assert strict_json(done.stdout) == strict_json((folder / "out" / "diagnosis.json").read_text("utf-8"))
 
 
+def test_an_earlier_report_is_replaced_only_by_force_or_by_the_same(folder: Path) -> None:
+    out = folder / "out"
+    for expected in ("out", "out"):
+        done = without_keras("report", "moved.diag", "--out", "out", cwd=folder)
+        assert (done.code, done.stderr) == (0, "")
+        assert done.stdout.endswith(f"\nReport: {expected}/report.html\n")
+    document = (out / "diagnosis.json").read_bytes()
+    (out / "diagnosis.json").write_bytes(b"of another trace")
+    done = without_keras("report", "moved.diag", "--out", "out", "--json", cwd=folder)
+    assert done.code == 0 and strict_json(done.stdout) == strict_json(document.decode())
+    assert done.error == ("out holds an earlier report, which stays (--force replaces it). This one is in out-1.")
+    assert (out / "diagnosis.json").read_bytes() == b"of another trace"
+    assert (folder / "out-1" / "diagnosis.json").read_bytes() == document
+    assert without_keras("report", "moved.diag", "--out", "out", "--force", cwd=folder).code == 0
+    assert (out / "diagnosis.json").read_bytes() == document
+    assert sorted(p.name for p in folder.iterdir() if p.name.startswith("out")) == ["out", "out-1"]
+
+
 @pytest.mark.parametrize("how", [("--model", "models:build"), ("--stored-model",)], ids=lambda how: how[0])
 def test_analysis_again_with_a_model_finds_the_same(how: tuple[str, ...], folder: Path, two_fits: Pair) -> None:
     done = diagnose("report", "moved.diag", *how, "--out", "out", cwd=folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,15 +73,16 @@ def test_each_fit_has_its_trace_and_its_place_in_the_json(two_fits: Pair) -> Non
 
 @pytest.fixture(scope="module")
 def again(two_fits: Pair) -> Traced:
-    """One fit into a folder that held two, with --json; the script ends with exit code 7; warnings are errors."""
+    """One fit into a folder that held two, with --json and --force; the script ends with exit code 7; warnings are
+    errors."""
     cwd = two_fits.traced.out.parent
     shutil.copytree(two_fits.traced.out, cwd / "again")
     (cwd / "again" / "notes.txt").write_text("mine")
-    arguments = ("ordinary.py", "--json", "--fail-on-mismatch", "--out", "again", "--", "seven")
+    arguments = ("ordinary.py", "--json", "--fail-on-mismatch", "--force", "--out", "again", "--", "seven")
     return Traced.of(diagnose("run", *arguments, cwd=cwd, python=("-W", "error")), cwd / "again")
 
 
-def test_later_run_replaces_what_an_earlier_one_left(again: Traced, two_fits: Pair) -> None:
+def test_with_force_a_later_run_replaces_what_an_earlier_one_left(again: Traced, two_fits: Pair) -> None:
     assert "fit-2.diag" in two_fits.traced.files
     assert again.files == {"fit-1.diag", "report.html", "diagnosis.json", "timeline.png", "ledger.png", "notes.txt"}
     assert len(fits(again.out)) == 1
@@ -109,6 +112,46 @@ def test_mismatch_gives_exit_code_3_only_where_asked_for(shipped: dict[str, Trac
     assert shipped["many_batches_val"].done.code == 0, shipped["many_batches_val"].done.stderr
     restoration = fits(two_fits.traced.out)[0]["restoration"]
     assert restoration["verdict"] == "shifted" and two_fits.traced.done.code == 0
+
+
+# ── files of the user's ──
+
+
+@pytest.fixture(scope="module")
+def beside(scratch: Scratch) -> Traced:
+    """A scenario that saves `best.keras`, where there is a file of that name and an earlier report."""
+    cwd = scratch("beside")
+    (cwd / "best.keras").write_text("mine")
+    (cwd / "reports" / "two_bests").mkdir(parents=True)
+    (cwd / "reports" / "two_bests" / "report.html").write_text("earlier")
+    return Traced.of(diagnose("run", "two_bests", cwd=cwd, TMPDIR=str(scratch("aside"))), cwd / "reports/two_bests-1")
+
+
+def test_a_scenario_leaves_nothing_in_the_working_folder(beside: Traced) -> None:
+    assert beside.done.code == 0, beside.done.stderr
+    cwd = beside.out.parents[1]
+    assert sorted(path.name for path in cwd.iterdir()) == ["best.keras", "reports"]
+    assert (cwd / "best.keras").read_text() == "mine"
+    (saved,) = [f for f in fits(beside.out)[0]["findings"] if f["rule"] == "two-bests"]
+    assert saved["status"] == "failed"  # its file was written all the same
+    (aside,) = cwd.parent.glob("aside[0-9]")
+    assert not [path.name for path in aside.iterdir() if path.name.startswith("diagnose-")]
+
+
+def test_an_earlier_report_stays_and_the_last_line_says_where_this_one_is(beside: Traced) -> None:
+    earlier = beside.out.with_name("two_bests")
+    assert {path.name: path.read_text() for path in earlier.iterdir()} == {"report.html": "earlier"}
+    assert beside.files >= {"fit-1.diag", "report.html", "diagnosis.json"}
+    assert fits(beside.out)[0]["trace"]["path"] == "reports/two_bests-1/fit-1.diag"
+    assert beside.done.stdout.endswith(
+        "\nreports/two_bests holds an earlier report, which stays (--force replaces it).\n"
+        "Report: reports/two_bests-1/report.html\n"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+def test_what_a_run_writes_is_nobody_elses_to_read(beside: Traced) -> None:
+    assert {stat.S_IMODE(path.stat().st_mode) for path in beside.out.iterdir()} == {0o600}
 
 
 # ── callbacks ──

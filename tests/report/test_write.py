@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +60,31 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         write_reports([examples.empty()], tmp_path / "file")
     with pytest.raises(DiagnoseError, match="cannot be written"):
         examples.empty().to_json(tmp_path / "missing" / "diagnosis.json")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links")
+def test_reports_are_nobody_elses_to_read_and_no_link_is_written_through(tmp_path: Path) -> None:
+    """Neither one at the place of a file, nor any of a name that others could guess."""
+    out, mine = tmp_path / "out", tmp_path / "mine.txt"
+    out.mkdir()
+    mine.write_text("mine")
+    for name in ("report.html", f".report.html.{os.getpid()}.part", f".diagnosis.json.{os.getpid()}.part"):
+        (out / name).symlink_to(mine)
+    before = os.umask(0)
+    try:
+        written = write_reports([examples.single_batch()], out)
+    finally:
+        os.umask(before)
+    assert mine.read_text() == "mine"
+    assert {stat.S_IMODE(path.lstat().st_mode) for path in written} == {0o600}
+    assert not any(path.is_symlink() for path in written)
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_put_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(DiagnoseError, match="cannot be written"):
+        write_reports([examples.empty()], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_to_html_and_to_json(tmp_path: Path) -> None:

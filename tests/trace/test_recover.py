@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from diagnose.errors import TraceError
+from diagnose.trace import format as fmt
 from diagnose.trace.journal import has_journal
 from diagnose.trace.reader import Trace, read_trace, store_diagnosis
 from diagnose.trace.writer import TraceWriter
@@ -75,6 +77,64 @@ def test_every_acknowledged_commit_survives_sigkill(tmp_path: Path) -> None:
         shutil.rmtree(folder)
         alone.unlink()
     assert hot, "no kill fell into a transaction: the test did not test what it should"
+
+
+LIMITED = """
+import os, resource, signal, sys
+from pathlib import Path
+from diagnose.trace.writer import TraceWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+TraceWriter(Path(sys.argv[1]))
+os._exit(0)
+"""
+"""Killed by the system when a file grows beyond so many bytes: in the middle of SQLite's own writes."""
+
+CALLS = """
+import os, sqlite3, sys
+from pathlib import Path
+from diagnose.trace.writer import TraceWriter
+left = int(sys.argv[2])
+def count(frame, event, function):
+    global left
+    if event in ("c_call", "c_return"):
+        left -= isinstance(getattr(function, "__self__", None), sqlite3.Connection)
+        if left <= 0:
+            os._exit(9)
+sys.setprofile(count)
+TraceWriter(Path(sys.argv[1]))
+os._exit(0)
+"""
+"""Ends at the n-th call of SQLite, or after it."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource limits")
+@pytest.mark.parametrize("how", ["bytes", "calls"])
+def test_a_trace_killed_while_it_is_created_says_that_nothing_was_recorded(how: str, tmp_path: Path) -> None:
+    script, points = (CALLS, range(1, 70, 4)) if how == "calls" else (LIMITED, (0, 300, 512, 1000, 65536, 500_000))
+    ended = set()
+    for point in points:
+        path = tmp_path / str(point) / "a.diag"
+        done = subprocess.run([sys.executable, "-c", script, str(path), str(point)], cwd=ROOT, capture_output=True)
+        ended.add(done.returncode)
+        before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+        with pytest.raises(TraceError, match="nothing was recorded yet") as caught:
+            read_trace(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+    assert ended == ({9, 0} if how == "calls" else {-signal.SIGXFSZ})
+
+
+def test_a_trace_of_an_earlier_release_killed_between_head_and_tables(tmp_path: Path) -> None:
+    """Their head was a transaction of its own."""
+    for version in (0, 1):
+        path = tmp_path / f"{version}.diag"
+        db = sqlite3.connect(path)
+        for pragma in ("page_size = 65536", f"application_id = {fmt.APPLICATION_ID}", f"user_version = {version}"):
+            db.execute(f"PRAGMA {pragma}")
+        db.close()
+        with pytest.raises(TraceError, match="nothing was recorded yet"):
+            read_trace(path)
 
 
 def test_a_live_trace_can_be_read_up_to_its_last_commit_and_does_not_stop_the_writer(tmp_path: Path) -> None:

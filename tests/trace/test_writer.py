@@ -183,6 +183,45 @@ def test_a_file_that_is_being_written_is_not_replaced(tmp_path: Path) -> None:
         assert trace.info["still"] == "here"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+def test_a_trace_and_its_journal_are_nobody_elses_to_read(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        writer = TraceWriter(tmp_path / "a.diag")
+        sample.fill(writer)
+        writer.commit()
+        assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()} == {
+            "a.diag": 0o600,
+            "a.diag-journal": 0o600,
+        }
+        writer.seal("complete")
+        assert stat.S_IMODE((tmp_path / "a.diag").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("leads_to", ["a trace", "nothing"])
+def test_a_link_is_not_followed_and_nothing_beside_its_target_is_removed(leads_to: str, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere" / "b.diag"
+    target.parent.mkdir()
+    if leads_to == "a trace":
+        sample.write_sample(target)
+    target.with_name("b.diag-journal").write_bytes(b"\xd9\xd5\x05\xf9 \xa1c\xd7 of somebody else")
+    before = {p.name: p.read_bytes() for p in target.parent.iterdir()}
+    (tmp_path / "a.diag").symlink_to(target)
+    with pytest.raises(TraceWriteError, match=r"a\.diag is a link"):
+        TraceWriter(tmp_path / "a.diag")
+    assert {p.name: p.read_bytes() for p in target.parent.iterdir()} == before
+    assert (tmp_path / "a.diag").is_symlink()
+
+
+def test_a_folder_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    sample.write_sample(tmp_path / "runs" / "a.diag")
+    assert os.listdir(tmp_path / "disk") == ["a.diag"]
+
+
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TraceWriteError, match="cannot be created"):
