@@ -110,7 +110,8 @@ def trace(
     Args:
         folder: where the traces go; without it, into a temporary folder that lasts as long as the session object.
         only_fit: trace only the fit of this number, counted from 1 in the order they start.
-        max_bytes: of all traces together; beyond it only the weights at epoch ends and digests of rows are kept.
+        max_bytes: what all traces together take on disk at most, at least 1 MiB. What is left out as they fill up is
+            said in them; see `Tracer`.
     """
     return Session(folder, only_fit, max_bytes)
 
@@ -120,6 +121,9 @@ class Traces:
     that is still open has that file. All keep `max_bytes` together."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
+        from diagnose.record.budget import check_bytes
+
+        check_bytes(max_bytes)
         self.folder = folder
         self.max_bytes = max_bytes
         self._shared: SharedBytes | None = None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from diagnose.errors import TraceWriteError
 from diagnose.trace import format as fmt
 from diagnose.trace.chain import Chain, Value
-from diagnose.trace.create import create
+from diagnose.trace.create import create, released
 from diagnose.trace.journal import journal_path
 
 _INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in fmt.TABLES}
@@ -24,6 +24,9 @@ _INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.
 _SMALL_BYTES: Final = 1 << 16
 _MOST_WAITING: Final = 256
 """Rows that may wait for one insert, each of at most `_SMALL_BYTES` of content."""
+_JOURNAL_PAGES: Final = 64
+"""Most pages of the file that one transaction writes again, and so most that its journal holds: rows are only added at
+the ends of tables, and no table is more than four pages deep."""
 
 
 @dataclass(slots=True)
@@ -43,20 +46,26 @@ class TraceStore:
     """Creates the file and inserts into it. After a failed write only inserts that say `after_failure` work; see
     `TraceWriter`."""
 
-    def __init__(self, path: Path, part_bytes: int) -> None:
+    def __init__(self, path: Path, part_bytes: int, page_bytes: int) -> None:
         self.path = path
         self.part_bytes = part_bytes
+        self.page_bytes = page_bytes
         self.bytes_written = 0
+        self.beats = 0
+        """Grows with everything that is done: another thread sees by it whether the disk still takes what it gets."""
+        self.syncing = False
         self._now = _Progress()
         self._committed = self._now
         self._failure: str | None = None
         self._sealed = False
         self._waiting: dict[str, list[tuple[Any, ...]]] = {}
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._journal = journal_path(path)
         self._fd: int | None
         self._db: sqlite3.Connection | None
-        self._db, self._fd = create(path)
+        self._db, self._fd = create(path, page_bytes, journal_bytes(page_bytes))
+        self._real = path.resolve()
         try:
             self._commit_chain()
         except TraceWriteError:
@@ -99,15 +108,30 @@ class TraceStore:
         """Keeps a row for the next flush: many rows in one call cost a fraction of a call each."""
         self._waiting.setdefault(table, []).append(row)
         self._waiting_rows += 1
+        self._waiting_bytes += 32 + sum(len(value) for value in row if isinstance(value, (bytes, str)))
         if self._waiting_rows >= _MOST_WAITING:
             self._flush()
 
+    def nbytes(self, *, exact: bool = False) -> int:
+        """Bytes of the file once it holds all that was given, without its journal: at most so many, or `exact`."""
+        self._ready(after_failure=True)
+        if exact:
+            self._flush()
+        assert self._db is not None
+        try:
+            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            self._fail(error)
+        waiting = 2 * self._waiting_bytes + self.page_bytes * len(self._waiting)
+        return int(pages) * self.page_bytes + waiting
+
     def _flush(self) -> None:
         assert self._db is not None
-        waiting, self._waiting, self._waiting_rows = self._waiting, {}, 0
+        waiting, self._waiting, self._waiting_rows, self._waiting_bytes = self._waiting, {}, 0, 0
         try:
             for table, rows in waiting.items():
                 self._db.executemany(_INSERT[table], rows)
+                self.beats += 1
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(error)
 
@@ -158,6 +182,7 @@ class TraceStore:
         if fd is not None:
             # Closed last: on POSIX, closing any descriptor of a file drops the locks the process holds on it.
             os.close(fd)
+            released(self._real)
 
     def _commit_chain(self) -> None:
         self.insert(fmt.CHAIN, self._now.chain.digest(), self._now.arrays, after_failure=True)
@@ -174,6 +199,7 @@ class TraceStore:
             self._execute("COMMIT")
 
     def _sync(self) -> None:
+        self.syncing = True
         try:
             if self._fd is not None:
                 os.fsync(self._fd)
@@ -183,6 +209,9 @@ class TraceStore:
                     _sync_path(path)
         except OSError as error:
             self._fail(error)
+        finally:
+            self.syncing = False
+            self.beats += 1
 
     def _ready(self, *, after_failure: bool = False) -> None:
         if self._db is None or (self._sealed and not after_failure):
@@ -194,6 +223,7 @@ class TraceStore:
         assert self._db is not None
         try:
             self._db.execute(sql, values)
+            self.beats += 1
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(error)
 
@@ -208,8 +238,18 @@ class TraceStore:
         except sqlite3.Error:
             pass  # The next write fails with its own message.
         self._now = self._committed.snapshot()
-        self._waiting, self._waiting_rows = {}, 0
+        self._waiting, self._waiting_rows, self._waiting_bytes = {}, 0, 0
         raise TraceWriteError(self._failure) from error
+
+
+def journal_bytes(page_bytes: int) -> int:
+    """Most bytes that the journal takes beside a file of these pages."""
+    return _JOURNAL_PAGES * (page_bytes + 8) + 1024
+
+
+def content_bytes(nbytes: int, page_bytes: int) -> int:
+    """Most bytes that a content takes in the file: one that fills most of a page leaves the rest of it empty."""
+    return 2 * nbytes + 256 if nbytes < page_bytes else nbytes + nbytes // 512 + 2 * page_bytes
 
 
 def _sync_path(path: Path) -> None:
