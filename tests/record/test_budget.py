@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import diagnose
+from diagnose import Tracer
 from diagnose.errors import UsageError
+from diagnose.record import budget
 from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import LEAST_BYTES, Budget, SharedBytes, Tier, TraceFull
 from diagnose.record.encoder import Encoder
@@ -208,7 +211,26 @@ def test_traces_with_a_shared_limit_stay_below_it_together(
     assert sum(on_disk(p) for p in paths) == shared.used
 
 
-@pytest.mark.parametrize("make", [lambda: Budget(nbytes=LEAST_BYTES - 1), lambda: SharedBytes(0)])
+def test_a_trace_of_large_pages_stays_below_its_bound_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "SMALL_BYTES", 0)
+    fit, path = Fit(2), tmp_path / "fit.diag"
+    fit.steps, fit.shapes, fit.fresh_rows = 20, [(300, 40), (7, 3)], True
+    watched = Watched(monkeypatch, path)
+    whole, given = record(path, fit, Budget(nbytes=8 * LEAST_BYTES), epochs=60)
+    assert 2 * LEAST_BYTES < watched.most <= 8 * LEAST_BYTES
+    with read_trace(path) as trace:
+        check(trace, fit, whole, given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Budget(nbytes=LEAST_BYTES - 1),
+        lambda: SharedBytes(0),
+        lambda: Tracer(max_bytes=LEAST_BYTES - 1),
+        lambda: diagnose.trace(max_bytes=1),
+    ],
+)
 def test_less_than_a_mebibyte_is_refused(make: Any) -> None:
     with pytest.raises(UsageError, match="at least 1 MiB"):
         make()
