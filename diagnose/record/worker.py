@@ -101,7 +101,8 @@ class Worker:
         if self._late is None and not isinstance(self._error, TraceStalled):
             self._await()
             if not self._thread.is_alive() and not self._closed:
-                self._dropping()  # the thread is gone and said nothing: what it left open is closed by another
+                # It is gone and said nothing: what it left open is closed by another thread.
+                self._dropping()
                 self._thread = self._start(lambda: self._close(sealed=False))
                 self._await()
 
@@ -126,7 +127,7 @@ class Worker:
         """Whether items are dropped from now on."""
         if self._error is None and not self._closed and not self._thread.is_alive():
             self._error = TraceWriteError("the thread that writes the trace is gone")
-        return self._error is not None or self._closed
+        return self._error is not None or self._ending
 
     def _give_up(self) -> None:
         self._error = TraceStalled(
@@ -206,9 +207,11 @@ class Worker:
                 self._error = error
 
     def _close(self, *, sealed: bool) -> None:
-        """Says what went wrong, seals the trace, and closes it."""
+        """Says what went wrong, seals the trace unless its writer died, and closes it."""
         failure = self._error
         try:
+            if not sealed:
+                self._writer.take_back(str(failure))
             if isinstance(failure, RecordingEnded):
                 self._writer.event("tracing-stopped", {"reason": str(failure)})
             elif failure is not None:

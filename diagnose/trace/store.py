@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -226,6 +227,13 @@ class TraceStore:
             self.beats += 1
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(error)
+
+    def take_back(self, reason: str) -> None:
+        """Takes back all since the last commit, whatever state a writer that died left it in. Then it is as after a
+        failed write."""
+        if self._db is not None:
+            with contextlib.suppress(TraceWriteError):
+                self._fail(RuntimeError(reason))
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Takes back the open transaction, so that file and counters agree again, and raises."""

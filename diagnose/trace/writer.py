@@ -192,6 +192,10 @@ class TraceWriter:
         return."""
         self._store.commit(sync=sync)
 
+    def take_back(self, reason: str) -> None:
+        """Takes back all since the last commit: for a writer that died in the middle of a record."""
+        self._store.take_back(reason)
+
     def seal(self, status: str) -> None:
         """Marks the recording as finished: "complete", "failed" or "interrupted". Commits, syncs, removes the journal,
         closes."""

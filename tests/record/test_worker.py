@@ -20,6 +20,7 @@ from diagnose.record.encoder import Encoder
 from diagnose.record.guard import TracingStopped
 from diagnose.record.items import InfoItem, Snapshot, StateItem
 from diagnose.record.worker import Worker
+from diagnose.trace.store import TraceStore
 from tests.record.fits import linear, rows
 
 FAR = 20.0
@@ -124,6 +125,7 @@ def test_a_reader_at_the_end_of_a_fit_is_not_waited_for(tmp_path: Path) -> None:
     for path in (tracer.path, again.runs[0].path):
         with read_trace(path) as trace:
             assert trace.status == "complete" and len(trace.steps) == 9
+            assert not [e for e in trace.events if e.kind in ("tracer-error", "tracing-stopped")]
 
 
 def test_the_process_ends_although_its_disk_stands_still(tmp_path: Path) -> None:
@@ -165,6 +167,15 @@ def interrupted(self: Encoder, item: Any) -> bool:
     raise KeyboardInterrupt
 
 
+def dies_within_a_record(self: TraceStore, table: str, row: Any) -> None:
+    if table == "epochs":
+        raise SystemExit(7)  # the running digest has the row, the table does not
+    STORED(self, table, row)
+
+
+STORED = TraceStore._insert
+
+
 def no_memory(self: Worker) -> Any:
     raise MemoryError
 
@@ -175,6 +186,7 @@ def no_memory(self: Worker) -> Any:
         (Encoder, "_epoch", stops, "ended by SystemExit: 7"),
         (Encoder, "_epoch", interrupted, "ended by KeyboardInterrupt"),
         (Encoder, "_train_end", stops, "ended by SystemExit: 7"),
+        (TraceStore, "_insert", dies_within_a_record, "ended by SystemExit: 7"),
         (Worker, "_next", no_memory, "MemoryError"),
         (Worker, "_run", lambda self: None, "the thread that writes the trace is gone"),
     ],
@@ -221,6 +233,8 @@ class Slow:
     def commit(self, *, sync: bool = False) -> None: ...
 
     def event(self, *args: Any) -> None: ...
+
+    def take_back(self, reason: str) -> None: ...
 
     def close(self) -> None: ...
 
