@@ -134,7 +134,9 @@ class Meter:
     def reason(self, tier: Tier, more: int) -> str:
         """Which limit is in the way of `more` bytes of this tier, as a clause."""
         shared = self._budget.shared
-        if shared is not None and self._own(tier, more, self._writer.nbytes()):
+        if shared is None:
+            return f"the trace may take {size(self._budget.nbytes)}"
+        if shared.nbytes <= self._budget.nbytes or self._own(tier, more, self._writer.nbytes()):
             return _shared(shared)
         return f"the trace may take {size(self._budget.nbytes)}"
 

@@ -79,16 +79,17 @@ class TraceStore:
         row = (self._now.seq + 1, *values)
         fmt.check_row(table, row)
         assert table.tag is not None
-        self.bytes_written += self._now.chain.add(table.tag, row)
+        nbytes = self._now.chain.add(table.tag, row)
+        self.bytes_written += nbytes
         self._now.seq += 1
-        self._insert(table.name, row)
+        self._insert(table.name, row, nbytes)
 
     def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
         """Adds an array: its content, flat, and its entry in the index."""
         self._ready()
         row = (self._now.arrays + 1, digest, dtype, shape, data.size)
         fmt.check_row(fmt.ARRAYS, (*row, None))
-        self._insert("arrays", (*row, self.insert_content(data)))
+        self._insert("arrays", (*row, self.insert_content(data)), 64 + len(shape))
         self._now.arrays += 1
 
     def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
@@ -99,17 +100,17 @@ class TraceStore:
             self._now.blobs += 1
             part = data[start : start + self.part_bytes]
             if part.size <= _SMALL_BYTES:
-                self._insert("blobs", (self._now.blobs, part.tobytes()))
+                self._insert("blobs", (self._now.blobs, part.tobytes()), part.size)
             else:
                 self._execute(_INSERT["blobs"], (self._now.blobs, part.data))
         self.bytes_written += data.size
         return first
 
-    def _insert(self, table: str, row: tuple[Any, ...]) -> None:
+    def _insert(self, table: str, row: tuple[Any, ...], nbytes: int) -> None:
         """Keeps a row for the next flush: many rows in one call cost a fraction of a call each."""
         self._waiting.setdefault(table, []).append(row)
         self._waiting_rows += 1
-        self._waiting_bytes += 32 + sum(len(value) for value in row if isinstance(value, (bytes, str)))
+        self._waiting_bytes += 32 + nbytes
         if self._waiting_rows >= _MOST_WAITING:
             self._flush()
 

@@ -167,10 +167,10 @@ def interrupted(self: Encoder, item: Any) -> bool:
     raise KeyboardInterrupt
 
 
-def dies_within_a_record(self: TraceStore, table: str, row: Any) -> None:
+def dies_within_a_record(self: TraceStore, table: str, *row: Any) -> None:
     if table == "epochs":
         raise SystemExit(7)  # the running digest has the row, the table does not
-    STORED(self, table, row)
+    STORED(self, table, *row)
 
 
 STORED = TraceStore._insert
