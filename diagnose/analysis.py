@@ -182,7 +182,7 @@ class _Analysis:
             fit=number,
             keras=environment.get("keras", "unknown"),
             backend=str(info.get("backend", "unknown")),
-            steps_total=len(self.trace.steps),
+            steps_total=max(len(self.trace.steps), self.trace.updates),
             headline=headline(facts, findings),
             epoch_rows=tuple(epoch_row(self.trace, e, reevaluated, e.epoch in chosen) for e in self.trace.epochs),
             step_rows=tuple(step_rows(self.trace, checks)),

@@ -30,7 +30,7 @@ def started(replayer: Replayer) -> dict[str, float]:
     trace = replayer.trace
     continues = bool((trace.info.get("start") or {}).get("previous")) or any(s.epoch > 1 for s in trace.steps[:1])
     try:
-        return replayer.evaluate_state(replayer.states.before(trace.steps[0])) if continues else {}
+        return replayer.evaluate_state(replayer.states.before(trace.steps[0])) if continues and trace.steps else {}
     except ReplayError:
         return {}
 

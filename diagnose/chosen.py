@@ -24,7 +24,9 @@ CANDIDATES = 5
 
 def is_short(trace: Trace) -> bool:
     """Whether all of it can be replayed in little time."""
-    return len(trace.steps) <= SHORT_STEPS or sum(step.seconds for step in trace.steps) <= SHORT_SECONDS
+    return trace.updates <= SHORT_STEPS or (
+        not trace.unrecorded and sum(step.seconds for step in trace.steps) <= SHORT_SECONDS
+    )
 
 
 def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], restored: int | None) -> list[int]:

@@ -133,7 +133,8 @@ def trace(
     Args:
         folder: where the traces go; without it, into a temporary folder that lasts as long as the session object.
         only_fit: trace only the fit of this number, counted from 1 in the order they start.
-        max_bytes: of all traces together; beyond it only the weights at epoch ends and digests of rows are kept.
+        max_bytes: what all traces together take on disk at most, at least 1 MiB. What is left out as they fill up is
+            said in them; see `Tracer`.
         rows: "digests" keeps no training rows in the traces, see `Tracer`.
     """
     return Session(folder, only_fit, max_bytes, rows)
@@ -152,6 +153,9 @@ class Traces:
     def __init__(self, folder: Path, max_bytes: int, rows: Rows = "keep", *, holds_arrays: bool = False) -> None:
         if rows not in ("keep", "digests"):
             raise DiagnoseError(f"rows must be 'keep' or 'digests', not {rows!r}.")
+        from diagnose.record.budget import check_bytes
+
+        check_bytes(max_bytes)
         self.folder = folder
         self.rows = rows
         self.holds_arrays = holds_arrays

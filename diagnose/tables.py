@@ -83,7 +83,8 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     policy = trace.info.get("policy") or {}
     made = [s for s in trace.states if s.label == "version"]
     kept = sum(trace.index.kept(s) is not None for s in made)
-    if kept == len(made):
+    total = max(len(made), trace.updates + 1) if trace.unrecorded else len(made)
+    if kept == total:
         text = "the weights of every update"
     elif policy.get("every_update"):
         text = "the weights of every update until the trace was full, then of the ends of epochs"
@@ -92,16 +93,19 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     again = 0 if replayer is None else len(replayer.remaker.versions)
     if again:
         text += f"; {again} more were made again by training, each equal by its digest"
-    return {"total": len(made), "kept": kept, "policy": text}
+    return {"total": total, "kept": kept, "policy": text}
 
 
 def notice(trace: Trace, reason: str | None) -> str | None:
     """What a reader must know first: an interrupted recording, a limit, what could not be replayed."""
     error = next((e for e in trace.events if e.kind == "tracer-error"), None)
-    so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(trace.steps, 'step')}"
+    so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(range(max(len(trace.steps), trace.updates)), 'step')}"
     if error is not None:
         what = error.detail.get("error")
         return f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
+    stopped = next((e for e in trace.events if e.kind == "tracing-stopped"), None)
+    if stopped is not None:
+        return f"Tracing stopped: {str(stopped.detail.get('reason')).rstrip('.')}. This report covers {so_far}."
     if not trace.sealed:
         return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
     if trace.status != "complete":
@@ -119,8 +123,23 @@ def _limited(trace: Trace) -> str:
     if not events:
         return ""
     reason = str(events[0].get("reason"))
-    what = " and ".join(dict.fromkeys(str(e.get("what")) for e in events))
-    return f"{reason[:1].upper()}{reason[1:]}: from then on, {what} were recorded by digest only."
+    found = list(dict.fromkeys(str(e.get("what")) for e in events))
+    by_digest = [what for what in found if what != "steps"]
+    parts = [f"{_and(by_digest)} were recorded by digest only"] if by_digest else []
+    if "steps" in found:
+        parts.append(_without_steps(trace))
+    return f"{reason[:1].upper()}{reason[1:]}. As it filled up, {', and '.join(parts)}."
+
+
+def _without_steps(trace: Trace) -> str:
+    if not trace.unrecorded:
+        return "steps and validation batches were no longer recorded"
+    first = min(trace.unrecorded)
+    return f"no steps or validation batches were recorded from epoch {first} on"
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _count(things: Sequence[object], name: str) -> str:

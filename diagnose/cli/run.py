@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from diagnose.cli.catalogue import find, is_scenario
 from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish
 from diagnose.cli.script import Outcome, run_module, run_script
-from diagnose.errors import DiagnoseError
+from diagnose.errors import DiagnoseError, UsageError
 from diagnose.record.attach import Attachment, attached
+from diagnose.record.budget import check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
 from diagnose.session import MAX_BYTES, Traces, wanted
 
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_bytes,
         default=MAX_BYTES,
         metavar="SIZE",
-        help="of all traces together, such as 500MB or 2GiB (default 4GiB); beyond it, only weights at epoch ends and "
-        "digests of rows are kept",
+        help="what all traces together take on disk at most, such as 500MB or 2GiB (default 4GiB, at least 1MiB); what "
+        "is left out as they fill up is said in the report",
     )
     parser.add_argument(
         "--rows",
@@ -140,7 +141,12 @@ def _bytes(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500MB or 2GiB")
     number, unit, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
+    nbytes = int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
+    try:
+        check_bytes(nbytes)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    return nbytes
 
 
 def _choose_backend(backend: str | None) -> None:

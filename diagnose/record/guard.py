@@ -8,7 +8,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from diagnose.errors import TraceWriteError
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class RecordingEnded(TraceWriteError):
+    """A recording can go no further, through no fault in it: the reason is said to the user and kept in the trace."""
 
 
 class TracingStopped(UserWarning):
@@ -37,10 +43,12 @@ def guarded(method: F) -> F:
 def stop(recorder: Any, error: BaseException) -> None:
     """Ends tracing because of `error`: into the trace, one warning, nothing raised."""
     recorder.fail(error)
-    text = (
-        f"diagnose: tracing stopped after an error in the tracer ({type(error).__name__}: {error}). "
-        "Training goes on; the trace holds what was recorded until now."
+    why = (
+        f": {error}"
+        if isinstance(error, RecordingEnded)
+        else (f" after an error in the tracer ({type(error).__name__}: {error}).")
     )
+    text = f"diagnose: tracing stopped{why} Training goes on; the trace holds what was recorded until now."
     try:
         warnings.warn(text, TracingStopped, stacklevel=3)
     except Warning:  # the user turns warnings into errors: even then the fit goes on

@@ -88,13 +88,21 @@ class EpochItem:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationItem:
-    """A finished validation pass; the state it was computed with came just before, as a `StateItem` with hook
-    "test"."""
+class EvaluationBatchItem:
+    """One batch of a validation pass, as it comes. `number` tells passes apart: one that raised never ends."""
 
+    number: int
+    batch: TakenBatch | str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationItem:
+    """A validation pass, finished; the state it was computed with came before its first batch, as a `StateItem` with
+    hook "test"."""
+
+    number: int
     epoch: int
     after_step: int
-    batches: Sequence[TakenBatch | str]
     logs: Mapping[str, Json]
 
 
@@ -112,4 +120,35 @@ class TrainEndItem:
     optimizer: Sequence[NDArray]
 
 
-Item = InfoItem | StartItem | StepItem | StateItem | EpochItem | EvaluationItem | EventItem | TrainEndItem
+Item = (
+    InfoItem
+    | StartItem
+    | StepItem
+    | StateItem
+    | EpochItem
+    | EvaluationBatchItem
+    | EvaluationItem
+    | EventItem
+    | TrainEndItem
+)
+
+
+def nbytes(item: Item) -> int:
+    """About what an item holds in memory."""
+    arrays: list[NDArray] = []
+    snapshot = getattr(item, "after", None) or getattr(item, "snapshot", None)
+    if isinstance(snapshot, Snapshot):
+        arrays.extend(snapshot.arrays)
+    batch = getattr(item, "batch", None)
+    if isinstance(batch, TakenBatch):
+        arrays.extend(batch.leaves)
+        arrays.extend([] if batch.sample_weight is None else [batch.sample_weight])
+    arrays.extend(getattr(item, "optimizer", ()))
+    return 1024 + sum(array.nbytes + 128 for array in arrays)
+
+
+def release(item: Item) -> None:
+    """Gives the item's buffers back without writing it (after an error)."""
+    snapshot = getattr(item, "after", None) or getattr(item, "snapshot", None)
+    if isinstance(snapshot, Snapshot):
+        snapshot.release()

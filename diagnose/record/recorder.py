@@ -20,6 +20,7 @@ from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
 from diagnose.record.items import (
     EpochItem,
+    EvaluationBatchItem,
     EvaluationItem,
     EventItem,
     InfoItem,
@@ -79,7 +80,7 @@ class Recorder:
         self._optimizer: tuple[Digest, ...] | None = None
         self._rate_seen: float | None = None
         self._evaluating = False
-        self._evaluation_batches: list[TakenBatch | str] = []
+        self._evaluation = 0
         self._evaluation_observed = False
 
     # ── state ──
@@ -280,7 +281,7 @@ class Recorder:
 
     def begin_evaluation(self) -> None:
         self._evaluating = True
-        self._evaluation_batches = []
+        self._evaluation += 1
         self._evaluation_observed = False
 
     def evaluation_active(self) -> bool:
@@ -293,17 +294,14 @@ class Recorder:
             self._evaluation_observed = True
 
     def evaluation_batch(self, data: Any) -> None:
-        self._evaluation_batches.append(self._take(data))
+        self.worker.put(EvaluationBatchItem(self._evaluation, self._take(data)))
 
     def end_evaluation(self, logs: Mapping[str, Any] | None) -> None:
         if not self._evaluating:
             return
         self._evaluating = False
         self._metrics_trusted = False
-        self.worker.put(
-            EvaluationItem(self.epoch, self.step, self._evaluation_batches, describe.plain_logs(logs or {}))
-        )
-        self._evaluation_batches = []
+        self.worker.put(EvaluationItem(self._evaluation, self.epoch, self.step, describe.plain_logs(logs or {})))
 
     # ── ends ──
 

@@ -60,17 +60,19 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             trace that is there already is replaced. Without a path, traces live in a temporary folder until the
             process ends.
         weights: "auto" keeps the weights of every update while the model has up to a million parameters and the trace
-        is
-            below `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only. Digests of
-            every version are always kept.
+            is below half of `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only.
         rows: "keep" keeps the training rows in the trace; "digests" keeps none of them, nor sample weights or batches
             in one piece, only their digests. `diagnose` then takes the rows from the arrays that `fit` was given,
             while the process has them, or from `data=`.
-        max_bytes: size of the trace beyond which only epoch ends (weights) and digests (rows not seen before) are
-        added.
-        shared: a limit for several tracers together; beyond it, all of them keep as little as beyond `max_bytes`.
+        max_bytes: what the trace and its journal take on disk at most, at least 1 MiB. As it fills up, these are left
+            out, in this order, and the trace says so: weights of single updates (from a half on), rows not seen before
+            (their digests are kept), weights that callbacks changed inside epochs, steps, weights at the ends of
+            epochs. Logs and digests of the ends of epochs go on; when these no longer fit, recording stops with one
+            warning.
+        shared: such a limit for several tracers together, beside `max_bytes`.
 
     Raises:
+        UsageError: `max_bytes` is less than 1 MiB.
         TraceWriteError: the trace file cannot be created (raised here, before training starts, never inside `fit`).
     """
 

@@ -202,6 +202,8 @@ class Watch:
         self._end()
         self.run.compiled = compiled_parts(self.model)
         self.recorder.finish(status)
+        if self.recorder.worker.failure is not None:
+            stop(self.recorder, self.recorder.worker.failure)
 
     @guarded
     def _end(self) -> None:

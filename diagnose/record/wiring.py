@@ -23,6 +23,7 @@ from diagnose.record.guard import guarded
 from diagnose.record.live import LiveData
 from diagnose.record.recorder import Recorder
 from diagnose.record.worker import Worker
+from diagnose.trace.create import is_written_here
 from diagnose.trace.writer import TraceWriter
 
 
@@ -105,14 +106,13 @@ def start_recorder(
     path: Path, model: Any, backend: Backend, weights: str, budget: Budget, rows: str = "keep"
 ) -> Recorder:
     """Opens the trace file and starts its background thread."""
-    writer = TraceWriter(path)
+    writer = TraceWriter(path, page_bytes=budget.page_bytes())
     parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
     every_update = weights == "auto" and parameters <= budget.parameters
     policy = {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes, "rows": rows}
     writer.info("policy", policy)
     encoder = Encoder(writer, budget, every_update=every_update, keep_rows=rows == "keep")
-    nbytes = 4 * max(parameters, 1)
-    return Recorder(model, backend, Worker(writer, encoder, depth=max(2, min(64, (256 << 20) // nbytes))))
+    return Recorder(model, backend, Worker(writer, encoder))
 
 
 def compiled_parts(model: Any) -> dict[str, Any]:
@@ -206,10 +206,11 @@ def of_this_process(path: Path, made_in: int) -> Path:
 
 def _free(path: Path) -> Path:
     candidate, number = path, 1
-    while (run := _writing(candidate)) is not None:
-        if run.callback_list is not None and not is_running(run):
+    while (run := _writing(candidate)) is not None or is_written_here(candidate):
+        if run is not None and run.callback_list is not None and not is_running(run):
             run.owner.close()
-            break
+            if not is_written_here(candidate):
+                break
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate

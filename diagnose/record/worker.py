@@ -1,16 +1,19 @@
 """The background thread that writes the trace: a bounded queue in front of one encoder. Never raises into the
-training thread."""
+training thread, and never keeps it waiting for a disk that stands still."""
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Callable
 
-from diagnose.record.encoder import Encoder, release
-from diagnose.record.items import Item
+from diagnose.errors import TraceWriteError
+from diagnose.record.encoder import Encoder
+from diagnose.record.guard import RecordingEnded
+from diagnose.record.items import Item, nbytes, release
 from diagnose.trace.writer import TraceWriter
 
 COMMIT_SECONDS = 0.25
@@ -19,81 +22,239 @@ COMMIT_SECONDS = 0.25
 SYNC_SECONDS = 1.0
 """Epoch ends reach the disk itself (against a power cut) at most this often."""
 
+QUEUE_BYTES = 256 << 20
+"""What may wait to be written; one item that is larger waits alone."""
+
+QUEUE_ITEMS = 256
+"""Small items that may wait: what a killed process loses is bounded by them."""
+
+STALL_SECONDS = 2.0
+"""A disk that took nothing for so long, while others wait for it, ends the recording."""
+
+SYNC_STALL_SECONDS = 5.0
+"""The same at the end of a fit, while what was written is brought to the disk itself: it says nothing until it is
+done."""
+
+MOST_SECONDS = 10.0
+"""A step never waits longer, however slowly the disk goes on."""
+
+
+class TraceStalled(RecordingEnded):
+    """The disk, or a reader that holds the file, kept the trace from being written."""
+
 
 class Worker:
-    """Writes items in order. `failure` is set once, by the first error; from then on items are dropped.
+    """Writes items in order. After the first error items are dropped."""
 
-    Args:
-        depth: how many items may wait. The training thread waits when the queue is full, so
-            that memory stays bounded by `depth` snapshots.
-    """
-
-    def __init__(self, writer: TraceWriter, encoder: Encoder, depth: int) -> None:
-        self.failure: BaseException | None = None
+    def __init__(self, writer: TraceWriter, encoder: Encoder) -> None:
+        self._error: Exception | None = None
+        self._late: TraceStalled | None = None
+        """The fit is over, and the rest of its trace was not written in time: it may be written yet."""
         self._writer = writer
         self._encoder = encoder
-        self._queue: queue.Queue[Item | None] = queue.Queue(maxsize=depth)
+        self._items: deque[tuple[Item, int]] = deque()
+        self._held = 0
+        """Bytes of the items that wait, and of the one that is being written."""
+        self._handled = 0
+        self._changed = threading.Condition()
+        self._ending = False
+        self._closed = False
         self._status: str | None = None
-        self._thread = threading.Thread(target=self._run, name="diagnose-writer", daemon=True)
-        self._thread.start()
+        self._thread = self._start(self._run)
+
+    def _start(self, run: Callable[[], None]) -> threading.Thread:
+        # A daemon: it may be stuck in the disk when the process wants to end.
+        thread = threading.Thread(target=run, name="diagnose-writer", daemon=True)
+        thread.start()
+        return thread
+
+    # ── on the training thread ──
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the recording before its time; never more than an `Exception`, whatever ended the thread."""
+        return self._error or self._late
 
     def put(self, item: Item) -> None:
-        """Hands an item over; waits while the queue is full."""
-        if self.failure is not None or not self._thread.is_alive():
-            release(item)
-            return
-        self._queue.put(item)
+        """Hands an item over. Waits while the queue is full, as long as the disk takes what it gets."""
+        size = nbytes(item)
+        waiting = _Waiting(self._beats, MOST_SECONDS)
+        with self._changed:
+            while not self._dropping() and self._full(size):
+                if waiting.over(STALL_SECONDS):
+                    self._give_up()
+                else:
+                    self._changed.wait(0.05)
+            if not self._dropping():
+                self._items.append((item, size))
+                self._held += size
+                self._changed.notify_all()
+                return
+        release(item)
 
     def finish(self, status: str) -> None:
-        """Writes what is queued, seals the trace with `status`, and waits for it."""
-        self._status = status
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
+        """Has what is queued written and the trace sealed with `status`. Waits for it as long as the disk goes on."""
+        with self._changed:
+            self._status = self._status or status
+            self._ending = True
+            self._changed.notify_all()
+        if self._late is None and not isinstance(self._error, TraceStalled):
+            self._await()
+            if not self._thread.is_alive() and not self._closed:
+                # It is gone and said nothing: what it left open is closed by another thread.
+                self._dropping()
+                self._thread = self._start(lambda: self._close(sealed=False))
+                self._await()
+
+    def _await(self) -> None:
+        waiting = _Waiting(self._beats)
+        while self._thread.is_alive():
+            if waiting.over(SYNC_STALL_SECONDS if self._writer.syncing else STALL_SECONDS):
+                self._late = TraceStalled(
+                    f"the end of {self._writer.path.name} could not be written in time (the disk does not answer, or "
+                    "another program holds the file). It is written if that changes while this process runs."
+                )
+                return
+            self._thread.join(0.02)
+
+    def _beats(self) -> int:
+        return self._handled + self._writer.beats
+
+    def _full(self, size: int) -> bool:
+        return bool(self._held) and (self._held + size > QUEUE_BYTES or len(self._items) >= QUEUE_ITEMS)
+
+    def _dropping(self) -> bool:
+        """Whether items are dropped from now on."""
+        if self._error is None and not self._closed and not self._thread.is_alive():
+            self._error = TraceWriteError("the thread that writes the trace is gone")
+        return self._error is not None or self._ending
+
+    def _give_up(self) -> None:
+        self._error = TraceStalled(
+            f"{self._writer.path.name} could not be written while training waited for it (the disk does not answer or "
+            "is slow, or another program holds the file)."
+        )
+        self._drop()
+
+    def _drop(self) -> None:
+        while self._items:
+            item, size = self._items.popleft()
+            self._held -= size
+            release(item)
+        self._changed.notify_all()
+
+    # ── on the background thread ──
 
     def _run(self) -> None:
-        last_commit = last_sync = time.monotonic()
-        while True:
-            try:
-                item = self._queue.get(timeout=COMMIT_SECONDS)
-            except queue.Empty:
-                self._try_commit()
-                last_commit = time.monotonic()
-                continue
-            if item is None:
-                break
-            if self.failure is not None:
-                release(item)
-                continue
-            try:
-                sync = self._encoder.handle(item)
-                now = time.monotonic()
-                sync = sync and now - last_sync > SYNC_SECONDS
-                if sync or now - last_commit > COMMIT_SECONDS:
-                    self._writer.commit(sync=sync)
-                    last_commit = now
-                    last_sync = now if sync else last_sync
-            except BaseException as error:
-                self.failure = error
-                release(item)
-        self._close()
-
-    def _try_commit(self) -> None:
-        if self.failure is None:
-            try:
-                self._writer.commit()
-            except BaseException as error:
-                self.failure = error
-
-    def _close(self) -> None:
         try:
-            if self.failure is not None:
-                self._writer.event("tracer-error", describe_error(self.failure))
-            self._writer.seal(self._status if self._status and self.failure is None else "failed")
+            self._loop()
         except BaseException as error:
-            self.failure = self.failure or error
+            self._error = self._error or _as_exception(error)
+            self._close(sealed=False)
+        else:
+            self._close(sealed=True)
+        finally:
+            with self._changed:
+                self._drop()
+
+    def _loop(self) -> None:
+        last_commit = last_sync = time.monotonic()
+        while (found := self._next()) is not _END:
+            sync = False
+            if isinstance(found, tuple):
+                item, size = found
+                try:
+                    sync = self._written(item)
+                finally:
+                    with self._changed:
+                        self._held -= size
+                        self._changed.notify_all()
+            now = time.monotonic()
+            sync = sync and now - last_sync > SYNC_SECONDS
+            if sync or now - last_commit > COMMIT_SECONDS or found is None:
+                self._commit(sync)
+                last_commit = now
+                last_sync = now if sync else last_sync
+
+    def _next(self) -> tuple[Item, int] | str | None:
+        """The next item with its size; None where there was none for a while, `_END` at the end."""
+        with self._changed:
+            if not self._items and not self._ending:
+                self._changed.wait(COMMIT_SECONDS)
+            if self._items:
+                return self._items.popleft()
+            return _END if self._ending else None
+
+    def _written(self, item: Item) -> bool:
+        """Writes an item, unless an error came before it. Returns whether the trace should reach the disk now."""
+        if self._error is not None:
+            release(item)
+            return False
+        try:
+            return self._encoder.handle(item)
+        except Exception as error:
+            self._error = error
+            release(item)
+            return False
+        finally:
+            self._handled += 1
+
+    def _commit(self, sync: bool) -> None:
+        if self._error is None:
+            try:
+                self._writer.commit(sync=sync)
+            except Exception as error:
+                self._error = error
+
+    def _close(self, *, sealed: bool) -> None:
+        """Says what went wrong, seals the trace unless its writer died, and closes it."""
+        failure = self._error
+        try:
+            if not sealed:
+                self._writer.take_back(str(failure))
+            if isinstance(failure, RecordingEnded):
+                self._writer.event("tracing-stopped", {"reason": str(failure)})
+            elif failure is not None:
+                self._writer.event("tracer-error", describe_error(failure))
+            if sealed:
+                self._writer.seal(self._status if self._status and failure is None else "failed")
+        except BaseException as error:
+            self._error = self._error or _as_exception(error)
         with contextlib.suppress(BaseException):
             self._writer.close()
+        self._closed = True
+        with contextlib.suppress(BaseException):
+            self._encoder.closed()
+
+
+class _Waiting:
+    """Tells whether one has waited long enough for another thread, by a count that grows while it goes on."""
+
+    def __init__(self, beats: Callable[[], int], most: float | None = None) -> None:
+        self._beats = beats
+        self._most = most
+        self._last = -1
+        self._began = self._since = time.monotonic()
+
+    def over(self, quiet: float) -> bool:
+        """Whether nothing went on for `quiet` seconds, or the wait is as long as it may be."""
+        now, beats = time.monotonic(), self._beats()
+        if beats != self._last:
+            self._last, self._since = beats, now
+        return now - self._since > quiet or (self._most is not None and now - self._began > self._most)
+
+
+_END = "end"
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What ended the thread must not end the training thread when it is raised there."""
+    if isinstance(error, Exception):
+        return error
+    text = f": {error}" if str(error) else ""
+    found = TraceWriteError(f"the thread that writes the trace was ended by {type(error).__name__}{text}")
+    found.__cause__ = error
+    return found
 
 
 def describe_error(error: BaseException) -> dict[str, str]:

@@ -66,8 +66,9 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     spread = Spread.of(trace)
+    rest = " in the epochs whose steps are recorded" if trace.unrecorded else ""
     share = "" if spread is None or spread.partial is None else f" on {spread.local} of {spread.count} replicas"
-    return EvaluationData(f"rows fit used{share}", tuple(batches), size)
+    return EvaluationData(f"rows fit used{rest}{share}", tuple(batches), size)
 
 
 def _first_epoch(trace: Trace) -> EvaluationData:

@@ -34,6 +34,8 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
         return _validation_clock(trace, epoch)
     if is_reevaluated(trace, key):
         return _clock_of(trace, epoch, evaluated_state(trace, epoch))
+    if epoch.epoch in trace.unrecorded:
+        return _clock_without_steps(trace, epoch)
     steps = logged_steps(trace.index.steps_of(epoch.epoch))
     if not steps:
         return Clock(None, ())
@@ -45,6 +47,18 @@ def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
         return Clock(span, (), _writer(trace, changed[0]))
     same = len(steps) == 1 or (len(known) == len(states) and len({state.weights for state in known}) == 1)
     return Clock(span, tuple(range(span.first, span.last + 1)) if same else ())
+
+
+def _clock_without_steps(trace: Trace, epoch: Epoch) -> Clock:
+    """Where only the ends of epochs are recorded: of one step, what was there before it; of several, no owner."""
+    span = Span(epoch.first_version, epoch.last_version - 1)
+    state = trace.index.held_at(span.first)
+    unsaid = any(event.kind == "changes-left-out" for event in trace.events)
+    if span.first < span.last or state is None or unsaid:
+        return Clock(span, ())
+    if _overwritten(trace, state):
+        return Clock(span, (), _writer(trace, state))
+    return Clock(span, (span.first,))
 
 
 def _overwritten(trace: Trace, state: State) -> bool:

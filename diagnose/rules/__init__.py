@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from diagnose.diagnosis import Finding
+from diagnose.errors import ReplayError
 from diagnose.facts import Facts
 from diagnose.rules import (
     augmentation_gap,
@@ -89,6 +90,8 @@ def run_rules(facts: Facts) -> tuple[Finding, ...]:
     for name, rule in RULES.items():
         try:
             found.append(rule(facts))
+        except ReplayError as error:
+            found.append(Finding(name, "not-applicable", f"This could not be looked at: {error}.", {}, ""))
         except Exception as error:
             title = f"This rule could not be applied: {type(error).__name__}: {error}"
             found.append(Finding(name, "not-applicable", title, {"error": type(error).__name__}, ""))

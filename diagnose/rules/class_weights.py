@@ -21,6 +21,8 @@ MOST_CLASSES = 20
 
 def check(facts: Facts) -> Finding:
     """Fails where the ledger puts a material part of a gap down to weights of samples."""
+    if not facts.trace.steps and facts.trace.unrecorded:
+        return not_applicable(NAME, "No steps were recorded.")
     if not any(step.batch.sample_weight is not None for step in facts.trace.steps):
         return not_applicable(NAME, "Fit got no class weights and no sample weights.")
     if facts.no_replay is not None:

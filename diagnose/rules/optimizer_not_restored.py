@@ -25,7 +25,7 @@ def check(facts: Facts) -> Finding:
     if start is None:
         return not_applicable(NAME, "This trace does not say what state the optimizer was in before the first step.")
     if not trace.steps:
-        return not_applicable(NAME, "No step was done.")
+        return not_applicable(NAME, "No steps were recorded." if trace.unrecorded else "No step was done.")
     previous = start.get("previous")
     both_new = previous is not None and previous["epoch"] == 0 and not start.get("iterations")
     if previous is not None and not both_new:

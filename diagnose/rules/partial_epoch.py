@@ -178,7 +178,7 @@ def _unused(facts: Facts, arguments: Mapping[str, Any]) -> int:
     batches, steps = arguments.get("batches"), arguments.get("steps_per_epoch")
     if not isinstance(batches, int) or not isinstance(steps, int):
         return 0
-    return max(0, batches - len(facts.trace.steps))
+    return max(0, batches - facts.trace.updates)
 
 
 def _validation_part(facts: Facts, part: _Part, arguments: Mapping[str, Any]) -> Finding:

@@ -16,8 +16,23 @@ BUSY_SECONDS = 60.0
 """How long a commit waits for a reader that is copying the file."""
 
 
-def create(path: Path) -> tuple[sqlite3.Connection, int]:
-    """Makes an empty trace at `path`, in place of an older one, and missing folders.
+_HERE: set[Path] = set()
+"""Files that this process is writing: closing any other descriptor of one drops SQLite's locks on it."""
+
+
+def is_written_here(path: Path) -> bool:
+    """Whether this process is writing the file: a recording, or one that was given up and may yet go on."""
+    return path.resolve() in _HERE
+
+
+def released(path: Path) -> None:
+    """To be called when a connection that `create` made is closed."""
+    _HERE.discard(path)
+
+
+def create(path: Path, page_bytes: int, journal_bytes: int) -> tuple[sqlite3.Connection, int]:
+    """Makes an empty trace at `path`, in place of an older one, and missing folders. The journal is cut to
+    `journal_bytes` after each transaction.
 
     Returns a connection inside an open transaction, usable from any one thread at a time, and a file descriptor for
     syncing.
@@ -26,6 +41,8 @@ def create(path: Path) -> tuple[sqlite3.Connection, int]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_link(path)
+        if is_written_here(path):
+            raise TraceWriteError(f"{path} is being written by another recording. Choose another name.")
         if path.exists():
             _clear(path)
         # A journal left by an older file of this name would be rolled back into the new one.
@@ -38,8 +55,9 @@ def create(path: Path) -> tuple[sqlite3.Connection, int]:
     try:
         db = sqlite3.connect(path.resolve(), isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
         for pragma in (
-            f"page_size = {fmt.PAGE_BYTES}", "auto_vacuum = NONE", "encoding = 'UTF-8'",
-            "trusted_schema = OFF", "secure_delete = OFF", "journal_mode = PERSIST", "synchronous = OFF",
+            f"page_size = {page_bytes}", "auto_vacuum = NONE", "encoding = 'UTF-8'",
+            "trusted_schema = OFF", "secure_delete = OFF", "journal_mode = PERSIST",
+            f"journal_size_limit = {journal_bytes}", "synchronous = OFF",
             "cache_size = -32768", "temp_store = MEMORY",
         ):  # fmt: skip
             db.execute(f"PRAGMA {pragma}")
@@ -58,6 +76,7 @@ def create(path: Path) -> tuple[sqlite3.Connection, int]:
         os.close(fd)
         path.unlink(missing_ok=True)
         raise TraceWriteError(f"{path} cannot be created: {error}.") from error
+    _HERE.add(path.resolve())
     return db, fd
 
 

@@ -22,6 +22,10 @@ APPLICATION_ID: Final = 0x64694167
 """`PRAGMA application_id`: "diAg" in ASCII."""
 
 PAGE_BYTES: Final = 65536
+SMALL_PAGE_BYTES: Final = 4096
+"""For a trace that may not take much: its tables, empty, take 60 KiB in place of 960."""
+PAGE_SIZES: Final = (PAGE_BYTES, SMALL_PAGE_BYTES)
+
 PART_BYTES: Final = 256 * 2**20
 """Contents longer than this are split over several rows of `blobs`."""
 

@@ -138,7 +138,11 @@ class Event:
     `ModelCheckpoint` wrote its file
     "train-end"        detail: {}: `on_train_end` was reached by all callbacks
     "tracer-error"     detail: error, traceback: tracing stopped here
-    "limit"            detail: what, reason: something is not kept from here on
+    "tracing-stopped"  detail: reason: tracing stopped here, through no error: the trace is full, or the disk stands
+    still
+    "limit"            detail: what, reason: something is not kept from here on (`record.budget.Tier`)
+    "changes-left-out" detail: callback, hook: beside steps that are not recorded, what callbacks changed between them
+    is not either (once, at the first)
     "replica-shares"   detail: rows (evaluation, batch): how a batch was split over replicas (`trace.replicas`)
     """
 

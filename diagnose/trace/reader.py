@@ -34,7 +34,7 @@ from diagnose.trace.model import (
 )
 from diagnose.trace.recover import Opened, discard, nothing_yet, open_file
 from diagnose.trace.rows import build, pack_rows, rows_in, unpack_rows
-from diagnose.trace.steps import Index
+from diagnose.trace.steps import Index, unrecorded
 
 if TYPE_CHECKING:
     from diagnose.restore.identify import Identification
@@ -62,6 +62,9 @@ class Trace:
     states: tuple[State, ...]
     """`states[i].state == i`."""
     steps: tuple[Step, ...]
+    """Of the epochs that are recorded whole, and of one that did not end."""
+    unrecorded: frozenset[int]
+    """Finished epochs (1-based) whose steps are not recorded: the trace had no room for them."""
     epochs: tuple[Epoch, ...]
     evaluations: tuple[Evaluation, ...]
     events: tuple[Event, ...]
@@ -81,14 +84,15 @@ class Trace:
         self.sealed = records.status is not None
         self.status = records.status or "interrupted"
         self.states = records.states
-        self.steps = records.steps
+        self.unrecorded = unrecorded(records.epochs, records.steps)
+        self.steps = tuple(step for step in records.steps if step.epoch not in self.unrecorded)
         self.epochs = records.epochs
         self.evaluations = records.evaluations
         self.events = records.events
         self.signatures = records.signatures
         self.nbytes = opened.nbytes
-        self.index = Index(records.steps, records.states)
         self._made_again: tuple[State, ...] = ()
+        self.index = Index(self.steps, records.states, self.unrecorded)
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
@@ -100,6 +104,11 @@ class Trace:
         self._db = opened.db
         self._contents = Contents(opened.db, records, cache_bytes)
         self._finalizer = weakref.finalize(self, discard, opened.db, opened.folder)
+
+    @property
+    def updates(self) -> int:
+        """How many updates the trace tells of; their steps need not all be recorded."""
+        return max([s.produced for s in self.steps[-1:]] + [e.last_version for e in self.epochs[-1:]], default=0)
 
     @property
     def final(self) -> State | None:
@@ -117,7 +126,7 @@ class Trace:
         made = {step.step: step for step in steps}
         self.steps = tuple(made.get(step.step, step) for step in self.steps)
         self._made_again = (*self._made_again, *states)
-        self.index = Index(self.steps, (*self.states, *self._made_again))
+        self.index = Index(self.steps, (*self.states, *self._made_again), self.unrecorded)
 
     def array(self, digest: Digest) -> NDArray:
         """A stored array, read-only."""

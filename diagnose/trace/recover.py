@@ -88,11 +88,13 @@ def check_head(path: Path) -> bool:
     if head[28:32] == b"\0\0\0\1" and size == fmt.PAGE_BYTES:
         raise nothing_yet(path)  # one page has no room for the tables: earlier releases wrote it before these
     # Page size 65536 is spelled 1; 1, 1: rollback journal, not WAL; the last one: UTF-8.
-    if version < 1 or head[16:20] != b"\0\1\1\1" or head[56:60] != b"\0\0\0\1":
+    page = int.from_bytes(head[16:18], "big")
+    page = fmt.PAGE_BYTES if page == 1 else page
+    if version < 1 or page not in fmt.PAGE_SIZES or head[18:20] != b"\1\1" or head[56:60] != b"\0\0\0\1":
         raise TraceError(f"{path} is altered or damaged: its header is not that of a trace.")
     pages = int.from_bytes(head[28:32], "big")
-    if head[24:28] == head[92:96] and size < pages * fmt.PAGE_BYTES and not has_journal(path):
-        raise TraceError(f"{path} is truncated: {size} of {pages * fmt.PAGE_BYTES} bytes are left.{journal_hint(path)}")
+    if head[24:28] == head[92:96] and size < pages * page and not has_journal(path):
+        raise TraceError(f"{path} is truncated: {size} of {pages * page} bytes are left.{journal_hint(path)}")
     return False
 
 

@@ -59,7 +59,7 @@ def redact(source: Path, target: Path, *, force: bool = False) -> Redacted:
             raise TraceWriteError(f"{target} cannot be created: {error.strerror or error}.") from error
         try:
             part = folder / target.name
-            copier = _Copier(trace, TraceStore(part, fmt.PART_BYTES))
+            copier = _Copier(trace, TraceStore(part, fmt.PART_BYTES, fmt.PAGE_BYTES))
             found = copier.copy()
             diagnosis = trace.diagnosis()
             if diagnosis is not None:

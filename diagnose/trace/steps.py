@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from diagnose.trace.model import Digest, State, Step
+from diagnose.errors import ReplayError
+from diagnose.trace.model import Digest, Epoch, State, Step
 
 
 class Index:
     """Looks up steps by epoch, and states by version and by content, without going through all of them each time."""
 
-    def __init__(self, steps: Sequence[Step], states: Sequence[State]) -> None:
+    def __init__(
+        self, steps: Sequence[Step], states: Sequence[State], unrecorded: frozenset[int] = frozenset()
+    ) -> None:
+        self._unrecorded = unrecorded
         self._steps: dict[int, list[Step]] = {}
         for step in steps:
             self._steps.setdefault(step.epoch, []).append(step)
@@ -26,7 +31,10 @@ class Index:
                 self._by_weights.setdefault(state.weights, []).append(state.version)
 
     def steps_of(self, epoch: int) -> list[Step]:
-        """The steps of a (1-based) epoch, in order."""
+        """The steps of a (1-based) epoch, in order. Raises ReplayError for an epoch whose steps the trace had no room
+        for: what is said of an epoch is never said from a part of it."""
+        if epoch in self._unrecorded:
+            raise ReplayError(f"the steps of epoch {epoch} were not recorded")
         return self._steps.get(epoch, [])
 
     def seen_through(self, epoch: int) -> bool:
@@ -36,7 +44,11 @@ class Index:
 
     def computed_with(self, step: Step) -> State | None:
         """The state a step computed at: the version before it, or what a callback made of that."""
-        states = self._by_version.get(step.computed_at)
+        return self.held_at(step.computed_at)
+
+    def held_at(self, version: int) -> State | None:
+        """The state that the step after this version computed at."""
+        states = self._by_version.get(version)
         return states[-1] if states else None
 
     def produced_by(self, step: Step) -> State | None:
@@ -51,6 +63,12 @@ class Index:
     def kept(self, state: State) -> State | None:
         """A state with the same contents whose arrays are in the file."""
         return self._kept.get(state.arrays)
+
+
+def unrecorded(epochs: Sequence[Epoch], steps: Sequence[Step]) -> frozenset[int]:
+    """The finished epochs (1-based) of which not all steps are in the trace."""
+    counts = Counter(step.epoch for step in steps)
+    return frozenset(e.epoch for e in epochs if counts[e.epoch] < e.last_version - e.first_version)
 
 
 def logged_steps(steps: Sequence[Step]) -> Sequence[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from diagnose.errors import TraceWriteError
 from diagnose.trace import format as fmt
 from diagnose.trace.chain import Chain, Value
-from diagnose.trace.create import create
+from diagnose.trace.create import create, released
 from diagnose.trace.journal import journal_path
 
 _INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in fmt.TABLES}
@@ -24,6 +25,9 @@ _INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.
 _SMALL_BYTES: Final = 1 << 16
 _MOST_WAITING: Final = 256
 """Rows that may wait for one insert, each of at most `_SMALL_BYTES` of content."""
+_JOURNAL_PAGES: Final = 64
+"""Most pages of the file that one transaction writes again, and so most that its journal holds: rows are only added at
+the ends of tables, and no table is more than four pages deep."""
 
 
 @dataclass(slots=True)
@@ -43,20 +47,26 @@ class TraceStore:
     """Creates the file and inserts into it. After a failed write only inserts that say `after_failure` work; see
     `TraceWriter`."""
 
-    def __init__(self, path: Path, part_bytes: int) -> None:
+    def __init__(self, path: Path, part_bytes: int, page_bytes: int) -> None:
         self.path = path
         self.part_bytes = part_bytes
+        self.page_bytes = page_bytes
         self.bytes_written = 0
+        self.beats = 0
+        """Grows with everything that is done: another thread sees by it whether the disk still takes what it gets."""
+        self.syncing = False
         self._now = _Progress()
         self._committed = self._now
         self._failure: str | None = None
         self._sealed = False
         self._waiting: dict[str, list[tuple[Any, ...]]] = {}
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._journal = journal_path(path)
         self._fd: int | None
         self._db: sqlite3.Connection | None
-        self._db, self._fd = create(path)
+        self._db, self._fd = create(path, page_bytes, journal_bytes(page_bytes))
+        self._real = path.resolve()
         try:
             self._commit_chain()
         except TraceWriteError:
@@ -69,16 +79,17 @@ class TraceStore:
         row = (self._now.seq + 1, *values)
         fmt.check_row(table, row)
         assert table.tag is not None
-        self.bytes_written += self._now.chain.add(table.tag, row)
+        nbytes = self._now.chain.add(table.tag, row)
+        self.bytes_written += nbytes
         self._now.seq += 1
-        self._insert(table.name, row)
+        self._insert(table.name, row, nbytes)
 
     def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
         """Adds an array: its content, flat, and its entry in the index."""
         self._ready()
         row = (self._now.arrays + 1, digest, dtype, shape, data.size)
         fmt.check_row(fmt.ARRAYS, (*row, None))
-        self._insert("arrays", (*row, self.insert_content(data)))
+        self._insert("arrays", (*row, self.insert_content(data)), 64 + len(shape))
         self._now.arrays += 1
 
     def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
@@ -89,25 +100,40 @@ class TraceStore:
             self._now.blobs += 1
             part = data[start : start + self.part_bytes]
             if part.size <= _SMALL_BYTES:
-                self._insert("blobs", (self._now.blobs, part.tobytes()))
+                self._insert("blobs", (self._now.blobs, part.tobytes()), part.size)
             else:
                 self._execute(_INSERT["blobs"], (self._now.blobs, part.data))
         self.bytes_written += data.size
         return first
 
-    def _insert(self, table: str, row: tuple[Any, ...]) -> None:
+    def _insert(self, table: str, row: tuple[Any, ...], nbytes: int) -> None:
         """Keeps a row for the next flush: many rows in one call cost a fraction of a call each."""
         self._waiting.setdefault(table, []).append(row)
         self._waiting_rows += 1
+        self._waiting_bytes += 32 + nbytes
         if self._waiting_rows >= _MOST_WAITING:
             self._flush()
 
+    def nbytes(self, *, exact: bool = False) -> int:
+        """Bytes of the file once it holds all that was given, without its journal: at most so many, or `exact`."""
+        self._ready(after_failure=True)
+        if exact:
+            self._flush()
+        assert self._db is not None
+        try:
+            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            self._fail(error)
+        waiting = 2 * self._waiting_bytes + self.page_bytes * len(self._waiting)
+        return int(pages) * self.page_bytes + waiting
+
     def _flush(self) -> None:
         assert self._db is not None
-        waiting, self._waiting, self._waiting_rows = self._waiting, {}, 0
+        waiting, self._waiting, self._waiting_rows, self._waiting_bytes = self._waiting, {}, 0, 0
         try:
             for table, rows in waiting.items():
                 self._db.executemany(_INSERT[table], rows)
+                self.beats += 1
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(error)
 
@@ -164,6 +190,7 @@ class TraceStore:
         if fd is not None:
             # Closed last: on POSIX, closing any descriptor of a file drops the locks the process holds on it.
             os.close(fd)
+            released(self._real)
 
     def _commit_chain(self) -> None:
         self.insert(fmt.CHAIN, self._now.chain.digest(), self._now.arrays, after_failure=True)
@@ -180,6 +207,7 @@ class TraceStore:
             self._execute("COMMIT")
 
     def _sync(self) -> None:
+        self.syncing = True
         try:
             if self._fd is not None:
                 os.fsync(self._fd)
@@ -189,6 +217,9 @@ class TraceStore:
                     _sync_path(path)
         except OSError as error:
             self._fail(error)
+        finally:
+            self.syncing = False
+            self.beats += 1
 
     def _ready(self, *, after_failure: bool = False) -> None:
         if self._db is None or (self._sealed and not after_failure):
@@ -200,8 +231,16 @@ class TraceStore:
         assert self._db is not None
         try:
             self._db.execute(sql, values)
+            self.beats += 1
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(error)
+
+    def take_back(self, reason: str) -> None:
+        """Takes back all since the last commit, whatever state a writer that died left it in. Then it is as after a
+        failed write."""
+        if self._db is not None:
+            with contextlib.suppress(TraceWriteError):
+                self._fail(RuntimeError(reason))
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Takes back the open transaction, so that file and counters agree again, and raises."""
@@ -214,8 +253,18 @@ class TraceStore:
         except sqlite3.Error:
             pass  # The next write fails with its own message.
         self._now = self._committed.snapshot()
-        self._waiting, self._waiting_rows = {}, 0
+        self._waiting, self._waiting_rows, self._waiting_bytes = {}, 0, 0
         raise TraceWriteError(self._failure) from error
+
+
+def journal_bytes(page_bytes: int) -> int:
+    """Most bytes that the journal takes beside a file of these pages."""
+    return _JOURNAL_PAGES * (page_bytes + 8) + 1024
+
+
+def content_bytes(nbytes: int, page_bytes: int) -> int:
+    """Most bytes that a content takes in the file: one that fills most of a page leaves the rest of it empty."""
+    return 2 * nbytes + 256 if nbytes < page_bytes else nbytes + nbytes // 512 + 2 * page_bytes
 
 
 def _sync_path(path: Path) -> None:

@@ -33,9 +33,9 @@ class TraceWriter:
     still work.
     """
 
-    def __init__(self, path: Path, *, part_bytes: int = fmt.PART_BYTES) -> None:
+    def __init__(self, path: Path, *, part_bytes: int = fmt.PART_BYTES, page_bytes: int = fmt.PAGE_BYTES) -> None:
         self.path = Path(path)
-        self._store = TraceStore(self.path, part_bytes)
+        self._store = TraceStore(self.path, part_bytes, page_bytes)
         self._insert = self._store.insert
         self._rows = 0
         self._states = 0
@@ -49,6 +49,25 @@ class TraceWriter:
     def bytes_written(self) -> int:
         """Payload bytes so far, contents and records."""
         return self._store.bytes_written
+
+    @property
+    def page_bytes(self) -> int:
+        """The page size of the file."""
+        return self._store.page_bytes
+
+    @property
+    def beats(self) -> int:
+        """A count that grows while the file is written; for other threads, which see by it that the disk answers."""
+        return self._store.beats
+
+    @property
+    def syncing(self) -> bool:
+        """Whether the file is being brought to the disk itself, which can take long without a beat."""
+        return self._store.syncing
+
+    def nbytes(self, *, exact: bool = False) -> int:
+        """Bytes of the file, without its journal, as of the next commit: an upper bound, or `exact` at some cost."""
+        return self._store.nbytes(exact=exact)
 
     # -- records -------------------------------------------------------------------------------------------------
 
@@ -172,6 +191,10 @@ class TraceWriter:
         """Ends the transaction: what was written before survives the process. With `sync` it is also on disk on
         return."""
         self._store.commit(sync=sync)
+
+    def take_back(self, reason: str) -> None:
+        """Takes back all since the last commit: for a writer that died in the middle of a record."""
+        self._store.take_back(reason)
 
     def seal(self, status: str) -> None:
         """Marks the recording as finished: "complete", "failed" or "interrupted". Commits, syncs, removes the journal,

@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, Path
     folder = tmp_path_factory.mktemp("runs")
     started = {
         "many": begin(folder / "many", words=("many", "-m", "--only-fit")),
-        "third": begin(folder / "third", "--only-fit", "3", "--max-bytes", "2kB", "--json"),
+        "third": begin(folder / "third", "--only-fit", "3", "--max-bytes", "1MiB", "--json", words=("wide",)),
         "fourth": begin(folder / "fourth", "--only-fit", "4"),
     }
     found = {name: (process.done(), folder / name) for name, process in started.items()}
@@ -74,11 +74,11 @@ def test_limit_for_all_fits_together(runs: dict[str, tuple[Done, Path]]) -> None
     _, out = runs["third"]
     with read_trace(out / "fit-3.diag") as trace:
         (reason,) = {e.detail["reason"] for e in trace.events if e.kind == "limit"}
-        assert reason == "the 2000 bytes for all fits of this run were used up"
+        assert reason == "all fits of this run together may take 1 MiB"
         kept = [trace.index.kept(s) is not None for s in trace.states if s.label == "version"]
         assert kept.count(True) < len(kept) and all(trace.index.kept(trace.states[e.state]) for e in trace.epochs)
         assert len(trace.epochs) == 3
-    assert "for all fits of this run were used up" in (out / "report.html").read_text("utf-8")
+    assert "All fits of this run together may take 1 MiB" in (out / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,7 @@ def test_limit_for_all_fits_together(runs: dict[str, tuple[Done, Path]]) -> None
         ((), 2, "required"),
         (("-m", "pack", "--only-fit", "0"), 2, "counted from 1"),
         (("-m", "pack", "--max-bytes", "much"), 2, "not a size such as"),
+        (("-m", "pack", "--max-bytes", "1MB"), 2, "at least 1 MiB"),
     ],
 )
 def test_modules_that_cannot_be_run(words: tuple[str, ...], code: int, text: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import diagnose
 from diagnose import DiagnoseError, Tracer, read_trace
+from diagnose.record.guard import TracingStopped
 from tests.attach.fits import STEPS, fit, left, model
 
 
@@ -158,19 +160,15 @@ def test_fit_that_raises_is_diagnosed_as_far_as_it_came() -> None:
 
 
 def test_limit_for_all_fits_together(tmp_path: Path) -> None:
-    with diagnose.trace(tmp_path) as session:
-        fit(seed=0, epochs=4)
-    one = session._traces._shared
-    assert one is not None and one.used > 2000
-    limit = one.used + 100  # the first fit has room, the second finds none
-    with diagnose.trace(tmp_path, max_bytes=limit) as session:
-        for seed in range(2):
+    with diagnose.trace(tmp_path, max_bytes=1 << 20) as session, warnings.catch_warnings():
+        warnings.simplefilter("ignore", TracingStopped)  # the last ones are not traced at all
+        for seed in range(12):
             fit(seed=seed, epochs=4)
-    first, last = session.diagnose()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1 << 20
+    assert 2 < len(session.runs) < 12
+    first, *_, last = session.diagnose()
     assert first.notice is None and first.replay is not None and first.replay.reproduced == 4 * STEPS
-    assert last.notice is not None and last.notice.startswith(
-        f"The {limit} bytes for all fits of this run were used up"
-    )
+    assert last.notice is not None and last.notice.startswith("All fits of this run together may take 1 MiB.")
     assert "rows seen for the first time" in last.notice and last.versions["kept"] < last.versions["total"]
     with read_trace(session.runs[-1].path) as trace:
         assert all(trace.index.kept(trace.states[epoch.state]) for epoch in trace.epochs)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diagnose import Diagnosis, Tracer, read_trace
+from diagnose.record import budget
 
 BACKEND = keras.config.backend()
 tensorflow_only = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow values, on the TensorFlow backend")
@@ -231,11 +232,15 @@ def test_equal_rows_in_the_data_keep_their_number() -> None:
 class TestRowsByDigestOnly:
     """Data beyond the budget: digests are kept, and analysis asks for the rows."""
 
+    @pytest.fixture(autouse=True)
+    def no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(budget.SHARES, budget.Tier.ROWS, 0.0)
+
     def fit(self) -> tuple[Tracer, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(1)
         x = rng.normal(size=(64, 4)).astype("float32")
         y = x.sum(axis=1, keepdims=True)
-        model, tracer = dense(), Tracer(max_bytes=6000)
+        model, tracer = dense(), Tracer()
         model.fit(x, y, batch_size=8, epochs=3, verbose=0, shuffle=False, callbacks=[tracer])
         return tracer, x, y
 

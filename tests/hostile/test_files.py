@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from diagnose.errors import TraceError
+from diagnose.trace import format as fmt
 from diagnose.trace.reader import read_trace, store_diagnosis
 from tests.hostile.forge import change
 from tests.trace import sample
@@ -69,6 +70,23 @@ def test_file_cut_within_its_header(path: Path) -> None:
         path.write_bytes(path.read_bytes()[:length])
         refused(path, "truncated")
         path.write_bytes(b"SQLite format 3\0" + bytes(84))
+
+
+def test_a_file_with_small_pages_is_read_and_its_end_is_missed(tmp_path: Path, sealed: bytes) -> None:
+    path = tmp_path / "a.diag"
+    sample.write_sample(path, page_bytes=fmt.SMALL_PAGE_BYTES)
+    size = path.stat().st_size
+    assert size < len(sealed) / 4
+    with read_trace(path) as trace:
+        assert trace.status == "complete" and len(trace.steps) == 4
+    os.truncate(path, size - 4096)
+    refused(path, f"truncated: {size - 4096} of {size} bytes")
+
+
+@pytest.mark.parametrize("spelled", [0, 2, 512, 8192, 32768])
+def test_other_page_sizes_are_refused(path: Path, spelled: int) -> None:
+    patch(path, 16, spelled.to_bytes(2, "big"))
+    refused(path, "altered or damaged")
 
 
 @pytest.mark.parametrize("part", [0.01, 0.3, 0.6, 0.999])

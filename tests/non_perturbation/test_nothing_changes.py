@@ -11,6 +11,7 @@ import keras
 import pytest
 
 from diagnose import Tracer, read_trace
+from diagnose.record.budget import SHARES, Tier
 from tests.non_perturbation.fits import (
     CASES,
     EPOCHS,
@@ -114,16 +115,27 @@ def test_the_tracers_place_among_the_callbacks_does_not_matter(
     assert_recorded(traced.first, tracer, CASES[name])
 
 
-@pytest.mark.parametrize("settings", [{"weights": "epochs"}, {"max_bytes": 1}], ids=["epochs only", "budget used up"])
+@pytest.mark.parametrize(
+    ("settings", "full"),
+    [({"weights": "epochs"}, []), ({}, [Tier.UPDATES, Tier.ROWS]), ({"max_bytes": 1 << 20}, [*Tier][:-1])],
+    ids=["epochs only", "budget used up", "room for logs only"],
+)
 def test_how_much_is_kept_does_not_matter(
-    settings: dict[str, Any], untraced: Callable[[str], Comparison], tmp_path: Path
+    settings: dict[str, Any],
+    full: list[Tier],
+    untraced: Callable[[str], Comparison],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = "dropout_and_batch_norm"
+    for tier in full:
+        monkeypatch.setitem(SHARES, tier, 0.0)
     tracer = Tracer(tmp_path / "fit.diag", **settings)
     traced = run_case(CASES[name], tmp_path, insert(tracer))
     assert_same(untraced(name), traced)
     with read_trace(tracer.path) as trace:
-        assert trace.status == "complete" and len(trace.steps) == STEPS * EPOCHS
+        steps = 0 if Tier.STEPS in full else STEPS * EPOCHS
+        assert trace.status == "complete" and len(trace.steps) == steps and trace.updates == STEPS * EPOCHS
         kept = [s.kept for s in trace.states if s.label == "version" and s.version]
         assert not all(kept)
 

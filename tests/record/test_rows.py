@@ -70,10 +70,12 @@ def test_validation_rows_that_are_training_rows_are_stored_once(tmp_path: Path) 
     assert stored(trace.path) == (12, 12 * ROW_BYTES)
 
 
-def test_beyond_the_budget_rows_are_known_by_digest_only(tmp_path: Path) -> None:
+def test_beyond_the_budget_rows_are_known_by_digest_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from diagnose import Tracer, read_trace
+    from diagnose.record import budget
 
-    tracer = Tracer(tmp_path / "small.diag", max_bytes=1)
+    monkeypatch.setitem(budget.SHARES, budget.Tier.ROWS, 0.0)
+    tracer = Tracer(tmp_path / "small.diag")
     x, y = rows()
     linear().fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[tracer])
     db = sqlite3.connect(tracer.path)

@@ -22,8 +22,8 @@ def weights_of(step: int) -> np.ndarray:
     return np.full(40_000, step, np.float32)
 
 
-def main(path: Path) -> None:
-    writer = TraceWriter(path)
+def main(path: Path, page_bytes: int) -> None:
+    writer = TraceWriter(path, page_bytes=page_bytes)
     signature = writer.signature(Signature({"x": {"leaf": 0}, "y": {"none": True}}, (Leaf("uint8", (ROW,)),)))
     for step in range(10**9):
         row = writer.rows(signature, row_digests(row_of(step)), row_of(step))
@@ -45,4 +45,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.trace import format as fmt
 from diagnose.trace.digest import array_digest, group_digest, row_digests
 from diagnose.trace.model import BatchRef, Leaf, Signature
 from diagnose.trace.reader import Trace
@@ -27,9 +28,11 @@ WEIGHTS = (np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), np.array(7, n
 NONE = group_digest([])
 
 
-def write_sample(path: Path, *, seal: str | None = "complete", steps: int = 3) -> None:
+def write_sample(
+    path: Path, *, seal: str | None = "complete", steps: int = 3, page_bytes: int = fmt.PAGE_BYTES
+) -> None:
     """Writes the sample; without `seal` the file is closed as an interrupted recording."""
-    with TraceWriter(path) as writer:
+    with TraceWriter(path, page_bytes=page_bytes) as writer:
         fill(writer, steps)
         if seal is not None:
             writer.seal(seal)

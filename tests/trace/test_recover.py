@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 ROUNDS = 10
 
 
-def kill_a_writer(path: Path, seconds: float) -> int:
+def kill_a_writer(path: Path, seconds: float, page_bytes: int) -> int:
     """Has a process write a trace, kills it, and returns the number of steps it had acknowledged."""
-    command = [sys.executable, "-m", "tests.trace.killed_writer", str(path)]
+    command = [sys.executable, "-m", "tests.trace.killed_writer", str(path), str(page_bytes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline()]
@@ -52,7 +52,7 @@ def test_every_acknowledged_commit_survives_sigkill(tmp_path: Path) -> None:
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         path = folder / "a.diag"
-        acknowledged = kill_a_writer(path, chance.uniform(0.0, 0.15))
+        acknowledged = kill_a_writer(path, chance.uniform(0.0, 0.15), fmt.PAGE_SIZES[number % 2])
         hot += has_journal(path)
         before = {p.name: p.read_bytes() for p in folder.iterdir()}
         with read_trace(path) as trace:
