@@ -1,0 +1,1 @@
+from tools.attacks.kills import WRITERS as BOUNDS
