@@ -31,7 +31,7 @@ def _attacks() -> tuple[Attack, ...]:
 
     return (
         kills.WRITERS, kills.FITS, errors.WRITER, errors.FITS, flips.FLIPS, flips.JOURNALS, forged.FORGED, forged.VERB,
-        weights.WEIGHTS,
+        weights.WEIGHTS, bounds.BOUNDS,
     )  # fmt: skip
 
 
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     for attack in attacks:
         parser.add_argument(f"--{attack.name}", type=int, metavar="N", dest=attack.name, help=attack.what)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="for each attack at most (default: no bound)")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="for each attack at most (default: no bound)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first case (default: 0)")
     parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="where failing inputs go")
@@ -60,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 first=options["first"], work=Path(work), keep=keep,
             )  # fmt: skip
         print(row.markdown(), flush=True)
+        for key, worst in row.worst.items():
+            print(
+                f"| – {key}, worst | | {'; '.join(f'{n:.1f} {u} ({which})' for u, (n, which) in worst.items())} | | |"
+            )
         failed += row.failed
         for place, number in row.places.most_common():
             print(f"{attack.name}: {number:,} × {place}", file=sys.stderr)

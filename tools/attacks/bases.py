@@ -74,6 +74,7 @@ def contents(trace: Trace, plain: Callable[[Any], Any] = sample.plain) -> dict[s
     Args:
         plain: makes values comparable; what only reads may pass `touched`.
     """
+
     def or_why(get: Callable[[], Any]) -> Any:
         try:
             return plain(get())

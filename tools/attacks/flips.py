@@ -52,7 +52,9 @@ def _case(loaded: list[_Honest], number: int, chance: random.Random, folder: Pat
         return "damage found"
     except ReplayError as error:
         raise Failed(f"{how} in {honest.name}: called not kept: {error}") from error
-    wrong = [key for key in honest.read if read.get(key) != honest.read[key]] + [k for k in read if k not in honest.read]
+    wrong = [key for key in honest.read if read.get(key) != honest.read[key]] + [
+        k for k in read if k not in honest.read
+    ]
     if not wrong:
         return "unharmed"
     if all(isinstance(read.get(key), tuple) and read[key][0] == "ReplayError" for key in wrong):

@@ -51,7 +51,12 @@ def _read(honest: list[grammar.Tables], number: int, chance: random.Random, fold
 
 
 FORGED = Attack(
-    "forged", "forged traces with fitting digests, opened, every third read to its last byte", _prepare, _honest, _read, 2_000
+    "forged",
+    "forged traces with fitting digests, opened, every third read to its last byte",
+    _prepare,
+    _honest,
+    _read,
+    2_000,
 )
 
 
@@ -140,4 +145,3 @@ def _captured() -> Iterator[list[str]]:
 VERB = Attack(
     "verbs", f"forged traces given to {', '.join(VERBS)}, in turn", _prepare, _load_verbs, _verb, 120
 )  # fmt: skip
-

@@ -49,7 +49,9 @@ def take_apart(path: Path) -> Tables:
     """The rows of an honest trace."""
     base = path.read_bytes()
     db = _memory(base)
-    honest = {table.name: [list(row) for row in _select(db, table)] for table in (*fmt.CHAINED, fmt.ARRAYS, fmt.DIAGNOSIS)}
+    honest = {
+        table.name: [list(row) for row in _select(db, table)] for table in (*fmt.CHAINED, fmt.ARRAYS, fmt.DIAGNOSIS)
+    }
     db.close()
     rows = sorted((row[0], table.name, row[1:]) for table in fmt.CHAINED for row in honest[table.name])
     return Tables(base, [(name, row) for _, name, row in rows], honest["arrays"], honest["diagnosis"][0], honest)
@@ -238,7 +240,9 @@ def array_anew(tables: Tables, chance: random.Random) -> None:
     dtype, size = chance.choice(list(values.DTYPES.items()))
     if len(raw) % size:
         return
-    shape = chance.choice(([len(raw) // size], [1, len(raw) // size, 1], [len(raw) // size] + [1] * chance.randrange(34)))
+    shape = chance.choice(
+        ([len(raw) // size], [1, len(raw) // size, 1], [len(raw) // size] + [1] * chance.randrange(34))
+    )
     digest = content_digest(dtype, tuple(shape), (raw,))
     old, row[1:4] = row[1], [digest, dtype, json.dumps(shape)]
     for _, columns in tables.chained:

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-
 from diagnose.errors import TraceError
 from diagnose.trace.reader import Trace, read_trace
 from tests.trace import killed_writer
@@ -159,4 +158,3 @@ FITS = Attack(
     "killed-fits", "fits killed at random moments", lambda folder: None, lambda folder: None, _fit, 3, megabytes=None,
     hang=120,
 )  # fmt: skip
-

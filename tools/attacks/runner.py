@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 KEPT = 20
 """Failing inputs kept per attack: the first of each place first."""
@@ -33,6 +33,19 @@ class Failed(Exception):
 
 class Finished(Exception):
     """What a case raises where there are no more cases."""
+
+
+class Measured(str):
+    """How a case held that measured another process: with a name `key|which`, its seconds and megabytes."""
+
+    def __new__(cls, text: str, name: str = "", seconds: float = 0.0, megabytes: float = 0.0) -> Self:
+        made = super().__new__(cls, text)
+        made.name, made.seconds, made.megabytes = name, seconds, megabytes
+        return made
+
+    name: str
+    seconds: float
+    megabytes: float
 
 
 @dataclass(frozen=True)
@@ -76,10 +89,20 @@ class Row:
     worst_megabytes: float = 0.0
     took: float = 0.0
     first: list[str] = field(default_factory=list)
+    worst: dict[str, dict[str, tuple[float, str]]] = field(default_factory=dict)
+    """For each key of what was measured: the most seconds and the most megabytes, each with which it was."""
 
     @property
     def held(self) -> int:
         return self.tried - self.failed
+
+    def measure(self, measured: Measured) -> None:
+        key, _, which = measured.name.partition("|")
+        known = self.worst.setdefault(key, {"s": (0.0, ""), "MB": (0.0, "")})
+        known["s"] = max(known["s"], (measured.seconds, which))
+        known["MB"] = max(known["MB"], (measured.megabytes, which))
+        self.worst_seconds = max(self.worst_seconds, measured.seconds)
+        self.worst_megabytes = max(self.worst_megabytes, measured.megabytes)
 
     def markdown(self) -> str:
         how = ", ".join(f"{n:,} {text}" for text, n in self.how.most_common())
@@ -138,8 +161,11 @@ def _watch(
                 loading = False
                 continue
             number, how, failure, place, took, megabytes = message
-            row.worst_seconds = max(row.worst_seconds, took)
-            row.worst_megabytes = max(row.worst_megabytes, megabytes)
+            if not isinstance(how, Measured):
+                row.worst_seconds = max(row.worst_seconds, took)
+                row.worst_megabytes = max(row.worst_megabytes, megabytes)
+            if isinstance(how, Measured):
+                row.measure(how)
             if failure is None:
                 row.tried += 1
                 row.how[how] += 1
@@ -218,7 +244,7 @@ def _bound_address_space() -> None:
 def _place(error: BaseException) -> str:
     """A name for the fault: two cases of the same name are one finding."""
     if isinstance(error, Failed):
-        return re.sub(r"\d+(\.\d+)?", "N", str(error).split("\n")[0])[:150]
+        return re.sub(r"(?<![\\\w])\d+(\.\d+)?", "N", str(error).split("\n")[0])[:150]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}diagnose{os.sep}" in f.filename]
     at = f" at {Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
     return f"{type(error).__name__}{at}"

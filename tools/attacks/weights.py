@@ -16,8 +16,8 @@ import numpy as np
 from diagnose.errors import WeightsFileError
 from diagnose.weights_files import open_weights
 from tools.attacks import bases
-from tools.attacks.forged import ask
 from tools.attacks.flips import damage
+from tools.attacks.forged import ask
 from tools.attacks.runner import Attack, Failed
 from tools.attacks.weights_grammar import MAKERS
 

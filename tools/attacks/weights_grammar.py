@@ -7,6 +7,7 @@ import json
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import numpy as np
 from tools.attacks import values
 
 KERNEL = np.arange(6, dtype="float32").reshape(2, 3)
-NAMES = ("layers/dense/vars/0", "a", "a/b/c/d", "../up", "/abs", ".", *values.TEXTS)
+NAMES = (
+    "layers/dense/vars/0", "layers/dense_" + "9" * 5000 + "/vars/0", "a", "a/b/c/d", "../up", "/abs", ".", *values.TEXTS,
+)  # fmt: skip
 
 
 def _name(chance: random.Random) -> str:
@@ -86,6 +89,12 @@ def _expands(file: Any, chance: random.Random) -> None:
     file.create_dataset(_name(chance), data=data, chunks=chunks, compression=chance.choice(("gzip", "lzf")))
 
 
+def _inflates(file: Any, chance: random.Random) -> None:
+    """A chunk inflates to much more than a chunk is said to have."""
+    data = file.create_dataset(_name(chance), shape=(6,), dtype="f4", chunks=(6,), compression="gzip")
+    data.id.write_direct_chunk((0,), zlib.compress(bytes(chance.choice((24, 25, 10**6, 5 * 10**7)))))
+
+
 def _virtual(file: Any, chance: random.Random) -> None:
     layout = h5py.VirtualLayout((4,), "f4")
     layout[:] = h5py.VirtualSource(chance.choice((".", "other.h5", "/etc/hostname")), "x", shape=(4,))
@@ -107,7 +116,7 @@ def _attributes(file: Any, chance: random.Random) -> None:
 
 
 _HDF5: tuple[Callable[[Any, random.Random], None], ...] = (
-    _links, _types, _claims, _expands, _virtual, _many, _attributes,
+    _links, _types, _claims, _expands, _inflates, _virtual, _many, _attributes,
 )  # fmt: skip
 
 
@@ -212,4 +221,13 @@ def odd(folder: Path, chance: random.Random) -> Path:
     return path
 
 
-MAKERS: tuple[Callable[[Path, random.Random], Path], ...] = (hdf5, hdf5, archive, npz, npz, safetensors, safetensors, odd)
+MAKERS: tuple[Callable[[Path, random.Random], Path], ...] = (
+    hdf5,
+    hdf5,
+    archive,
+    npz,
+    npz,
+    safetensors,
+    safetensors,
+    odd,
+)
