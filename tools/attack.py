@@ -63,9 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )  # fmt: skip
         print(row.markdown(), flush=True)
         for key, worst in row.worst.items():
-            print(
-                f"| – {key}, worst | | {'; '.join(f'{n:.1f} {u} ({which})' for u, (n, which) in worst.items())} | | |"
-            )
+            most = ", ".join(f"{n:.1f} {unit} ({which})" for unit, (n, which) in worst.items())
+            print(f"| {row.name}: worst of `{key}` | | | | {most} |", flush=True)
         failed += row.failed
         for place, number in row.places.most_common():
             print(f"{attack.name}: {number:,} × {place}", file=sys.stderr)

@@ -27,14 +27,27 @@ def _prepare(folder: Path) -> None:
     bases.samples(folder)
 
 
-def _load(folder: Path) -> dict[str, Any]:
+def _load(folder: Path) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+    """What an undisturbed writer's trace holds, and all (operation, kind of error), shuffled: a short run meets
+    a bit of everything."""
     with read_trace(folder / "sealed.diag") as trace:
-        return bases.contents(trace)
+        honest = bases.contents(trace)
+    counting = Injection("disk full", 0, stays=False)
+    with failing(counting):
+        bases.write_sample(folder / "counted.diag")
+    pairs = [(operation, kind) for operation in range(1, counting.count + 1) for kind in range(len(KINDS))]
+    random.Random(5).shuffle(pairs)
+    return honest, pairs
 
 
-def _writer(honest: dict[str, Any], number: int, chance: random.Random, folder: Path) -> str:
-    operation, kind = divmod(number, len(KINDS))
-    injection = Injection(KINDS[kind][0], operation + 1, stays=KINDS[kind][1])
+def _writer(
+    loaded: tuple[dict[str, Any], list[tuple[int, int]]], number: int, chance: random.Random, folder: Path
+) -> str:
+    honest, pairs = loaded
+    if number >= len(pairs):
+        raise Finished
+    operation, kind = pairs[number]
+    injection = Injection(KINDS[kind][0], operation, stays=KINDS[kind][1])
     path = folder / "a.diag"
     escaped = "no error"
     with failing(injection):
@@ -46,9 +59,7 @@ def _writer(honest: dict[str, Any], number: int, chance: random.Random, folder: 
             # What the guard of a fit catches; the writer alone need not give it a name of its own.
             escaped = type(error).__name__
     if not injection.struck:
-        if number % len(KINDS) == 0:
-            raise Finished
-        return "no such operation any more"
+        return "no such operation in this run"
     where = f"{injection.struck}, {'and all later ones' if injection.stays else 'once'}"
     return f"{escaped}, {_file(path, honest, where)}"
 

@@ -88,12 +88,12 @@ def _header(key: str, make: Callable[[Any], Any]) -> Callable[[Tables], None]:
         for place in found:
             tables.chained[place][1][1] = '""'
         row = tables.chained[found[-1]][1]
-        row[1] = _text(make(json.loads(grammar_honest(tables, row[0]))))
+        row[1] = _text(make(json.loads(_honest(tables, row[0]))))
 
     return apply
 
 
-def grammar_honest(tables: Tables, key: str) -> str:
+def _honest(tables: Tables, key: str) -> str:
     """The header's last value of this name, as it was."""
     return str([row[2] for row in tables.honest["info"] if row[1] == key][-1])
 
@@ -144,6 +144,7 @@ def _event(kind: str, detail: Any) -> Callable[[Tables], None]:
 
 
 def _step(i: int, row: list[Any]) -> None:
+    row[10] = row[11] = None  # the metrics' variables, which are larger than all else
     row[0] += i
     row[3] += i
     row[4] += i
@@ -155,11 +156,11 @@ def _epoch(i: int, row: list[Any]) -> None:
 
 _TRACES: dict[str, Callable[[Tables], None]] = {
     "many epochs": _rows("epochs", 300, _epoch),
-    "many steps": _rows("steps", 480, _step),
+    "many steps": _rows("steps", 170, _step),
     "many states": _rows("states", 900),
     "many evaluations": _rows("evaluations", 230),
     "many signatures": _rows("signatures", 150),
-    "many learning rates": _event("learning-rate", {"callback": "R", "hook": "on_epoch_end", "before": 0.1, "after": 0.2}),
+    "many learning rates": _event("learning-rate", {"callback": "R", "hook": "on_epoch_end", "before": 1, "after": 2}),
     "many changed weights": _event(
         "weights-changed", {"callback": "E", "hook": "on_epoch_end", "before": 9, "after": 10, "groups": ["trainable"]}
     ),
@@ -175,7 +176,9 @@ _TRACES: dict[str, Callable[[Tables], None]] = {
     "many metric variables": _header("metric_variables", lambda value: _fill(_text(value[0]))),
     "many slots": _header("optimizer_variables", lambda value: _fill(_text(value[2]))),
     "long names": _header("metrics", lambda value: _fill(json.dumps({**value[0], "name": "n" * 1_000_000}))),
-    "long names of layers": _header("model", lambda value: {**value, "layers": [{**x, "name": "n" * 10**6} for x in value["layers"]]}),
+    "long names of layers": _header(
+        "model", lambda value: {**value, "layers": [{**layer, "name": "n" * 10**6} for layer in value["layers"]]}
+    ),
     "long names of callbacks": _header("callbacks", lambda value: [{**x, "class": "C" * 10**6} for x in value]),
     "header of empty lists": _header("fit", lambda value: _fill("[]")),
     "header of empty objects": _header("model", lambda value: _fill("{}")),

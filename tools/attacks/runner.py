@@ -7,6 +7,7 @@ kills it, keeps its input and goes on with the next case in a new process.
 from __future__ import annotations
 
 import collections
+import contextlib
 import multiprocessing
 import os
 import random
@@ -72,7 +73,7 @@ class Attack:
     short: int
     seconds: float | None = 10.0
     megabytes: float | None = 500.0
-    hang: float = 30.0
+    hang: float = 90.0
 
 
 @dataclass
@@ -252,10 +253,8 @@ def _place(error: BaseException) -> str:
 
 def reset_peak() -> float:
     """Starts the peak of memory anew (Linux); returns the memory held now, in MB."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     return _status("VmRSS")
 
 

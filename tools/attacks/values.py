@@ -18,8 +18,9 @@ class RawText:
 
 
 TEXTS = (
-    "", "x", "loss", "val_loss", "\x1b[2J\x1b]0;owned\x07", "\x1b]8;;http://x\x1b\\y", "\x9b31m", "\x85", "\u202egnp.exe",
-    "\u2066a\u2069", "\u200f", "two\nlines", "a\rb", "\0", "\ud800", "\u2028", "</script><script>alert(1)</script>",
+    "", "x", "loss", "val_loss", "\x1b[2J\x1b]0;owned\x07", "\x1b]8;;http://x\x1b\\y", "\x9b31m", "\x85",
+    "\u202egnp.exe", "\u2066a\u2069", "\u200f", "two\nlines", "a\rb", "\0", "\ud800", "\u2028",
+    "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>", "{{ 7 * 7 }}", "{% raw %}", "%s%n%(x)s", "{0.__class__}", "$\\frac{1}{0$", "$$",
     "../../../etc/passwd", "/dev/zero", "C:\\con", "💥" * 50, "é" * 300, "a" * 70_000, "__class__", "__proto__", "nan",
     "-1", "1e999", "9" * 5000, "null", "=1+1", "𝒳\u0301" * 40, "\ufeff", "a b\tc",
@@ -33,7 +34,8 @@ _FLOATS = ({"$float": "nan"}, {"$float": "inf"}, {"$float": "-inf"}, "NaN", "Inf
 _TREES: tuple[Any, ...] = (
     None, True, False, [], {}, [[]], [{}], {"": None}, {"$float": 3}, {"$float": "x"}, {"$x": 1}, {"$$x": 1},
     {"class": "Dense"}, {"name": 1}, [None] * 40, [1, "a", None], {"a": {"b": {"c": []}}}, [[[[[[[[1]]]]]]]],
-    {"loss": {"$float": "nan"}}, {"state": 99}, {"state": -1}, {"rows": [1, 2, 3]}, [-1], ["x"] * 3, {"class_name": "Lambda", "config": {}},
+    {"loss": {"$float": "nan"}}, {"state": 99}, {"state": -1}, {"rows": [1, 2, 3]}, [-1], ["x"] * 3,
+    {"class_name": "Lambda", "config": {}},
 )  # fmt: skip
 _RAW = (
     "", "x", "{", "[1,", "NaN", "Infinity", "nul", "1" * 5000, '{"a":1,"a":2}', "[" * 100_000, "[" * 900 + "]" * 900,

@@ -19,7 +19,8 @@ from tools.attacks import values
 
 KERNEL = np.arange(6, dtype="float32").reshape(2, 3)
 NAMES = (
-    "layers/dense/vars/0", "layers/dense_" + "9" * 5000 + "/vars/0", "a", "a/b/c/d", "../up", "/abs", ".", *values.TEXTS,
+    "layers/dense/vars/0", "layers/dense_" + "9" * 5000 + "/vars/0", "a", "a/b/c/d", "../up", "/abs", ".",
+    *values.TEXTS,
 )  # fmt: skip
 
 
@@ -124,10 +125,11 @@ def archive(folder: Path, chance: random.Random) -> Path:
     """A `.keras` file: members missing, doubled, nested, bombs, false sizes."""
     inner = hdf5(folder, chance).read_bytes()
     path = folder / "a.keras"
+    text = values.json_text(chance).encode("utf-8", "replace")
     bomb = bytes(chance.choice((0, 10**6, 3 * 10**7)))
     members: list[tuple[str, bytes]] = [
         ("metadata.json", chance.choice((b"{}", b"[" * 9999, b'{"keras_version": 3}', bomb))),
-        ("config.json", chance.choice((b"{}", b"null", b'{"class_name": "__lambda__"}', values.json_text(chance).encode("utf-8", "replace"), bomb))),
+        ("config.json", chance.choice((b"{}", b"null", b'{"class_name": "__lambda__"}', text, bomb))),
         ("model.weights.h5", chance.choice((inner, inner, inner, inner[:100], b"", bomb, b"PK\3\4"))),
     ]  # fmt: skip
     if chance.random() < 0.3:
@@ -159,7 +161,8 @@ def _npy(chance: random.Random) -> bytes:
          "(" * 300 + ")" * 300, "'<f4" + "x" * 5000 + "'", "''", "7", "[" * 60 + "]" * 60)
     )  # fmt: skip
     shape = chance.choice(
-        ("(2, 3)", "(6,)", "()", "(2**62,)", "(4611686018427387904, 4)", "(-1,)", "(0, 9999999999999)", "(" + "1," * 40 + ")",
+        ("(2, 3)", "(6,)", "()", "(2**62,)", "(4611686018427387904, 4)", "(-1,)", "(0, 9999999999999)",
+         "(" + "1," * 40 + ")",
          "9" * 5000, "(" + "9" * 5000 + ",)", "[2, 3]", "(2, 3.0)", "(True, 6)", "(2, 3", "(30000000,)")
     )  # fmt: skip
     order = chance.choice(("False", "True", "0", "None"))
@@ -201,9 +204,13 @@ def safetensors(folder: Path, chance: random.Random) -> Path:
     head: Any = {"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"x": "y"}}
     head[_name(chance)] = {
         "dtype": chance.choice(("F32", "BF16", "F8_E4M3", "I64", "X", 7, None, "f32", "BOOL")),
-        "shape": chance.choice(([2, 3], [6], [], [-1], [2**62, 4], [0, 2**63], [1] * 40, "23", [2.0, 3], [True, 6], [10**30])),
-        "data_offsets": chance.choice(([24, 48], [0, 48], [48, 24], [-1, 23], [24], "x", [24, 2**63], [24.0, 48], None)),
-    }  # fmt: skip
+        "shape": chance.choice(
+            ([2, 3], [6], [], [-1], [2**62, 4], [0, 2**63], [1] * 40, "23", [2.0, 3], [True, 6], [10**30])
+        ),
+        "data_offsets": chance.choice(
+            ([24, 48], [0, 48], [48, 24], [-1, 23], [24], "x", [24, 2**63], [24.0, 48], None)
+        ),
+    }
     text = json.dumps(head)
     if chance.random() < 0.4:
         text = values.alter_json(text, chance)
