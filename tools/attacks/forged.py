@@ -71,7 +71,7 @@ def _load_verbs(folder: Path) -> _Verbs:
 
 
 def _verb(loaded: _Verbs, number: int, chance: random.Random, folder: Path) -> str:
-    content, _ = grammar.forge(loaded.honest[number % 8 == 7], chance)
+    content, _ = grammar.forge(loaded.honest[number % 8 == 7], chance, grammar.ACCEPTED)
     name = "forged.diag" if chance.random() < 0.9 else "a\x1b[31mb\u202ec.diag"
     (folder / name).write_bytes(content)
     verb = VERBS[number % len(VERBS)]
