@@ -25,15 +25,15 @@ def case(loaded, number, chance, folder):
     if number == 2: {}["x"]
     if number == 3: time.sleep(60)
     if number == 4: os._exit(9)
-    if number == 5: end = time.process_time() + 1.2
+    if number == 5: end = time.process_time() + 0.5
     if number == 5:
         while time.process_time() < end: pass
-    if number == 6: b"x" * (250 * 2**20)
+    if number == 6: b"x" * (120 * 2**20)
     if number == 8: raise Finished
     return f"held {chance.random()}"
 
 attack = Attack("trial", "of the runner", lambda folder: (folder / "base").write_text("base"),
-                lambda folder: (folder / "base").read_text(), case, 1, seconds=1.0, megabytes=200, hang=10.0)
+                lambda folder: (folder / "base").read_text(), case, 1, seconds=0.3, megabytes=80, hang=15.0)
 work, keep = Path(sys.argv[1]), Path(sys.argv[2])
 row = run(attack, count=100, seconds=60, seed=3, first=0, work=work, keep=keep)
 print(json.dumps([row.tried, row.held, row.failed, sorted(row.places), sorted(row.how)]))

@@ -24,6 +24,8 @@ from typing import Any, Self
 
 KEPT = 20
 """Failing inputs kept per attack: the first of each place first."""
+LOADING = 600
+"""Seconds that an attack may take to load what its cases begin with."""
 ADDRESS_SPACE = 6 * 2**30
 """More than any case may need, so that a runaway one ends with a MemoryError of its own before the machine's end."""
 
@@ -97,13 +99,16 @@ class Row:
     def held(self) -> int:
         return self.tried - self.failed
 
-    def measure(self, measured: Measured) -> None:
-        key, _, which = measured.name.partition("|")
-        known = self.worst.setdefault(key, {"s": (0.0, ""), "MB": (0.0, "")})
-        known["s"] = max(known["s"], (measured.seconds, which))
-        known["MB"] = max(known["MB"], (measured.megabytes, which))
-        self.worst_seconds = max(self.worst_seconds, measured.seconds)
-        self.worst_megabytes = max(self.worst_megabytes, measured.megabytes)
+    def take(self, how: str, seconds: float, megabytes: float) -> None:
+        """Takes in what a case took, or what it measured."""
+        if isinstance(how, Measured):
+            seconds, megabytes = how.seconds, how.megabytes
+            key, _, which = how.name.partition("|")
+            known = self.worst.setdefault(key, {"s": (0.0, ""), "MB": (0.0, "")})
+            known["s"] = max(known["s"], (seconds, which))
+            known["MB"] = max(known["MB"], (megabytes, which))
+        self.worst_seconds = max(self.worst_seconds, seconds)
+        self.worst_megabytes = max(self.worst_megabytes, megabytes)
 
     def markdown(self) -> str:
         how = ", ".join(f"{n:,} {text}" for text, n in self.how.most_common())
@@ -122,64 +127,57 @@ def run(attack: Attack, *, count: int, seconds: float, seed: int, first: int, wo
     base.mkdir()
     begun = time.monotonic()
     attack.prepare(base)
-    begun_cases = time.monotonic()
-    number = first
-    while number < first + count and time.monotonic() - begun_cases < seconds:
-        number = _watch(attack, row, (number, first + count), begun_cases + seconds, seed, base, work, keep)
+    number, left = first, seconds
+    while number < first + count and left > 0:
+        number, spent = _watch(attack, row, (number, first + count), left, seed, base, work, keep)
+        left -= spent
     row.took = time.monotonic() - begun
     return row
 
 
 def _watch(
-    attack: Attack, row: Row, numbers: tuple[int, int], end: float, seed: int, base: Path, work: Path, keep: Path
-) -> int:
-    """Watches one process until it has run all cases, or one that it does not survive. Returns the next number."""
-    receiver, sender = multiprocessing.Pipe()
+    attack: Attack, row: Row, numbers: tuple[int, int], seconds: float, seed: int, base: Path, work: Path, keep: Path
+) -> tuple[int, float]:
+    """Watches one process until it has run all cases, or one that it does not survive. Returns the next number, and
+    the seconds that the cases took."""
+    ours, theirs = multiprocessing.Pipe()
     folder = work / f"{attack.name}-case"
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_cases, args=(attack, numbers, end, seed, base, folder, sender))
+    process = context.Process(target=_cases, args=(attack, numbers, seconds, seed, base, folder, theirs))
     process.start()
-    sender.close()
+    theirs.close()
     number = numbers[0]
-    loading = True
+    begun = 0.0
     try:
-        while True:
-            if not receiver.poll(300 if loading else attack.hang):
-                _note(row, attack, number, seed, f"not done after {attack.hang:.0f} s", "hangs", folder, keep)
-                return number + 1
+        if ours.poll(LOADING) and (why := ours.recv()):
+            raise RuntimeError(f"{attack.name} cannot begin:\n{why}")
+        begun = time.monotonic()
+        while ours.poll(attack.hang):
             try:
-                message = receiver.recv()
+                message = ours.recv()
             except EOFError:
                 process.join()
                 text = f"the process ended with {process.exitcode}"
                 _note(row, attack, number, seed, text, text, folder, keep)
-                return number + 1
+                return number + 1, time.monotonic() - begun
             if message is None:
-                return numbers[1]
-            if loading:
-                if message:
-                    raise RuntimeError(f"{attack.name} cannot begin:\n{message}")
-                loading = False
-                continue
+                return numbers[1], time.monotonic() - begun
             number, how, failure, place, took, megabytes = message
-            if not isinstance(how, Measured):
-                row.worst_seconds = max(row.worst_seconds, took)
-                row.worst_megabytes = max(row.worst_megabytes, megabytes)
-            if isinstance(how, Measured):
-                row.measure(how)
+            row.take(how, took, megabytes)
             if failure is None:
                 row.tried += 1
                 row.how[how] += 1
-                number += 1
             else:
                 _note(row, attack, number, seed, failure, place, folder, keep)
-                number += 1
-                receiver.send("kept")
+                ours.send("kept")
+            number += 1
+        _note(row, attack, number, seed, f"not done after {attack.hang:.0f} s", "hangs", folder, keep)
+        return number + 1, time.monotonic() - begun
     finally:
         if process.is_alive():
             process.kill()
         process.join()
-        receiver.close()
+        ours.close()
 
 
 def _note(row: Row, attack: Attack, number: int, seed: int, failure: str, place: str, folder: Path, keep: Path) -> None:
@@ -198,7 +196,7 @@ def _note(row: Row, attack: Attack, number: int, seed: int, failure: str, place:
 
 
 def _cases(
-    attack: Attack, numbers: tuple[int, int], end: float, seed: int, base: Path, folder: Path, sender: Any
+    attack: Attack, numbers: tuple[int, int], seconds: float, seed: int, base: Path, folder: Path, sender: Any
 ) -> None:
     """The process under watch."""
     _bound_address_space()
@@ -208,8 +206,9 @@ def _cases(
         sender.send(traceback.format_exc())
         return
     sender.send("")
+    end = time.monotonic() + seconds
     for number in range(*numbers):
-        if time.monotonic() > end:
+        if time.monotonic() > end and number > numbers[0]:
             break
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
