@@ -164,5 +164,5 @@ def _fit(loaded: _Fit, number: int, chance: random.Random, folder: Path) -> str:
 
 FITS = Attack(
     "fit-errors", "fits, one of the tracer's operations failing, or all from there on", lambda folder: None, _load_fit,
-    _fit, 8, seconds=None, megabytes=None, hang=120,
+    _fit, 8, seconds=None, megabytes=None, hang=300,
 )  # fmt: skip

@@ -107,7 +107,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 WRITERS = Attack(
     "kills", "writers killed at random moments, half of them while the file is made", lambda folder: None,
-    lambda folder: None, _writer, 60, megabytes=None, hang=60,
+    lambda folder: None, _writer, 60, megabytes=None, hang=300,
 )  # fmt: skip
 
 
@@ -156,5 +156,5 @@ def _check_fit(trace: Trace, trained: int) -> None:
 
 FITS = Attack(
     "killed-fits", "fits killed at random moments", lambda folder: None, lambda folder: None, _fit, 3, megabytes=None,
-    hang=120,
+    hang=300,
 )  # fmt: skip

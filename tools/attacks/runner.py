@@ -14,6 +14,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -65,6 +66,7 @@ class Attack:
         short: how many cases a run without options makes.
         seconds, megabytes: what one case may take, in seconds of the processor and of memory beyond what the process
             had; None: not watched.
+        hang: seconds by the clock after which a case is given up; one that computes is at twice `seconds`.
     """
 
     name: str
@@ -75,7 +77,7 @@ class Attack:
     short: int
     seconds: float | None = 10.0
     megabytes: float | None = 500.0
-    hang: float = 90.0
+    hang: float = 300.0
 
 
 @dataclass
@@ -158,6 +160,8 @@ def _watch(
             except EOFError:
                 process.join()
                 text = f"the process ended with {process.exitcode}"
+                if process.exitcode == -signal.SIGXCPU:
+                    text = f"computes for more than {2 * (attack.seconds or 0):.0f} s"
                 _note(row, attack, number, seed, text, text, folder, keep)
                 return number + 1, time.monotonic() - begun
             if message is None:
@@ -214,6 +218,8 @@ def _cases(
         folder.mkdir()
         chance = random.Random(f"{seed}/{attack.name}/{number}")
         before, cpu = reset_peak(), time.process_time()
+        if attack.seconds is not None:
+            resource.setrlimit(resource.RLIMIT_CPU, (int(cpu + 2 * attack.seconds) + 2, resource.RLIM_INFINITY))
         how, failure, place = "", None, ""
         try:
             how = attack.case(loaded, number, chance, folder)
