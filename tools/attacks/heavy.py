@@ -207,7 +207,7 @@ def _hdf5_of_empty(folder: Path) -> Path:
     import h5py
 
     with h5py.File(folder / "a.weights.h5", "w", libver="latest") as file:
-        for i in range(20_000):
+        for i in range(15_000):
             file.create_dataset(f"layers/dense_{i}/vars/0", shape=(0,), dtype="f4")
     return folder / "a.weights.h5"
 
@@ -239,11 +239,12 @@ def _zeros(megabytes: int) -> bytes:
 
 
 def _chunk_bomb(folder: Path) -> Path:
-    """A chunk that is said to have 24 bytes and inflates to 800 MB, in a `.keras`, which deflates it once more."""
+    """A chunk that is said to have 4 MB and inflates to 800 MB, in a `.keras`, which deflates it once more."""
     import h5py
 
     with h5py.File(folder / "a.weights.h5", "w") as file:
-        data = file.create_dataset("layers/dense/vars/0", shape=(6,), dtype="f4", chunks=(6,), compression="gzip")
+        shape = {"shape": (6,), "maxshape": (None,), "chunks": (2**20,)}
+        data = file.create_dataset("layers/dense/vars/0", **shape, dtype="f4", compression="gzip")
         data.id.write_direct_chunk((0,), _zeros(800))
     members = [("config.json", b"{}"), ("metadata.json", b"{}")]
     return _zip(folder / "a.keras", [*members, ("model.weights.h5", (folder / "a.weights.h5").read_bytes())])
@@ -277,7 +278,7 @@ def _zip(path: Path, members: list[tuple[str, bytes]]) -> Path:
 
 WEIGHTS: dict[str, Callable[[Path], Path]] = {
     "30,000 empty arrays (.npz)": _npz_of_empty,
-    "20,000 empty datasets (.h5)": _hdf5_of_empty,
+    "15,000 empty datasets (.h5)": _hdf5_of_empty,
     "90,000 empty tensors (.safetensors)": _safetensors_of_empty,
     "5,000 digits in a name": _digits,
     "names of 1 MB": _long_names,
