@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,3 +120,14 @@ def test_what_is_distributed_to_replicas_is_left_alone() -> None:
     iterator = SimpleNamespace(_get_iterator=lambda: [1, 2])
     before = iterator._get_iterator
     assert tap(iterator, lambda: True) is None and iterator._get_iterator is before
+
+
+def test_nothing_of_a_pipeline_outlives_it() -> None:
+    """TensorFlow keeps what `py_function` was given for good."""
+    source = DatasetSource(lambda: True)
+    dataset = tf.data.Dataset.range(3)
+    list(source.tapped(dataset))
+    references = [weakref.ref(source), weakref.ref(dataset)]
+    del source, dataset
+    gc.collect()
+    assert [r() for r in references] == [None, None]

@@ -4,6 +4,7 @@ it only wrapped around Keras's, they would draw other numbers."""
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -41,16 +42,23 @@ class DatasetSource(Source):
             raise error
         return [self._drawn.popleft() for _ in range(len(self._drawn))]
 
+    def _note(self, spec: Any, tensors: Any) -> None:
+        try:
+            if self._wanted():
+                self._drawn.append(_packed(spec, tensors))
+        except Exception as error:  # raised here it would end the user's pipeline
+            self._error = error
+
     def _with_map(self, dataset: Any) -> Any:
         spec = dataset.element_spec
         several = type(spec) is tuple  # such elements reach a map as several arguments
+        # TensorFlow keeps `note` for good (`py_function` hangs it on the outermost graph): it holds nothing of a fit.
+        reference = weakref.ref(self)
 
         def note(*tensors: Any) -> None:
-            try:
-                if self._wanted():
-                    self._drawn.append(_packed(spec, tensors))
-            except Exception as error:  # raised here it would end the user's pipeline
-                self._error = error
+            source = reference()
+            if source is not None:
+                source._note(spec, tensors)
 
         @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator, unused-ignore]
         def tap(*data: Any) -> Any:
