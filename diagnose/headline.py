@@ -30,6 +30,7 @@ _WORDS = {
     "aggregation": "the metric depends on how rows are batched",
 }
 
+NO_HEADLINE = "No sentence could be made of this fit; the tables hold what was measured."
 
 STATEFUL = "a stateful layer goes on from where fit left it"
 
@@ -155,7 +156,11 @@ def _gap(facts: Facts, metric: str) -> str:
     if ledger is None:
         reason = f" ({facts.no_replay})" if facts.no_replay else ""
         logged = number(last.logs.get(metric))
-        return f"fit logged {metric} {logged} for epoch {last.epoch}; it was not replayed{reason}."
+        if any(c.epoch == last.epoch and c.steps for c in facts.checks.values()):
+            missing = "there is no evaluation to compare it with"
+        else:
+            missing = "it was not replayed"
+        return f"fit logged {metric} {logged} for epoch {last.epoch}; {missing}{reason}."
     start = f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}"
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return f"{start}, and evaluate returns the same: there is no gap."
