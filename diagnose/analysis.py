@@ -340,6 +340,8 @@ class _Analysis:
             return {}
         epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
         found = {epoch: self._checked(epoch) for epoch in epochs}
+        if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
+            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:

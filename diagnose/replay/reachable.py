@@ -26,13 +26,13 @@ def reachable_variables(model: Any) -> list[Any]:
 
 
 def own_optimizers(model: Any) -> list[Any]:
-    """Optimizers that a model holds beside the one it was compiled with."""
+    """Optimizers that a model holds and uses beside the one it was compiled with."""
     found = {
         id(item): item
         for layer in model._flatten_layers()
         for value in list(vars(layer).values())
         for item in _items(value, 2)
-        if isinstance(item, keras.optimizers.Optimizer) and item is not model.optimizer
+        if isinstance(item, keras.optimizers.Optimizer) and item is not model.optimizer and item.built
     }
     return list(found.values())
 

@@ -14,6 +14,7 @@ from diagnose.errors import ReplayError
 from diagnose.replay.build import build, same_variables
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
 from diagnose.replay.pooling import pooled
+from diagnose.replay.reachable import own_optimizers
 from diagnose.replay.remake import Remaker
 from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_of
 from diagnose.replay.states import States
@@ -105,6 +106,17 @@ class Replayer:
     def is_loop(self) -> bool:
         """Whether a loop of `train_on_batch` was traced, not a `fit`."""
         return (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
+
+    def unrecorded(self) -> str | None:
+        """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
+        count = len(own_optimizers(self.model)) if self.passes.own_train else 0
+        if not count:
+            return None
+        which = "an optimizer" if count == 1 else f"{count} optimizers"
+        return (
+            f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
+            "computes after their updates comes out otherwise"
+        )
 
     # ── V ──
 
