@@ -4,7 +4,7 @@ all phases."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ from diagnose import asked_states
 from diagnose.chosen import Wanted, analysed, is_short
 from diagnose.chosen import reevaluated as reevaluated_epochs
 from diagnose.confirm import confirm
-from diagnose.diagnosis import Diagnosis, Ledger, Restoration
+from diagnose.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, SavedModel
 from diagnose.diagnosis_json import to_dict
-from diagnose.errors import ReplayError
+from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.facts import Facts
-from diagnose.headline import headline, restoration_sentence, with_notes
+from diagnose.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
+from diagnose.problems import Problems, internal
 from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.own_restore import own_restore
 from diagnose.restore.reevaluated import held_value
@@ -27,7 +28,6 @@ from diagnose.restore.saved import saved_models
 from diagnose.restore.verdict import Values, clock, judge, restoring, validation_of
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
-from diagnose.trace.content import DIGESTS_ONLY
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
 from diagnose.trace.reader import Trace, read_trace, store_diagnosis
@@ -65,7 +65,16 @@ def diagnose_run(
         )
     finally:
         trace.close()
-    store_diagnosis(run.path, to_dict(diagnosis), verified=True)
+    return _kept(diagnosis, run.path)
+
+
+def _kept(diagnosis: Diagnosis, path: Path) -> Diagnosis:
+    """Puts the diagnosis into its trace. Where that fails, it is said, and the diagnosis is there all the same."""
+    try:
+        store_diagnosis(path, to_dict(diagnosis), verified=True)
+    except Exception as error:
+        why = str(error) if isinstance(error, DiagnoseError) else internal("storing the diagnosis", error)
+        return replace(diagnosis, problems=(*diagnosis.problems, f"it is not kept in the trace: {why}"))
     return diagnosis
 
 
@@ -90,75 +99,67 @@ def analyse(
         evaluate, data, epochs: see `Tracer.diagnose`.
         lack: why `data` does not have all rows, where that is known.
     """
-    with _replayer(trace, model, compiled or {}, evaluate, data, lack) as (replayer, found, reason):
-        return _Analysis(trace, replayer, found, reason, epochs).diagnosis(name, number)
+    problems = Problems()
+    with _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
+        diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
+    if problems.all != diagnosis.problems:  # the model could not be given back
+        diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
+    return diagnosis
 
 
 @contextlib.contextmanager
-def _replayer(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str
-) -> Iterator[tuple[Replayer | None, EvaluationData | None, str | None]]:
-    """The replayer and the evaluation data, or None for both and the reason."""
+def _opened(
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
+) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
     if model is None:
-        yield None, None, "it needs the model"
+        problems.cannot("it needs the model")
+        yield None, None
         return
-    from diagnose.replay.borrow import borrowed
-    from diagnose.replay.evaluation import given, rows_fit_used
-    from diagnose.replay.layer_flags import layers_as_recorded
-    from diagnose.replay.replayer import Replayer
-    from diagnose.replay.supply import supply
+    from diagnose.replay.opened import opened
 
-    with borrowed(model, compiled), layers_as_recorded(model, trace):
-        found, reason = None, None
-        try:
-            if data is not None:
-                supply(trace, data)
-            found = rows_fit_used(trace) if evaluate is None else given(trace, evaluate)
-        except ReplayError as error:
-            missing = lack if str(error).endswith(DIGESTS_ONLY) else ""
-            reason = f"{missing}; give them by data=, or report --data" if missing else str(error)
-        try:
-            replayer = Replayer(trace, model, () if found is None else found.batches)
-        except ReplayError as error:
-            yield None, None, str(error)
-            return
-        yield replayer, found, reason
+    with opened(trace, model, compiled, evaluate, data, lack, problems) as found:
+        yield found
 
 
 class _Analysis:
-    """Measures one fit. Each measurement that replay cannot give is left empty, and `reason` says why."""
+    """Measures one fit. Each measurement that cannot be made is left empty, and `problems` say why: what the user's
+    model raises, and errors of our own, cost what they are in and nothing else."""
 
     def __init__(
         self,
         trace: Trace,
         replayer: Replayer | None,
         data: EvaluationData | None,
-        reason: str | None,
+        problems: Problems,
         wanted: Wanted,
     ) -> None:
         self.trace = trace
         self.replayer = replayer
         self.data = data
-        self.reason = reason
+        self.problems = problems
+        self.attempt = problems.attempt
         self.wanted = wanted
-        if replayer is not None and replayer.spread is not None:
-            self.reason = reason or replayer.spread.partial
         self.chosen: list[int] = []
         self._checks: dict[int, EpochCheck | None] = {}
-        own = own_restore(trace)
-        self.decisions = (*decisions(trace), *([] if own is None else [own]))
+        own = self.attempt("own restore", None, lambda: own_restore(trace))
+        found: tuple[Decision, ...] = self.attempt("decisions", (), lambda: decisions(trace))
+        self.decisions = (*found, *([] if own is None else [own]))
         self.restorer: Decision | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:
-        chosen = self.chosen = self._chosen_epochs()
-        reevaluated = self._reevaluate(reevaluated_epochs(self.trace, self.wanted, self.decisions, chosen))
-        reevaluated |= self._reevaluate(restorable(self.trace, self.decisions, reevaluated))
-        evaluated = self._evaluated()
-        held_validation = self._held_validation()
-        restoration = self._restoration(reevaluated, evaluated, held_validation)
+        trace, replayer, attempt = self.trace, self.replayer, self.attempt
+        chosen: list[int] = attempt("choosing epochs", [], self._chosen_epochs)
+        self.chosen = chosen
+        reevaluated = self._reevaluate(reevaluated_epochs(trace, self.wanted, self.decisions, chosen))
+        again: tuple[int, ...] = attempt("policies", (), lambda: tuple(restorable(trace, self.decisions, reevaluated)))
+        reevaluated |= self._reevaluate(again)
+        evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated)
+        held_validation: dict[str, float] = attempt("validation", {}, self._held_validation)
+        restoration = attempt("verdict", None, lambda: self._restoration(reevaluated, evaluated, held_validation))
         checks = self._check(chosen)
         ledgers = self._ledgers(chosen, evaluated)
-        restoration = with_notes(restoration, ledgers, self.trace)
+        restoration = attempt("verdict's notes", restoration, lambda: with_notes(restoration, ledgers, trace))
+        saved: tuple[SavedModel, ...] = attempt("saved files", (), self._saved)
         facts = Facts(
             trace=self.trace,
             decisions=self.decisions,
@@ -168,7 +169,7 @@ class _Analysis:
             evaluated=evaluated,
             held_validation=held_validation,
             checks=checks,
-            no_replay=None if ledgers else self.reason,
+            no_replay=None if ledgers else self.problems.reason,
             **self._asked(chosen, evaluated, ledgers),
         )
         findings = run_rules(facts)
@@ -182,17 +183,16 @@ class _Analysis:
             fit=number,
             keras=environment.get("keras", "unknown"),
             backend=str(info.get("backend", "unknown")),
-            steps_total=max(len(self.trace.steps), self.trace.updates),
-            headline=headline(facts, findings),
-            epoch_rows=tuple(epoch_row(self.trace, e, reevaluated, e.epoch in chosen) for e in self.trace.epochs),
-            step_rows=tuple(step_rows(self.trace, checks)),
-            replay=replay_check(self.trace, self.replayer, checks, self.reason),
+            steps_total=max(len(trace.steps), trace.updates),
+            headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
+            epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),
+            step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
+            replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
             ledgers=tuple(ledgers),
             restoration=restoration,
             findings=findings,
             name=name,
-            notice=notice(self.trace, self.reason),
-            versions=versions(self.trace, self.replayer),
+            versions=attempt("versions", {}, lambda: versions(trace, replayer)),
             evaluation_data={}
             if self.data is None
             else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
@@ -204,11 +204,20 @@ class _Analysis:
                 "format": FORMAT_VERSION,
                 "status": self.trace.status,
             },
-            saved=saved_models(self.trace)
-            if self.replayer is None or self.data is None
-            else asked_states.saved(self.replayer, self._validation_values),
-            policies=policies_table(self.trace, self.decisions, reevaluated),
+            saved=saved,
+            policies=attempt("policies", None, lambda: policies_table(trace, self.decisions, reevaluated)),
+            # Last: what could not be done until here.
+            problems=self.problems.all,
+            notice=notice(trace, self.problems),
         )
+
+    def _epoch_rows(self, reevaluated: Mapping[int, Mapping[str, float]]) -> tuple[EpochRow, ...]:
+        return tuple(epoch_row(self.trace, e, reevaluated, e.epoch in self.chosen) for e in self.trace.epochs)
+
+    def _saved(self) -> tuple[SavedModel, ...]:
+        if self.replayer is None or self.data is None:
+            return saved_models(self.trace)
+        return asked_states.saved(self.replayer, self._validation_values)
 
     # ── measurements ──
 
@@ -219,25 +228,24 @@ class _Analysis:
         replayer, data = self.replayer, self.data
         if replayer is None or data is None:
             return {}
-        return {
-            "from_zero_state": asked_states.from_zero_state(replayer),
-            "in_one_batch": asked_states.in_one_batch(replayer, data, evaluated),
-            "scored": asked_states.scored(replayer, chosen),
-            "started": asked_states.started(replayer),
-            "ema_values": asked_states.ema_values(replayer, self.decisions, self._validation_values),
-            "end_of_epoch": asked_states.end_of_epoch(replayer, dict.fromkeys(x.epoch for x in ledgers)),
+        epochs = list(dict.fromkeys(x.epoch for x in ledgers))
+        asked: dict[str, Callable[[], Any]] = {
+            "from_zero_state": lambda: asked_states.from_zero_state(replayer),
+            "in_one_batch": lambda: asked_states.in_one_batch(replayer, data, evaluated),
+            "scored": lambda: asked_states.scored(replayer, chosen),
+            "started": lambda: asked_states.started(replayer),
+            "ema_values": lambda: asked_states.ema_values(replayer, self.decisions, self._validation_values),
+            "end_of_epoch": lambda: asked_states.end_of_epoch(replayer, epochs),
         }
+        return {name: self.attempt(name.replace("_", " "), {}, measure) for name, measure in asked.items()}
 
     def _reevaluate(self, epochs: Sequence[int]) -> dict[int, dict[str, float]]:
         if self.replayer is None or self.data is None:
             return {}
-        found = {}
+        found, coarse = {}, not is_short(self.trace)
         for epoch in epochs:
-            try:
-                state = self.replayer.states.end_of(epoch)
-                found[epoch] = self.replayer.evaluate_state(state, coarse=not is_short(self.trace))
-            except ReplayError as error:
-                self.reason = self.reason or str(error)
+            with self.problems.noted("re-evaluation"):
+                found[epoch] = self.replayer.evaluate_state(self.replayer.states.end_of(epoch), coarse=coarse)
         return found
 
     def _evaluated(self) -> dict[str, float]:
@@ -247,15 +255,11 @@ class _Analysis:
             return {}
         from diagnose.replay.evaluation import keras_evaluate
 
-        try:
-            state = self.replayer.states.final()
-            if self.data.composite or not self.replayer.evaluates_alike:
-                return self.replayer.evaluate_state(state)
-            arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
-            return keras_evaluate(self.replayer.model, arrays, self.data, copies)
-        except ReplayError as error:
-            self.reason = self.reason or str(error)
-            return {}
+        state = self.replayer.states.final()
+        if self.data.composite or not self.replayer.evaluates_alike:
+            return self.replayer.evaluate_state(state)
+        arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
+        return keras_evaluate(self.replayer.model, arrays, self.data, copies)
 
     def _restoration(
         self,
@@ -326,13 +330,13 @@ class _Analysis:
         from diagnose.replay.check import check_epoch
 
         if epoch not in self._checks:
-            try:
-                assert self.replayer is not None
-                walked = self.data is not None and epoch in self.chosen
-                self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
-            except ReplayError as error:
-                self.reason = self.reason or str(error)
-                self._checks[epoch] = None
+            self._checks[epoch] = None
+            # What a ledger walks includes inference mode, which the model may not have; its steps need it not.
+            for walked in (True, False) if self.data is not None and epoch in self.chosen else (False,):
+                with self.problems.noted("replay of the steps"):
+                    assert self.replayer is not None
+                    self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
+                    break
         return self._checks[epoch]
 
     def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
@@ -340,6 +344,8 @@ class _Analysis:
             return {}
         epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
         found = {epoch: self._checked(epoch) for epoch in epochs}
+        if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
+            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
@@ -350,10 +356,8 @@ class _Analysis:
         found: list[Ledger] = []
         for epoch in self.trace.epochs:
             if epoch.epoch in chosen:
-                try:
+                with self.problems.noted("ledgers"):
                     found.extend(build_ledgers(self.replayer, epoch, evaluated))
-                except ReplayError as error:
-                    self.reason = self.reason or str(error)
         return found
 
 
@@ -368,5 +372,5 @@ def analyse_file(
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
-        store_diagnosis(path, to_dict(diagnosis), verified=True)
+        diagnosis = _kept(diagnosis, path)
     return diagnosis

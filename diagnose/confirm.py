@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -48,4 +49,5 @@ def confirm(
 def _close(replayer: Replayer, value: float, logged: float) -> bool:
     from diagnose.replay.check import relative_tolerance
 
-    return value == logged or abs(value - logged) <= relative_tolerance(replayer) * max(abs(logged), 1e-3)
+    same = value == logged or (math.isnan(value) and math.isnan(logged))
+    return same or abs(value - logged) <= relative_tolerance(replayer) * max(abs(logged), 1e-3)

@@ -234,7 +234,8 @@ class Diagnosis:
     interrupted recording and how far it goes, a replay that was not possible and why). `versions`: {"total", "kept",
     "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}. `environment`: library versions. `model`: {"name",
     "parameters", "layers": [{"name", "class", "kind"}]}, kind None unless the layer behaves differently in training.
-    `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted".
+    `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
+    for each thing that could not be computed, with the reason; the first of them are in the `notice`.
     """
 
     fit: int
@@ -257,6 +258,7 @@ class Diagnosis:
     trace: Mapping[str, Any] = field(default_factory=dict)
     policies: Policies | None = None
     saved: tuple[SavedModel, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from diagnose.diagnosis import Finding, Ledger, Restoration
 from diagnose.facts import Facts
+from diagnose.restore import not_finite
 from diagnose.rules.common import number, timing
 from diagnose.trace.reader import Trace
 
@@ -30,6 +32,7 @@ _WORDS = {
     "aggregation": "the metric depends on how rows are batched",
 }
 
+NO_HEADLINE = "No sentence could be made of this fit; the tables hold what was measured."
 
 STATEFUL = "a stateful layer goes on from where fit left it"
 
@@ -42,6 +45,8 @@ def restoration_sentence(r: Restoration) -> Restoration:
 def _sentence(r: Restoration) -> str:
     logged = f"{r.monitor} {number(r.best_logged)}"
     held = "" if r.restored_value is None else f" {r.monitor} {number(r.restored_value)}"
+    if r.best_logged is not None and math.isnan(r.best_logged):
+        return _of_nan(r)
     if r.verdict in ("shifted", "no-owner") and r.chosen_epoch == r.restored_epoch != r.best_epoch:
         gives = f", which evaluates to{held}" if held else ""
         return (
@@ -76,7 +81,9 @@ def _sentence(r: Restoration) -> str:
             f" The model after fit gives{held}; the best logged was {logged} (epoch {r.best_epoch})." if held else ""
         )
     if r.best_epoch is None:
-        return f"Nothing was restored: {r.callback} never saw '{r.monitor}' in the logs."
+        why = next((n for n in r.notes if n.endswith("so nothing was kept as best.")), None)
+        why = f"{r.callback} never saw '{r.monitor}' in the logs" if why is None else why.rpartition(", so")[0]
+        return f"Nothing was restored: {why}."
     return (
         f"Nothing was restored: the model after fit holds the last weights"
         f"{f' ({held.strip()})' if held else ''}; the best {logged} was logged under epoch {r.best_epoch}."
@@ -101,6 +108,15 @@ def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -
     parts = ", ".join(f"{e.factor} {e.amount:+.6g}" for e in mode)
     note = f"Even the weights that own {r.monitor} {number(r.best_logged)} do not give it in inference mode: {parts}."
     return replace(r, notes=(*r.notes, note))
+
+
+def _of_nan(r: Restoration) -> str:
+    seen = f"{r.callback} saw '{r.monitor}' as NaN only, and NaN compares with nothing"
+    if r.verdict == "not-restored":
+        return f"Nothing was restored: {seen}."
+    if r.restored_epoch == r.best_epoch:
+        return f"{r.callback} restored the end of epoch {r.best_epoch}, the first that it saw: {seen}."
+    return f"{seen}; the model does not hold the end of epoch {r.best_epoch}, the first that it saw."
 
 
 REPLICAS_NOTE = (
@@ -152,10 +168,19 @@ def _validation(monitor: str, epoch: int, logged: float, held: float) -> str:
 def _gap(facts: Facts, metric: str) -> str:
     last = facts.epochs[-1]
     ledger = facts.ledger(metric, last.epoch)
+    value = not_finite.number(last, metric)
+    if value is not None and not math.isfinite(value):
+        first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
+        began = [x.text for x in (first, batch) if x is not None]
+        return f"fit logged {metric} {number(value)} for epoch {last.epoch}. What came first: {'; '.join(began)}."
     if ledger is None:
         reason = f" ({facts.no_replay})" if facts.no_replay else ""
         logged = number(last.logs.get(metric))
-        return f"fit logged {metric} {logged} for epoch {last.epoch}; it was not replayed{reason}."
+        if any(c.epoch == last.epoch and c.steps for c in facts.checks.values()):
+            missing = "there is no evaluation to compare it with"
+        else:
+            missing = "it was not replayed"
+        return f"fit logged {metric} {logged} for epoch {last.epoch}; {missing}{reason}."
     start = f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}"
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return f"{start}, and evaluate returns the same: there is no gap."

@@ -102,6 +102,10 @@ class JsonReader:
             raise self.wrong(key, "a list")
         return list(value)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; none where the key is missing."""
+        return tuple(JsonReader({key: item}, self._where).text(key) for item in self.items(key, ()))
+
     def counts(self, key: str, default: Any = _MISSING) -> tuple[int, ...]:
         return tuple(JsonReader({key: item}, self._where).count(key) for item in self.items(key, default))
 

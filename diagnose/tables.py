@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnose.diagnosis import EpochRow, ReplayCheck, StepRow
+from diagnose.problems import Problems
 from diagnose.restore.verdict import validation_of
 from diagnose.trace.model import Epoch
 from diagnose.trace.reader import Trace
 from diagnose.trace.values import own_values
+
+MOST_PROBLEMS = 3
 
 if TYPE_CHECKING:
     from diagnose.replay.check import EpochCheck
@@ -96,25 +99,37 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     return {"total": total, "kept": kept, "policy": text}
 
 
-def notice(trace: Trace, reason: str | None) -> str | None:
-    """What a reader must know first: an interrupted recording, a limit, what could not be replayed."""
+def notice(trace: Trace, problems: Problems) -> str | None:
+    """What a reader must know first: an interrupted recording, a limit, what could not be computed."""
+    told = [*_about_recording(trace)]
+    # Where the recording itself ended early, that is the reason for most that is missing.
+    missing = problems.errors if told else problems.all
+    limited = _limited(trace)
+    if limited and not told:
+        told.append(limited)
+    if missing:
+        shown = "; ".join(missing[:MOST_PROBLEMS])
+        more = f" (and {len(missing) - MOST_PROBLEMS} more)" if len(missing) > MOST_PROBLEMS else ""
+        told.append(
+            f"Not everything could be replayed: {shown}{more}. What needs it is left out or marked not applicable."
+        )
+    return " ".join(told) or None
+
+
+def _about_recording(trace: Trace) -> Iterator[str]:
     error = next((e for e in trace.events if e.kind == "tracer-error"), None)
     so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(range(max(len(trace.steps), trace.updates)), 'step')}"
     if error is not None:
         what = error.detail.get("error")
-        return f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
+        yield f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
+        return
     stopped = next((e for e in trace.events if e.kind == "tracing-stopped"), None)
     if stopped is not None:
-        return f"Tracing stopped: {str(stopped.detail.get('reason')).rstrip('.')}. This report covers {so_far}."
-    if not trace.sealed:
-        return f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
-    if trace.status != "complete":
-        return f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
-    limited = _limited(trace)
-    if reason is not None:
-        text = f"Not everything could be replayed: {reason}. What needs it is left out or marked not applicable."
-        return f"{limited} {text}" if limited else text
-    return limited or None
+        yield f"Tracing stopped: {str(stopped.detail.get('reason')).rstrip('.')}. This report covers {so_far}."
+    elif not trace.sealed:
+        yield f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
+    elif trace.status != "complete":
+        yield f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
 
 
 def _limited(trace: Trace) -> str:

@@ -15,13 +15,13 @@ PACKAGE = ROOT / "diagnose"
 LAYERS = {
     "trace": {"errors", "trace"},
     "record": {"errors", "trace", "record", "tensorflow_tools", "model_state", "diagnose"},
-    "replay": {"errors", "trace", "replay", "tensorflow_tools", "model_state"},
+    "replay": {"errors", "problems", "trace", "replay", "tensorflow_tools", "model_state"},
     "ledger": {"errors", "trace", "replay", "ledger", "diagnosis"},
     "weights_files": {"errors", "trace", "weights_files"},
     "restore": {"errors", "trace", "weights_files", "restore", "diagnosis"},
     "rules": {"errors", "trace", "restore", "rules", "facts", "diagnosis"},
     "policies": {"errors", "trace", "restore", "policies", "diagnosis"},
-    "report": {"errors", "report", "diagnosis", "diagnosis_json"},
+    "report": {"errors", "problems", "report", "diagnosis", "diagnosis_json"},
 }
 """What a package may import when it is imported; imports inside functions and for type checkers are not counted."""
 

@@ -84,8 +84,8 @@ class Output:
             self._stream.flush()
 
 
-def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path, asked: Path) -> bool:
-    """Writes all reports into `out` and prints a summary (or the JSON). Returns whether a mismatch was found.
+def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path, asked: Path) -> None:
+    """Prints a summary (or the JSON) and writes all reports into `out`; one does not wait for the other to succeed.
 
     Args:
         shown: `out` as a user of the working folder names it.
@@ -96,21 +96,25 @@ def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: 
     from diagnose.report.json import dumps
     from diagnose.report.terminal import one_line, summary
 
-    write_reports(diagnoses, out)
     note = moved(asked, shown)
-    if output.as_json:
-        output.json(dumps(diagnoses))
-        if note:
-            print(f"diagnose: {note} This one is in {shown}.", file=sys.stderr)
-    else:
-        for diagnosis in diagnoses[:SUMMARIES]:
-            output.line(f"\n{summary(diagnosis)}")
-        if len(diagnoses) > SUMMARIES:
-            output.line("")
-        for diagnosis in diagnoses[SUMMARIES:]:
-            output.line(one_line(diagnosis))
-        output.line("\n" + (f"{note}\n" if note else "") + f"Report: {shown / 'report.html'}")
-    return any(is_mismatch(d) for d in diagnoses)
+    written = False
+    try:
+        write_reports(diagnoses, out)
+        written = True
+    finally:
+        if output.as_json:
+            output.json(dumps(diagnoses))
+            if note and written:
+                print(f"diagnose: {note} This one is in {shown}.", file=sys.stderr)
+        else:
+            for diagnosis in diagnoses[:SUMMARIES]:
+                output.line(f"\n{summary(diagnosis)}")
+            if len(diagnoses) > SUMMARIES:
+                output.line("")
+            for diagnosis in diagnoses[SUMMARIES:]:
+                output.line(one_line(diagnosis))
+            if written:
+                output.line("\n" + (f"{note}\n" if note else "") + f"Report: {shown / 'report.html'}")
 
 
 def is_mismatch(diagnosis: Diagnosis) -> bool:

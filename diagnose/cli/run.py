@@ -8,14 +8,14 @@ import os
 import re
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnose.cli.catalogue import find, is_scenario
-from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish
+from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish, is_mismatch
 from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError, UsageError
+from diagnose.problems import internal, say
 from diagnose.record.attach import Attachment, attached
 from diagnose.record.budget import check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
@@ -83,12 +83,19 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
     diagnoses = _analyse(attachment, name, options.epochs)
     if not diagnoses:
         return _nothing(str(script or name), attachment, outcome, options.only_fit)
-    mismatch = finish(diagnoses, out, output, shown=shown, asked=asked)
+    for diagnosis in diagnoses:
+        if diagnosis.problems:
+            say(f"fit {diagnosis.fit}: not everything could be computed: {'; '.join(diagnosis.problems)}")
+    # The exit code is the script's, whatever becomes of the report.
+    try:
+        finish(diagnoses, out, output, shown=shown, asked=asked)
+    except DiagnoseError as error:
+        say(str(error))
+    except Exception as error:
+        say(f"no report could be written: {internal('writing the report', error)}")
     if outcome.code:
         return outcome.code
-    if len(diagnoses) < len(attachment.runs):
-        return 1
-    return MISMATCH if mismatch and options.fail_on_mismatch else 0
+    return MISMATCH if options.fail_on_mismatch and any(map(is_mismatch, diagnoses)) else 0
 
 
 def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: int | None) -> int:
@@ -96,7 +103,9 @@ def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: in
     if attachment.silent:
         return outcome.code  # the chief of the cluster reports
     if attachment.runs:
-        text = f"No fit of {script} could be analysed, so there is no report."
+        # What was traced is there to be analysed another time.
+        say(f"no fit of {script} could be analysed, so there is no report.")
+        return outcome.code
     elif only_fit is not None and 0 < attachment.started < only_fit:
         text = f"There is no fit {only_fit}: {script} made {attachment.started}."
     elif attachment.started:
@@ -121,11 +130,10 @@ def _analyse(attachment: Attachment, name: str, epochs: Wanted) -> list[Diagnosi
         try:
             found.append(diagnose_run(run, epochs=epochs, name=name, number=number))
         except DiagnoseError as error:
-            print(f"diagnose: fit {number} could not be analysed: {error}", file=sys.stderr)
-        except Exception:
-            # A mistake of ours: the traceback is wanted, and the other fits are reported all the same.
-            print(f"diagnose: fit {number} could not be analysed, by an error in diagnose itself:", file=sys.stderr)
-            traceback.print_exc()
+            say(f"fit {number} could not be analysed: {error}")
+        except Exception as error:
+            # A mistake of ours; the other fits are reported all the same.
+            say(f"fit {number} could not be analysed: {internal('analysis', error)}")
     return found
 
 

@@ -3,79 +3,130 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from diagnose.errors import ReplayError
 from diagnose.model_state import state_variables
-from diagnose.replay.backends import current_backend
+from diagnose.problems import described
+from diagnose.replay.backends import ReplayBackend, current_backend
+from diagnose.replay.reachable import reachable_variables
+from diagnose.trace.model import NDArray
 
 _KEPT = (
     "train_function", "test_function", "predict_function", "stop_training", "stop_evaluating", "_eval_epoch_iterator",
     "_jax_state", "_jax_state_synced", "history",
 )  # fmt: skip
+_FUNCTIONS = ("train_function", "test_function", "predict_function")
 _MISSING = object()
 
 
 @contextlib.contextmanager
 def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
-    """Within: the model as it was compiled for the traced fit. After: every variable, metric, function and flag as
-    before.
+    """Within: the model as it was compiled for the traced fit. After, however it ends: every variable, metric, function
+    and flag as before.
 
     Args:
-        compiled: what `compile` made for that fit (see `diagnose.record.tracer.compiled_parts`); empty for a model
-        that is still
-            compiled as it was.
+        compiled: what `compile` made for that fit (see `diagnose.record.wiring.compiled_parts`); empty for a model
+        that is still compiled as it was.
+
+    Raises:
+        ReplayError: on leaving, something could not be put back; all the rest was.
     """
-    current = {name: getattr(model, name, None) for name in compiled}
-    flags = {name: _get(model, name) for name in _KEPT}
-    for name, part in compiled.items():
-        if current[name] is not part:
-            # Not by setattr: a Keras model keeps every metric that is set on it, and would report it from then on.
-            object.__setattr__(model, name, part)
-    if any(current[name] is not part for name, part in compiled.items()):
+    failed: list[str] = []
+    with contextlib.ExitStack() as stack:
+
+        def later(undo: Callable[[], None]) -> None:
+            """Undoes one thing on leaving; one that fails keeps no other from being undone."""
+            stack.callback(_tried, undo, failed)
+
+        for name in _KEPT:
+            later(_setting(model, name))
+        training = getattr(model, "training", None)  # torch.nn.Module
+        if isinstance(training, bool):
+            later(lambda: None if model.training == training else model.train(training))
+        for layer in model._flatten_layers():
+            later(_losses(layer))
+        _borrow_parts(model, compiled, later)
+        # Last, so that they are put back first, by way of the parts they were borrowed with.
+        _borrow_contents(model, later)
+        stack.enter_context(current_backend().generators_apart())
+        yield
+    if failed:
+        raise ReplayError(f"after the analysis, not all of the model could be put back as it was: {failed[0]}")
+
+
+Later = Callable[[Callable[[], None]], None]
+
+
+def _tried(undo: Callable[[], None], failed: list[str]) -> None:
+    try:
+        undo()
+    except Exception as error:
+        failed.append(described(error))
+
+
+def _borrow_parts(model: Any, compiled: Mapping[str, Any], later: Later) -> None:
+    parts = dict(compiled)
+    unused = _unused_optimizer(parts.get("optimizer", model.optimizer))
+    if unused is not None:
+        parts["optimizer"] = unused
+    again = False
+    for name, part in parts.items():
+        current = getattr(model, name, None)
+        if current is part:
+            continue
+        again = again or part is not unused
+        later(_setting(model, name, raw=True))
+        # Not by setattr: a Keras model keeps every metric that is set on it, and would report it from then on.
+        object.__setattr__(model, name, part)
+    if again:
         # Compiled again since: the functions at hand update the new metrics.
         for name in ("train_function", "test_function", "predict_function"):
             setattr(model, name, None)
+
+
+def _unused_optimizer(optimizer: Any) -> Any:
+    """A copy of an optimizer that fit never used: replay may have to build it, which cannot be undone."""
+    if optimizer is None or optimizer.built:
+        return None
+    try:
+        return type(optimizer).from_config(optimizer.get_config())
+    except Exception:
+        return None  # of a user's class; replay uses it as it is
+
+
+def _borrow_contents(model: Any, later: Later) -> None:
     backend = current_backend()
-    contents_of, parts_of = backend.contents, backend.parts
     slots = list(model.optimizer.variables) if model.optimizer is not None else []
-    variables = [*state_variables(model), *model.metrics_variables, *slots]
-    parts = [part for v in variables for part in parts_of(v) if _readable(contents_of, part)]
-    contents = [(contents_of(part), backend.place(part)) for part in parts]
-    losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
-    training = getattr(model, "training", None)  # torch.nn.Module
-    try:
-        with current_backend().generators_apart():
-            yield
-    finally:
-        for part, (content, place) in zip(parts, contents, strict=True):
-            same = _holds(contents_of, part, content)
-            if not same or backend.place(part) != place:
-                backend.put(part, content, place)
-        for layer, own, ids in losses:
-            layer._losses[:] = own
-            layer._loss_ids.clear()
-            layer._loss_ids.update(ids)
-        for name, value in flags.items():
-            _set(model, name, value)
-        if isinstance(training, bool) and model.training != training:
-            model.train(training)
-        for name, compiled_part in current.items():
-            if getattr(model, name, None) is not compiled_part:
-                object.__setattr__(model, name, compiled_part)
+    variables = [*state_variables(model), *model.metrics_variables, *slots, *reachable_variables(model)]
+    for variable in {id(v): v for v in variables}.values():
+        for part in backend.parts(variable):
+            if _readable(backend.contents, part):
+                later(_contents(backend, part, backend.contents(part), backend.place(part)))
 
 
-def _holds(contents_of: Any, part: Any, content: Any) -> bool:
+def _contents(backend: ReplayBackend, part: Any, content: NDArray, place: Any) -> Callable[[], None]:
+    def put_back() -> None:
+        if not _holds(backend, part, content, place):
+            backend.put(part, content, place)
+
+    return put_back
+
+
+def _holds(backend: ReplayBackend, part: Any, content: NDArray, place: Any) -> bool:
     try:
-        return np.array_equal(contents_of(part), content, equal_nan=content.dtype.kind in "fc")
-    except RuntimeError:
-        # JAX: after a fit, moving averages share buffers with the weights, and evaluate gives those away.
+        same = np.array_equal(backend.contents(part), content, equal_nan=content.dtype.kind in "fc")
+        return same and backend.place(part) == place
+    except Exception:
+        # JAX: a buffer that was given away (after a fit, moving averages share theirs with the weights), or, where a
+        # step of the user's raised, none at all.
         return False
 
 
-def _readable(contents_of: Any, part: Any) -> bool:
+def _readable(contents_of: Callable[[Any], NDArray], part: Any) -> bool:
     try:
         contents_of(part)
     except RuntimeError:
@@ -85,13 +136,26 @@ def _readable(contents_of: Any, part: Any) -> bool:
     return True
 
 
-def _get(model: Any, name: str) -> Any:
-    return getattr(model, name, _MISSING)
+def _losses(layer: Any) -> Callable[[], None]:
+    own, ids = list(layer._losses), set(layer._loss_ids)
+
+    def put_back() -> None:
+        layer._losses[:] = own
+        layer._loss_ids.clear()
+        layer._loss_ids.update(ids)
+
+    return put_back
 
 
-def _set(model: Any, name: str, value: Any) -> None:
-    if value is _MISSING:
-        if hasattr(model, name):
-            delattr(model, name)
-    elif getattr(model, name, _MISSING) is not value:
-        setattr(model, name, value)
+def _setting(model: Any, name: str, *, raw: bool = False) -> Callable[[], None]:
+    """Puts an attribute back to what it is now; `raw`: past the model's own `__setattr__`."""
+    value = getattr(model, name, _MISSING)
+
+    def put_back() -> None:
+        if value is _MISSING:
+            if hasattr(model, name):
+                delattr(model, name)
+        elif getattr(model, name, _MISSING) is not value:
+            (object.__setattr__ if raw else setattr)(model, name, value)
+
+    return put_back

@@ -12,6 +12,7 @@ import numpy as np
 
 from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.model_state import state_variables
+from diagnose.problems import users_code
 from diagnose.replay.backends import current_backend
 from diagnose.replay.runs import joined, weights_as_given
 from diagnose.trace.digest import row_digests
@@ -145,19 +146,28 @@ def keras_evaluate(
 ) -> dict[str, float]:
     """`Model.evaluate` itself with these weights on this data; `copies`: see `Replayer.copies`. Use within
     `borrowed(model, …)`: weights and metrics are changed."""
-    contents_of, parts_of = current_backend().contents, current_backend().parts
+    backend = current_backend()
     variables = state_variables(model)
     for variable, array in zip(variables, arrays, strict=True):
-        if not np.array_equal(contents_of(variable), array):
+        if not np.array_equal(backend.contents(variable), array):
             variable.assign(array)
     for (index, replica), array in (copies or {}).items():
-        parts_of(variables[index])[replica].assign(array)
+        backend.parts(variables[index])[replica].assign(array)
     one = joined(data.batches)
     weight = weights_as_given(one.sample_weight, one.weight_tree)
-    with current_backend().quiet():
-        logs = model.evaluate(
-            one.x, one.y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True
-        )
+    metrics = [(part, backend.contents(part)) for v in model.metrics_variables for part in backend.parts(v)]
+    try:
+        with users_code("evaluating the model"), backend.quiet():
+            logs = model.evaluate(
+                one.x, one.y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True
+            )
+    except BaseException:
+        # JAX takes the values out of the variables while it runs; other measurements need them.
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        for part, content in metrics:
+            part.assign(content)
+        raise
     return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 

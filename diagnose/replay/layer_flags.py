@@ -1,4 +1,4 @@
-"""Gives layers the `trainable` flags that the traced fit's steps ran with, and back those they have."""
+"""Gives layers and variables the `trainable` flags that the traced fit's steps ran with, and back those they have."""
 
 from __future__ import annotations
 
@@ -12,26 +12,50 @@ from diagnose.trace.reader import Trace
 
 @contextlib.contextmanager
 def layers_as_recorded(model: Any, trace: Trace) -> Iterator[None]:
-    """Within: every layer's flag is the recorded one; batch normalization that was frozen only after the step was made
-    is trainable, as in the steps, which its moving averages show. Old traces hold no flags: nothing is changed.
+    """Within: every layer's and every variable's flag is the recorded one; batch normalization that was frozen only
+    after the step was made is trainable, as in the steps, which its moving averages show. Old traces hold no flags of
+    layers: those are left.
 
     Sets the flag of the layer alone: setting the property would change those of its variables and of inner layers.
     """
+    with contextlib.ExitStack() as stack:
+        _variables_as_recorded(model, trace, stack)
+        _layers_as_recorded(model, trace, stack)
+        yield
+
+
+def _variables_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack) -> None:
+    """What is trained is `model.trainable_variables`: nothing of a model that is frozen itself, else the variables with
+    the flag."""
+    recorded = trace.info.get("variables") or []
+    trained = [v["group"] == "trainable" for v in recorded if v["group"] in ("trainable", "non_trainable", "seed")]
+    variables = list(model.variables)
+    if len(trained) != len(variables):
+        return
+    if any(trained) and not model._trainable:
+        _set_flag(model, True, stack)
+    for variable, wanted in zip(variables, trained, strict=True):
+        own = bool(variable.trainable)
+        if own != wanted:
+            variable.trainable = wanted
+            stack.callback(setattr, variable, "trainable", own)
+
+
+def _set_flag(layer: Any, wanted: bool, stack: contextlib.ExitStack) -> None:
+    stack.callback(object.__setattr__, layer, "_trainable", layer._trainable)
+    object.__setattr__(layer, "_trainable", wanted)
+
+
+def _layers_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack) -> None:
     recorded = (trace.info.get("model") or {}).get("layers") or []
     layers = model._flatten_layers(include_self=False)
-    found: list[tuple[Any, bool]] = []
-    try:
-        if len(layers) == len(recorded):
-            for layer, seen in zip(layers, recorded, strict=True):
-                if "trainable" in seen and hasattr(layer, "_trainable"):
-                    wanted = bool(seen["trainable"]) or _moved(trace, seen)
-                    if layer._trainable != wanted:
-                        found.append((layer, layer._trainable))
-                        object.__setattr__(layer, "_trainable", wanted)
-        yield
-    finally:
-        for layer, flag in found:
-            object.__setattr__(layer, "_trainable", flag)
+    if len(layers) != len(recorded):
+        return
+    for layer, seen in zip(layers, recorded, strict=True):
+        if "trainable" in seen and hasattr(layer, "_trainable"):
+            wanted = bool(seen["trainable"]) or _moved(trace, seen)
+            if layer._trainable != wanted:
+                _set_flag(layer, wanted, stack)
 
 
 def _moved(trace: Trace, layer: Mapping[str, Json]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.model_state import state_variables
+from diagnose.problems import users_code
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
 from diagnose.replay.own_steps import OwnSteps
@@ -69,7 +70,8 @@ class Passes:
         """Metric values right after a reset."""
         if self._fresh is None:
             held = [self.backend.tensor(self.backend.contents(v)) for v in self.metric_variables]
-            self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
+            with users_code("resetting the metrics"):
+                self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
         return list(self._fresh)
 
     def mode(self, inference: frozenset[str]) -> Mode:
@@ -99,6 +101,18 @@ class Passes:
         generator = None
         if run.step is not None and run.step.generator is not None:
             generator = self.trace.array(run.step.generator)
+        training = any(mode.training for mode in modes)
+        with users_code("running the model's steps again" if training else "evaluating the model"):
+            return self._forward(run, metrics, modes, left, generator)
+
+    def _forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None],
+        generator: NDArray | None,
+    ) -> list[Pass]:
         if all(self.own_train if mode.training else self.own_test for mode in modes):
             found = []
             for each, mode, own in zip(metrics, modes, left, strict=True):
@@ -155,7 +169,8 @@ class Passes:
                 return metric_results(self.model, self.metric_variables, values)
 
             self._results = self.backend.compile_simple(results)
-        found = self._results(list(metrics))
+        with users_code("asking the metrics for their results"):
+            found = self._results(list(metrics))
         if logs is not None and set(logs) != set(found):
             found = dict(_flat(logs))
         arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.problems import users_code
 from diagnose.replay.backends.common import initial_optimizer_state, optimizer_variables
 from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, NDArray, State, Step
@@ -65,7 +66,8 @@ class Remaker:
         if self._epoch == epoch:
             return
         try:
-            self._train(epoch)
+            with users_code("training the epoch once more"):
+                self._train(epoch)
         except ReplayError as error:
             self._failed[epoch] = str(error)
             self._made = {}
@@ -133,17 +135,28 @@ class Remaker:
         before = [e for e in trace.epochs if e.epoch < epoch]
         if before:
             recorded = trace.states[before[-1].state].optimizer_arrays
-            if recorded is None or len(recorded) != len(variables):
+            if recorded is None or len(recorded) > len(variables):
                 raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
             found = [np.array(trace.array(digest)) for digest in recorded]
+            if len(recorded) < len(variables):
+                found += self._never_used(len(recorded), variables)
         else:
             found = initial_optimizer_state(replayer.model, replayer.backend.contents)
+        if len(found) != len(variables):
+            raise ReplayError("the model's optimizer has other variables than the one that the fit was run with")
         rate = next(e.learning_rate for e in trace.epochs if e.epoch == epoch)
         own = getattr(replayer.model.optimizer, "_learning_rate", None)
         for i, v in enumerate(variables):
             if v is own and rate is not None:
                 found[i] = np.array(rate, found[i].dtype)
         return found
+
+    def _never_used(self, recorded: int, variables: Sequence[Any]) -> list[NDArray]:
+        """What a fit that left its optimizer alone (the model's own step has others) did not make: a new one's."""
+        optimizer, contents = self._replayer.model.optimizer, self._replayer.backend.contents
+        if recorded != len(type(optimizer).from_config(optimizer.get_config()).variables):
+            raise ReplayError("the model's optimizer has other variables than the one that the fit was run with")
+        return initial_optimizer_state(self._replayer.model, contents)[recorded:]
 
 
 class _Store:

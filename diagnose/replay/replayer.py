@@ -11,12 +11,14 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
-from diagnose.model_state import variables_exist
+from diagnose.problems import users_code
+from diagnose.replay.build import build, same_variables
 from diagnose.replay.executions import seen_through
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
 from diagnose.replay.pooling import pooled
+from diagnose.replay.reachable import own_optimizers
 from diagnose.replay.remake import Remaker
-from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_as_given, weights_of
+from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_of
 from diagnose.replay.states import States
 from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.trace.reader import Trace
@@ -59,7 +61,7 @@ class Replayer:
         self.model = model
         self.evaluation = evaluation
         self.spread = Spread.of(trace)
-        _build(model, trace)
+        build(model, trace)
         self.remaker = Remaker(self)
         self.passes = Passes(trace, model, self.remaker.optimizer_state)
         self.backend = self.passes.backend
@@ -77,7 +79,7 @@ class Replayer:
         recorded = self.trace.info.get("variables")
         if recorded is None:
             raise ReplayError("the recording ended before the model's variables were known")
-        if [list(v.shape) for v in self.variables] != [v["shape"] for v in recorded if v["group"] != "replica"]:
+        if not same_variables(self.model, self.trace):
             raise ReplayError(
                 "the model's variables are not those of the trace (another architecture, or changed since)"
             )
@@ -102,7 +104,8 @@ class Replayer:
         if not self.trace.index.seen_through(epoch):
             if epoch not in self._unseen:
                 try:
-                    seen_through(self, epoch)
+                    with users_code("training the epoch once more"):
+                        seen_through(self, epoch)
                 except ReplayError as error:
                     self._unseen[epoch] = error
             if epoch in self._unseen:
@@ -123,6 +126,17 @@ class Replayer:
     def is_loop(self) -> bool:
         """Whether a loop of `train_on_batch` was traced, not a `fit`."""
         return (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
+
+    def unrecorded(self) -> str | None:
+        """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
+        count = len(own_optimizers(self.model)) if self.passes.own_train else 0
+        if not count:
+            return None
+        which = "an optimizer" if count == 1 else f"{count} optimizers"
+        return (
+            f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
+            "computes after their updates comes out otherwise"
+        )
 
     # ── V ──
 
@@ -361,19 +375,3 @@ class Replayer:
         batch = self.trace.batch(step.batch)
         values, shares = self.states.values(self.states.before(step)), self._step_shares(step, batch)
         return BatchRun(values, batch, batch.sample_weight, step, self.fit_fixed, shares)
-
-
-def _build(model: Any, trace: Trace) -> None:
-    """A model that was compiled but never used makes its metrics' variables with its first batch; fit does the same."""
-    metrics = getattr(model, "_compile_metrics", None)
-    if variables_exist(model) and (metrics is None or metrics.built):
-        return
-    ref = next((step.batch for step in trace.steps if step.batch.missing is None), None)
-    if ref is None:
-        return
-    batch = trace.batch(ref)
-    try:
-        weight = weights_as_given(batch.sample_weight, batch.weight_tree)
-        model._symbolic_build(data_batch=(batch.x, batch.y, weight))
-    except Exception as error:
-        raise ReplayError(f"the model cannot be built on the trace's batches ({type(error).__name__})") from error

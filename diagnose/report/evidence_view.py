@@ -43,7 +43,8 @@ def build_evidence(d: Diagnosis) -> EvidenceView:
         replay += " came out as recorded"
         replay += f"; the fit has {d.steps_total:,}." if r.steps < d.steps_total else "."
         if r.reason:
-            replay += f" {printable(r.reason)}"
+            reason = printable(r.reason)
+            replay += f" {reason[:1].upper()}{reason[1:]}{'' if reason.endswith(('.', '…')) else '.'}"
         errors = tuple(
             _error(name, value, r.tolerance.get(name), _largest_residual(d, name))
             for name, value in r.max_abs_error.items()

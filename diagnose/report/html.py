@@ -3,17 +3,25 @@ holds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from diagnose.diagnosis import Diagnosis
+from diagnose.problems import Problems, say
 from diagnose.report.figures import ledger_images, timeline_images
+from diagnose.report.text import printable
 from diagnose.report.view import FitView, build
 
 if TYPE_CHECKING:
     import jinja2
+
+
+Images = tuple[bytes | None, str | None]
+"""PNG and inline SVG of one figure."""
+
+NOTHING: Images = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +36,27 @@ class Drawn:
 
 
 def draw(diagnosis: Diagnosis, index: int = 0) -> Drawn:
-    """View and figures of one fit. `index` keeps the ids of several fits on one page apart."""
+    """View and figures of one fit; a figure that cannot be drawn is None, and said. `index` keeps the ids of several
+    fits on one page apart."""
     view = build(diagnosis)
-    none: tuple[bytes | None, str | None] = (None, None)
-    timeline = none if view.timeline is None else timeline_images(view.timeline, f"{index}-timeline")
-    ledger = ledger_images(view.ledgers, f"{index}-ledger") if view.ledgers else none
-    return Drawn(view, timeline[0], timeline[1], ledger[0], ledger[1])
+    problems = Problems()
+
+    def drawn(what: str, draw: Callable[[], Images]) -> Images:
+        return problems.attempt(f"drawing the {what}", NOTHING, draw)
+
+    timeline, ledger = view.timeline, view.ledgers
+    of_timeline = drawn("timeline", lambda: timeline_images(timeline, f"{index}-timeline") if timeline else NOTHING)
+    of_ledger = drawn("ledger", lambda: ledger_images(ledger, f"{index}-ledger") if ledger else NOTHING)
+    for text in problems.all:
+        say(f"fit {diagnosis.fit}: {text}")
+    if problems.all:
+        # A figure that is not there must not look like one that had nothing to show.
+        view = replace(view, notice=" ".join((*filter(None, [view.notice]), *map(_sentence, problems.all))))
+    return Drawn(view, *of_timeline, *of_ledger)
+
+
+def _sentence(problem: str) -> str:
+    return printable(f"A figure is missing: {problem}.")
 
 
 def page(fits: Sequence[Drawn]) -> str:

@@ -136,6 +136,10 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
     key = decision.monitor
     mode = decision.direction
     best = _best_logged(trace, key, mode)
+    kept = chosen(decision, trace.epochs)
+    if best is None and kept is not None:
+        # Only NaN was logged, which compares with nothing: the callback's best is the first that it saw.
+        best = next(e for e in trace.epochs if e.epoch == kept)
     if decision.kind == "own-restore":  # what it calls best is its own rule
         best = next(e for e in trace.epochs if e.epoch == decision.settings["put_back"])
     held_versions = trace.index.versions_of(final)
@@ -154,7 +158,7 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
         verdict="not-restored",
         best_by_reevaluation=_best_by_reevaluation(trace, mode, values.reevaluated),
         mode=mode,
-        chosen_epoch=chosen(decision, trace.epochs),
+        chosen_epoch=kept,
     )
     when = Clock(None, ()) if best is None else clock(trace, best, key)
     version = _restored_version(held_versions, best)
@@ -170,7 +174,7 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
             base, verdict="replaced", written_by=_writer(trace, final), notes=(_side("restored", trace, final),)
         )
     if best is None:
-        return replace(base, notes=(f"'{key}' was never logged, so nothing was kept as best.",))
+        return replace(base, notes=(f"{why_no_best(trace, decision)}, so nothing was kept as best.",))
     if when.foreign is not None:
         note = f"{key} of epoch {best.epoch} was computed with weights that no update made (written by {when.foreign})."
         return replace(base, verdict="replaced", written_by=when.foreign, notes=(note,))
@@ -212,6 +216,19 @@ def _best_logged(trace: Trace, key: str, mode: str | None) -> Epoch | None:
         return None
     # The first of equals, as EarlyStopping keeps it.
     return min(candidates, key=lambda e: (e.logs[key] if mode == "min" else -e.logs[key], e.epoch))
+
+
+def why_no_best(trace: Trace, decision: Decision) -> str:
+    """Why a callback has no best epoch, as the beginning of a sentence."""
+    key = decision.monitor
+    values = [e.logs[key] for e in trace.epochs if e.logs.get(key) is not None]
+    if not values:
+        return f"{decision.callback} never saw '{key}' in the logs"
+    if not any(isinstance(v, (int, float)) for v in values):
+        return f"{decision.callback} saw no number in '{key}'"
+    if decision.direction is None:
+        return f"which way '{key}' is better for {decision.callback} is not known"
+    return f"{decision.callback} looked at no epoch's '{key}'"
 
 
 def _best_by_reevaluation(trace: Trace, mode: str | None, reevaluated: Mapping[int, float]) -> Best | None:

@@ -10,6 +10,7 @@ from diagnose.facts import Facts
 from diagnose.restore.watchers import Watcher, best_epoch, watchers
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.earlier_fit import continues
+from diagnose.rules.own_call import Code, own_call
 
 NAME = "checkpoint-best-kept"
 
@@ -68,14 +69,14 @@ def _judged(facts: Facts, w: Watcher) -> Finding:
 
 
 def _advice(w: Watcher) -> str:
-    mode = f', mode="{w.direction}"' if w.direction is not None else ""
+    best = own_call(w, filepath=Code('f"fold-{fold}.keras"'))
     return f"""\
 Make a new ModelCheckpoint, with a file of its own, for each fit:
 
 ```python
 for fold in range(5):
     model = build_model()
-    best = keras.callbacks.ModelCheckpoint(f"fold-{{fold}}.keras", monitor="{w.monitor}"{mode}, save_best_only=True)
+    best = {best}
     model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[best])
 ```
 """

@@ -10,6 +10,7 @@ from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.restore.decisions import Decision
 from diagnose.rules.common import MATERIAL, not_applicable, number, timing
+from diagnose.rules.own_call import own_call
 from diagnose.trace.model import Epoch
 
 NAME = "checkpoint-on-training-metric"
@@ -112,13 +113,12 @@ def _same_rows(facts: Facts, monitor: str) -> bool:
 
 
 def _advice(monitor: str, decision: Decision) -> str:
-    mode = f', mode="{decision.direction}"' if decision.direction is not None else ""
+    own = own_call(decision, monitor=f"val_{monitor}")
     return f"""\
 Watch a value that is computed with the weights that are saved. Validation data may be the training data itself:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x, y),
-          callbacks=[keras.callbacks.ModelCheckpoint(
-              "best.keras", monitor="val_{monitor}"{mode}, save_best_only=True)])
+          callbacks=[{own}])
 ```
 """

@@ -10,6 +10,7 @@ from diagnose.facts import Facts
 from diagnose.restore.ema import Averages, Content, saved_by, set_at_end
 from diagnose.restore.verdict import validation_of
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.own_call import call_of_fit
 from diagnose.trace.model import State
 
 NAME = "ema-order"
@@ -67,7 +68,7 @@ def _scored(facts: Facts, averages: Averages, held: Content) -> Finding | None:
         f"holds {_WORDS[kept]}{of}{who}{got}."
     )
     effect = None if value is None or logged is None else abs(value - logged)
-    return Finding(NAME, "failed", title, evidence, _advice(used, restores=_restores(facts)), monitor, effect)
+    return Finding(NAME, "failed", title, evidence, _advice(facts, used, restores=_restores(facts)), monitor, effect)
 
 
 def _saved(facts: Facts, averages: Averages) -> Finding | None:
@@ -92,7 +93,9 @@ def _saved(facts: Facts, averages: Averages) -> Finding | None:
             f"{_WORDS[used]}, but the file holds {_WORDS[kept]}{got}."
         )
         effect = None if value is None or logged is None else abs(value - logged)
-        return Finding(NAME, "failed", title, evidence, _advice(used, restores=False, saves=True), monitor, effect)
+        return Finding(
+            NAME, "failed", title, evidence, _advice(facts, used, restores=False, saves=True), monitor, effect
+        )
     return None
 
 
@@ -123,7 +126,7 @@ def _discarded(facts: Facts, averages: Averages, held: Content) -> Finding | Non
         f"training, so use_ema had no effect on the model{got}."
     )
     effect = None if value is None or average is None else abs(value - average)
-    return Finding(NAME, "failed", title, evidence, _advice("average", restores=True), monitor, effect)
+    return Finding(NAME, "failed", title, evidence, _advice(facts, "average", restores=True), monitor, effect)
 
 
 def _passed(facts: Facts, averages: Averages, held: Content) -> Finding:
@@ -184,7 +187,7 @@ def _last_writer(facts: Facts, held: Content) -> str | None:
     return str(changed[-1].detail["callback"] or "Keras, at the end of training")
 
 
-def _advice(used: str, *, restores: bool, saves: bool = False) -> str:
+def _advice(facts: Facts, used: str, *, restores: bool, saves: bool = False) -> str:
     if used == "raw":
         return """\
 Let validation score what the model will hold, the average:
@@ -194,20 +197,17 @@ model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[keras.cal
 ```
 """
     if not (restores or saves):
-        return """\
+        call = call_of_fit(facts, "early-stopping", restore_best_weights=False)
+        return f"""\
 Keras puts the average into the model itself when training ends; without `swap_on_epoch`, the callback does not
 stand in its way however training ends:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[keras.callbacks.SwapEMAWeights(), keras.callbacks.EarlyStopping("val_loss", patience=5)])
+          callbacks=[keras.callbacks.SwapEMAWeights(), {call}])
 ```
 """
-    second = (
-        'keras.callbacks.ModelCheckpoint("best.keras", monitor="val_loss", save_best_only=True)'
-        if saves
-        else 'keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)'
-    )
+    second = call_of_fit(facts, "checkpoint" if saves else "early-stopping")
     return f"""\
 Have the average in the model when the callback takes its copy: `swap_on_epoch=True`, and in this order.
 

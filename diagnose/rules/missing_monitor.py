@@ -11,8 +11,11 @@ from typing import Any
 
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
+from diagnose.restore.decisions import stopped_by
+from diagnose.restore.not_finite import first_batch, first_logged
 from diagnose.restore.watchers import Watcher, best_epoch, watchers
 from diagnose.rules.common import counted, not_applicable, number
+from diagnose.rules.own_call import own_call
 from diagnose.trace.model import Epoch
 
 NAME = "missing-monitor"
@@ -65,6 +68,9 @@ def _judged(facts: Facts, w: Watcher) -> Finding | str | None:
             return _saved_without(facts, w, saved, without)
     begins = int(w.settings.get("start_from_epoch") or 0)
     could_see = [e for e, v in w.valued(facts.trace) if math.isfinite(v) and e.epoch > begins]
+    blind = [(e, v) for e in facts.epochs if (v := w.value(e)) is not None and e.epoch > begins]
+    if not could_see and blind:
+        return _not_finite(facts, w, blind)
     if not could_see:
         return f"No epoch gave {w.callback} a number to look at."
     if w.finished and w.builtin and w.best is None:
@@ -142,7 +148,7 @@ Compute the value in every epoch, so that each save is compared:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), validation_freq=1,
-          callbacks=[keras.callbacks.ModelCheckpoint("best.keras", monitor="{w.monitor}", save_best_only=True)])
+          callbacks=[{own_call(w)}])
 ```
 """
     return Finding(NAME, "failed", title, evidence, advice, w.monitor)
@@ -166,10 +172,62 @@ Callbacks run in the order of the list. Put the one that adds '{w.monitor}' to t
 
 ```python
 adds_the_value = ...  # the callback that sets logs["{w.monitor}"]
-callbacks = [adds_the_value, keras.callbacks.{_keras_class(w)}(monitor="{w.monitor}", mode="max")]
+callbacks = [adds_the_value, {own_call(w)}]
 ```
 """
     return Finding(NAME, "failed", title, evidence, advice, w.monitor)
+
+
+def _not_finite(facts: Facts, w: Watcher, seen: Sequence[tuple[Epoch, float]]) -> Finding:
+    """The value was there and is none that can be compared."""
+    spelled = " or ".join(sorted({number(v) for _, v in seen}))
+    first, batch = first_logged(facts.trace), first_batch(facts.trace)
+    r = facts.restoration
+    r = r if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor) else None
+    kept = None if r is None or r.verdict == "not-restored" else r.restored_epoch
+    evidence = _evidence(facts, w) | {
+        "logged": {str(e.epoch): v for e, v in seen},
+        "first_logged": None if first is None else first.evidence(),
+        "first_batch": None if batch is None else batch.evidence(),
+        "kept_epoch": kept,
+    }
+    did = {
+        "early-stopping": f"{w.callback} could not tell one epoch from another",
+        "checkpoint": f"{w.callback} could not tell which epoch was the best{_files(facts, w)}",
+        "plateau": f"{w.callback} could see no improvement",
+    }[w.kind]
+    if kept is not None:
+        did += f"; it kept the first that it saw, and the model holds the end of epoch {kept}"
+    if w.kind == "early-stopping" and stopped_by(facts.trace) == w.callback:
+        did += f". It stopped training after epoch {facts.epochs[-1].epoch}"
+    began = "" if first is None else f" First, {first.text}"
+    began += "; no batch of training was." if batch is None else f"; in training, {batch.text}."
+    title = (
+        f"'{w.monitor}' was logged as {spelled} in {counted(len(seen), 'epoch')}, and none of these is better than "
+        f"another: {did}.{began}"
+    )
+    validation = w.monitor.startswith("val_") and batch is None
+    return Finding(NAME, "failed", title, evidence, _where_from(validation), w.monitor)
+
+
+def _where_from(validation: bool) -> str:
+    if validation:
+        return """\
+Training had numbers, so look for rows of the validation data that have none:
+
+```python
+for name, array in (("x_val", x_val), ("y_val", y_val)):
+    finite = np.isfinite(np.asarray(array, "float64")).reshape(len(array), -1).all(axis=1)
+    print(name, "rows without a number:", np.flatnonzero(~finite))
+```
+"""
+    return """\
+Stop where it begins, and look at the rows of that batch, the learning rate, and divisions and logarithms in the loss:
+
+```python
+model.fit(x, y, epochs=..., callbacks=[keras.callbacks.TerminateOnNaN()])
+```
+"""
 
 
 def nearest(monitor: str, names: Sequence[str]) -> str | None:
@@ -203,20 +261,14 @@ def _evidence(facts: Facts, w: Watcher) -> dict[str, Any]:
     return {"callback": w.callback, "monitor": w.monitor, "epochs": len(facts.epochs)}
 
 
-def _keras_class(w: Watcher) -> str:
-    return {"early-stopping": "EarlyStopping", "checkpoint": "ModelCheckpoint", "plateau": "ReduceLROnPlateau"}[w.kind]
-
-
 def _advice(w: Watcher, near: str | None, validation: bool) -> str:
     monitor = w.monitor if validation or near is None else near
-    file = '"best.keras", ' if w.kind == "checkpoint" else ""
-    best = ", save_best_only=True" if w.kind == "checkpoint" else ""
     first = "Give `fit` validation data" if validation else "Watch a name that is in the logs"
     return f"""\
 {first} (`print(model.fit(...).history.keys())` shows them all):
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[keras.callbacks.{_keras_class(w)}({file}monitor="{monitor}"{best})])
+          callbacks=[{own_call(w, monitor=monitor)}])
 ```
 """

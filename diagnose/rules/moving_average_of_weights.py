@@ -6,6 +6,7 @@ from __future__ import annotations
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
+from diagnose.rules.own_call import deciding_call
 
 NAME = "moving-average-of-weights"
 
@@ -15,8 +16,7 @@ monitor `val_…`:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[keras.callbacks.EarlyStopping(
-              monitor="val_loss", patience=5, restore_best_weights=True)])
+          callbacks=[OWN_CALL])
 ```
 
 To compare with the training data at the end, use `model.evaluate(x, y)`, not the last line of the log.
@@ -64,4 +64,5 @@ def check(facts: Facts) -> Finding:
         f"At the end of that epoch it is {number(end)}"
         f" on the same batches. {consequence(decisions)}"
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(moved))
+    advice = ADVICE.replace("OWN_CALL", deciding_call(facts, decisions))
+    return Finding(NAME, "failed", title, evidence, advice, metric, abs(moved))

@@ -3,17 +3,23 @@ tf#35634)."""
 
 from __future__ import annotations
 
+import math
+
 from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
+from diagnose.restore.verdict import restoring
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.own_call import call_with, own_call
 
 NAME = "no-restore"
 
-ADVICE = """\
-```python
-keras.callbacks.EarlyStopping(monitor="val_loss", patience=5, restore_best_weights=True)
-```
-"""
+
+def _advice(facts: Facts) -> str:
+    """The user's own EarlyStopping, which restores."""
+    own = restoring(facts.decisions)
+    stopping = own is not None and own.kind == "early-stopping"
+    call = own_call(own, restore_best_weights=True) if own is not None and stopping else call_with("early-stopping")
+    return f"```python\n{call}\n```\n"
 
 
 def check(facts: Facts) -> Finding:
@@ -24,6 +30,8 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, reason)
     if r.best_epoch is None:
         return not_applicable(NAME, f"{r.callback} never saw '{r.monitor}', so there was no best epoch to restore.")
+    if r.best_logged is not None and math.isnan(r.best_logged):
+        return not_applicable(NAME, f"{r.callback} saw '{r.monitor}' as NaN only, so no epoch was the best.")
     if r.verdict == "replaced":
         return not_applicable(
             NAME, f"The weights after fit are not the last ones of training: {r.written_by} wrote others."
@@ -54,4 +62,4 @@ def check(facts: Facts) -> Finding:
     effect = (
         abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE, r.monitor, effect)
+    return Finding(NAME, "failed", title, evidence, _advice(facts), r.monitor, effect)

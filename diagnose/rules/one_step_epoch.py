@@ -7,6 +7,7 @@ from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.restore.decisions import Decision
 from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
+from diagnose.rules.own_call import deciding_call
 
 NAME = "one-step-epoch"
 
@@ -17,8 +18,7 @@ Validation data may be the training data itself:
 ```python
 model.fit(x, y, epochs=..., batch_size=len(x),
           validation_data=(x, y),
-          callbacks=[keras.callbacks.EarlyStopping(
-              monitor="val_loss", patience=2, restore_best_weights=True)])
+          callbacks=[OWN_CALL])
 ```
 """
 
@@ -69,7 +69,8 @@ def check(facts: Facts) -> Finding:
         f"the weights before the epoch's only update; after it, it is {number(later)}. "
         f"{consequence(decisions)}"
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(shift))
+    advice = ADVICE.replace("OWN_CALL", deciding_call(facts, decisions))
+    return Finding(NAME, "failed", title, evidence, advice, metric, abs(shift))
 
 
 def _kept_its_owner(facts: Facts, decisions: list[Decision]) -> bool:

@@ -9,6 +9,7 @@ from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.restore.watchers import Watcher, watchers
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.own_call import own_call
 from diagnose.trace.model import Event
 
 NAME = "patience-conflict"
@@ -108,8 +109,8 @@ Leave epochs for the lower rate: let ReduceLROnPlateau act after less than half 
 
 ```python
 callbacks = [
-    keras.callbacks.ReduceLROnPlateau(monitor="{plateau.monitor}", patience={max(1, patience // 2 - 1)}),
-    keras.callbacks.EarlyStopping(monitor="{stop.monitor}", patience={max(4, patience)}, restore_best_weights=True),
+    {own_call(plateau, patience=max(1, patience // 2 - 1))},
+    {own_call(stop, patience=max(4, patience))},
 ]
 ```
 """

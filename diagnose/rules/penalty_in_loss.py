@@ -8,6 +8,7 @@ from typing import Any
 from diagnose.diagnosis import Finding, Ledger
 from diagnose.facts import Facts
 from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.own_call import call_of_fit
 
 NAME = "penalty-in-loss"
 
@@ -22,8 +23,7 @@ data_loss = model.evaluate(x, y, return_dict=True)["loss"] - penalties
 for penalties on weights (those that depend on the batch are those of the model's last call). To decide by it as well:
 
 ```python
-callbacks = [keras.callbacks.EarlyStopping(
-    monitor="val_{metric}", mode="min", patience=5, restore_best_weights=True)]
+callbacks = [{call}]
 ```
 """
 
@@ -65,7 +65,8 @@ def check(facts: Facts) -> Finding:
         f"{ledger.epoch} holds {number(penalties.logged)} of penalties; without them it is {number(data.logged)}"
         f" ({metric}: {number(beside)})."
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE.format(metric=metric), "loss", effect)
+    call = call_of_fit(facts, "early-stopping", monitor=f"val_{metric}", mode="min", baseline=None)
+    return Finding(NAME, "failed", title, evidence, ADVICE.format(metric=metric, call=call), "loss", effect)
 
 
 def _share(ledger: Ledger) -> float:

@@ -13,6 +13,7 @@ from diagnose.restore.decisions import Decision
 from diagnose.restore.own_best import Logged, choose, logged
 from diagnose.restore.verdict import restoring
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.own_call import call_with, own_call
 
 NAME = "restored-is-not-best"
 
@@ -29,6 +30,8 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, f"{r.callback} restored nothing.")
     if r.best_epoch is None or r.best_logged is None:
         return not_applicable(NAME, f"{r.callback} never saw a value of '{r.monitor}' to go by.")
+    if math.isnan(r.best_logged):
+        return not_applicable(NAME, f"{r.callback} saw '{r.monitor}' as NaN only, so no epoch was the best.")
     if r.restored_epoch is None:
         return not_applicable(NAME, "The weights after fit are no version of training, so they are of no epoch.")
     values = logged(r.monitor, facts.epochs)
@@ -90,15 +93,16 @@ def _shown(decision: Decision, name: str) -> str:
 
 
 def _advice(decision: Decision, texts: list[str]) -> str:
-    mode = f', mode="{decision.direction}"' if decision.direction is not None else ""
+    how = {} if decision.direction is None else {"mode": decision.direction}
+    saving = call_with("checkpoint", filepath="best.keras", monitor=decision.monitor, save_best_only=True, **how)
     why = f"{' and '.join(texts)} decides" if texts else "The first value decides"
     return f"""\
 {why} not only when to stop, but also which epoch is kept. Keep the best one apart from it:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
-    keras.callbacks.EarlyStopping("{decision.monitor}"{mode}, min_delta=..., patience=...),
-    keras.callbacks.ModelCheckpoint("best.keras", monitor="{decision.monitor}"{mode}, save_best_only=True),
+    {own_call(decision)},
+    {saving},
 ])
 model = keras.saving.load_model("best.keras")
 ```

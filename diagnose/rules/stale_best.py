@@ -14,6 +14,7 @@ from diagnose.facts import Facts
 from diagnose.restore.watchers import Watcher, best_epoch, watchers
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.earlier_fit import continues
+from diagnose.rules.own_call import own_call
 
 NAME = "stale-best"
 
@@ -27,7 +28,7 @@ class Stopping(keras.callbacks.EarlyStopping):
         self.best = None  # Keras 3.0-3.5 and 3.12 keep it
 
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[Stopping(monitor="val_loss", patience=5, restore_best_weights=True)])
+          callbacks=[OWN_CALL])
 ```
 """
 
@@ -83,7 +84,9 @@ def _judged(facts: Facts, w: Watcher) -> Finding:
     title = f"{began}, and {epochs} {improved} (best {number(value)}, epoch {own.epoch}).{_end(facts, w, own.epoch)}"
     held = evidence["held_value"]
     effect = None if held is None else abs(held - value)
-    return Finding(NAME, "failed", title, evidence, ADVICE, w.monitor, effect)
+    return Finding(
+        NAME, "failed", title, evidence, ADVICE.replace("OWN_CALL", own_call(w, name="Stopping")), w.monitor, effect
+    )
 
 
 def _end(facts: Facts, w: Watcher, own: int) -> str:

@@ -10,6 +10,7 @@ from diagnose.facts import Facts
 from diagnose.restore.decisions import Decision
 from diagnose.restore.verdict import restoring
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.own_call import own_call
 from diagnose.trace.model import Epoch
 
 NAME = "two-bests"
@@ -47,7 +48,7 @@ def check(facts: Facts) -> Finding:
     monitor = stopping.monitor
     values = [float(v) for e in (restored, saved) if isinstance(v := e.logs.get(monitor), (int, float))]
     effect = abs(values[0] - values[1]) if len(values) == 2 else None
-    return Finding(NAME, "failed", title, evidence, _advice(stopping), monitor, effect)
+    return Finding(NAME, "failed", title, evidence, _advice(stopping, saving), monitor, effect)
 
 
 def _saved(facts: Facts, decision: Decision) -> Epoch | None:
@@ -89,15 +90,15 @@ def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decisio
     }
 
 
-def _advice(stopping: Decision) -> str:
-    mode = f', mode="{stopping.direction}"' if stopping.direction is not None else ""
+def _advice(stopping: Decision, saving: Decision) -> str:
+    how = {"mode": stopping.direction} if stopping.direction is not None else {}
     return f"""\
 Let both go by the value you will report, or use one of the two models and name it:
 
 ```python
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
-    keras.callbacks.EarlyStopping("{stopping.monitor}"{mode}, patience=..., restore_best_weights=True),
-    keras.callbacks.ModelCheckpoint("best.keras", monitor="{stopping.monitor}"{mode}, save_best_only=True),
+    {own_call(stopping)},
+    {own_call(saving, monitor=stopping.monitor, **how)},
 ])
 ```
 """

@@ -13,6 +13,7 @@ from diagnose.diagnosis import Finding
 from diagnose.facts import Facts
 from diagnose.restore.watchers import Watcher, best_epoch, watchers
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.own_call import own_call
 from diagnose.trace.model import Epoch
 
 NAME = "wrong-direction"
@@ -156,14 +157,10 @@ def _of_metric(metric: dict[str, Any]) -> Direction | None:
 
 
 def _advice(w: Watcher, better: Direction) -> str:
-    name = {"early-stopping": "EarlyStopping", "checkpoint": "ModelCheckpoint", "plateau": "ReduceLROnPlateau"}[w.kind]
-    file, more = ('"best.keras", ', ", save_best_only=True") if w.kind == "checkpoint" else ("", "")
-    if w.kind == "early-stopping":
-        more = f", patience={w.settings.get('patience', 5)}, restore_best_weights=True"
     return f"""\
 Say which way is better, whatever the release takes "auto" for:
 
 ```python
-keras.callbacks.{name}({file}monitor="{w.monitor}", mode="{better}"{more})
+{own_call(w, mode=better)}
 ```
 """

@@ -91,3 +91,41 @@ def test_what_cannot_be_made_again_is_not_replayed() -> None:
     assert diagnosis.notice is not None and "training from its start made others" in diagnosis.notice
     assert diagnosis.ledgers == ()
     assert len(diagnosis.epoch_rows[-1].reevaluated) == 2, "the ends of epochs were kept and can be evaluated"
+
+
+def unfreeze(model: Any) -> None:
+    model.layers[0].trainable = True
+    model.compile(keras.optimizers.SGD(0.5, momentum=0.9), "mse")
+
+
+def freeze_itself(model: Any) -> None:
+    """As a GAN does with its discriminator."""
+    model.trainable = False
+
+
+def freeze_a_layer(model: Any) -> None:
+    model.layers[-1].trainable = False
+    model.compile("adam", "mae")
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen base", "all trained"])
+@pytest.mark.parametrize("change", [unfreeze, freeze_itself, freeze_a_layer])
+def test_what_the_fit_was_run_with_counts_not_what_the_model_is_now(change: Any, frozen: bool) -> None:
+    keras.utils.set_random_seed(4)
+    x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
+    y = x.sum(1, keepdims=True)
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(3)])
+    base.trainable = not frozen
+    model = keras.Sequential([keras.Input((4,)), base, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    tracer = Tracer(weights="epochs")
+    model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=[tracer])
+    change(model)
+    flags = [bool(v.trainable) for v in model.variables], [bool(x.trainable) for x in model._flatten_layers()]
+    optimizer = model.optimizer
+    diagnosis = tracer.diagnose()
+    assert diagnosis.problems == ()
+    assert diagnosis.replay is not None and (diagnosis.replay.steps, diagnosis.replay.reproduced) == (6, 6)
+    assert diagnosis.versions["kept"] < diagnosis.versions["total"] and "made again" in diagnosis.versions["policy"]
+    assert flags == ([bool(v.trainable) for v in model.variables], [bool(x.trainable) for x in model._flatten_layers()])
+    assert model.optimizer is optimizer

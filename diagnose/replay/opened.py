@@ -1,0 +1,66 @@
+"""Opens a trace for replay: the user's model as the traced fit had it, and the data evaluation goes over. Gives the
+model back whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from diagnose.errors import ReplayError
+from diagnose.problems import Problems, users_code
+from diagnose.replay.borrow import borrowed
+from diagnose.replay.evaluation import EvaluationData, given, rows_fit_used
+from diagnose.replay.layer_flags import layers_as_recorded
+from diagnose.replay.replayer import Replayer
+from diagnose.replay.supply import supply
+from diagnose.trace.content import DIGESTS_ONLY
+from diagnose.trace.reader import Trace
+
+
+@contextlib.contextmanager
+def opened(
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
+) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
+    """The replayer, and the data to evaluate on; None for either, and the reason among the `problems`. So are errors
+    of giving the model back, which is complete apart from what they name.
+
+    Args:
+        model, compiled, evaluate, data, lack: see `diagnose.analysis.analyse`.
+
+    Raises:
+        DiagnoseError: `evaluate` or `data` is of another form.
+    """
+    lent = contextlib.ExitStack()
+    try:
+        rows = problems.attempt("finding the rows", None, lambda: _rows(trace, evaluate, data, lack))
+        replayer = problems.attempt("opening the model", None, lambda: _replayer(trace, model, compiled, rows, lent))
+        if replayer is not None and replayer.spread is not None:
+            problems.cannot(replayer.spread.partial)
+        yield replayer, None if replayer is None else rows
+    finally:
+        with problems.noted("giving the model back"):
+            lent.close()
+
+
+def _rows(trace: Trace, evaluate: Any, data: Any, lack: str) -> EvaluationData:
+    try:
+        with users_code("reading the data given"):
+            if data is not None:
+                supply(trace, data)
+            if evaluate is not None:
+                return given(trace, evaluate)
+        return rows_fit_used(trace)
+    except ReplayError as error:
+        if lack and str(error).endswith(DIGESTS_ONLY):
+            raise ReplayError(f"{lack}; give them by data=, or report --data") from error
+        raise
+
+
+def _replayer(
+    trace: Trace, model: Any, compiled: Mapping[str, Any], rows: EvaluationData | None, lent: contextlib.ExitStack
+) -> Replayer:
+    with users_code("looking at the model"):
+        lent.enter_context(borrowed(model, compiled))
+        lent.enter_context(layers_as_recorded(model, trace))
+    return Replayer(trace, model, () if rows is None else rows.batches)

@@ -1,0 +1,123 @@
+"""NaN and infinity are values that were logged: named as such, with where they began, and never "not in the logs"."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from diagnose import Diagnosis, Tracer
+from tests.rules.advice import blocks
+
+RULE = "missing-monitor"
+
+
+def fit(callbacks: list[Any], *, bad_label: int | None = None, bad: float = math.nan, **arguments: Any) -> Any:
+    """A fit with one label that is no number: row 90, of validation, or an earlier one. Returns diagnosis, history and
+    the weights at the end of each epoch, noted by a callback of the test's own."""
+    keras.utils.set_random_seed(2)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(100, 4)).astype("float32")
+    y = (x @ rng.normal(size=(4, 1))).astype("float32")
+    if bad_label is not None:
+        y[bad_label] = bad
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    weights: list[Any] = []
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: weights.append(model.get_weights()))
+    tracer = Tracer()
+    data = {"validation_data": (x[80:], y[80:]), "shuffle": False, "batch_size": 20, "epochs": 10, **arguments}
+    history = model.fit(x[:80], y[:80], verbose=0, callbacks=[*callbacks, note, tracer], **data).history
+    return tracer.diagnose(), history, weights, model
+
+
+def stopping(monitor: str = "val_loss", **more: Any) -> Any:
+    return keras.callbacks.EarlyStopping(monitor, **{"patience": 3, "restore_best_weights": True, **more})
+
+
+def finding(diagnosis: Diagnosis) -> Any:
+    return next(f for f in diagnosis.findings if f.rule == RULE)
+
+
+def test_validation_that_is_nan_in_every_epoch() -> None:
+    diagnosis, history, weights, model = fit([stopping()], bad_label=90)
+    assert len(history["val_loss"]) == 4 and all(map(math.isnan, history["val_loss"]))
+    for held, first in zip(model.get_weights(), weights[0], strict=True):
+        np.testing.assert_array_equal(held, first)  # Keras kept the first epoch
+    found = finding(diagnosis)
+    assert found.status == "failed"
+    assert found.title.startswith("'val_loss' was logged as NaN in 4 epochs")
+    assert "the model holds the end of epoch 1. It stopped training after epoch 4." in found.title
+    assert found.title.endswith("First, val_loss was NaN in epoch 1; no batch of training was.")
+    assert found.evidence["kept_epoch"] == 1 and found.evidence["first_batch"] is None
+    r = diagnosis.restoration
+    assert r is not None and (r.verdict, r.best_epoch, r.restored_epoch, r.restored_version) == ("aligned", 1, 1, 4)
+    assert r.best_logged is not None and math.isnan(r.best_logged) and r.confirmed is True
+    assert diagnosis.headline == found.title
+    assert "never saw" not in repr(diagnosis) + r.sentence + diagnosis.headline
+
+
+def test_its_advice_finds_the_row(capsys: pytest.CaptureFixture[str]) -> None:
+    diagnosis, *_ = fit([stopping()], bad_label=90)
+    (code,) = blocks(finding(diagnosis).advice)
+    y_val = np.zeros((20, 1), "float32")
+    y_val[10] = math.nan
+    exec(code, {"np": np, "x_val": np.zeros((20, 4)), "y_val": y_val})
+    assert capsys.readouterr().out.splitlines()[1] == "y_val rows without a number: [10]"
+
+
+def test_training_that_becomes_nan_is_named_by_its_batch() -> None:
+    """Row 50 is in the third batch of every epoch; from its update on, everything is NaN."""
+    diagnosis, history, _, _ = fit([stopping("loss")], bad_label=50)
+    assert all(map(math.isnan, history["loss"]))
+    found = finding(diagnosis)
+    assert found.status == "failed"
+    assert "First, loss was NaN in epoch 1; in training, loss was NaN in batch 3 of epoch 1 (step 2)." in found.title
+    assert found.evidence["first_batch"]["step"] == 2
+    assert "TerminateOnNaN" in found.advice
+
+
+def test_without_a_callback_the_headline_says_where_it_began() -> None:
+    diagnosis, history, _, _ = fit([], bad_label=50, epochs=2)
+    assert math.isnan(history["loss"][-1])
+    assert diagnosis.headline == (
+        "fit logged loss NaN for epoch 2. What came first: loss was NaN in epoch 1; loss was NaN in batch 3 of epoch 1 "
+        "(step 2)."
+    )
+
+
+def test_infinite_is_no_number_to_go_by_either() -> None:
+    diagnosis, history, _, _ = fit([stopping()], bad_label=90, bad=math.inf)
+    assert all(map(math.isinf, history["val_loss"]))
+    found = finding(diagnosis)
+    assert found.status == "failed" and "'val_loss' was logged as inf in 4 epochs" in found.title
+    assert "val_loss was infinite in epoch 1" in found.title
+
+
+def test_stopping_that_does_not_restore_keeps_the_last() -> None:
+    diagnosis, _, _, _ = fit([stopping(restore_best_weights=False)], bad_label=90)
+    r = diagnosis.restoration
+    assert r is not None and r.verdict == "not-restored" and finding(diagnosis).evidence["kept_epoch"] is None
+    assert (
+        r.sentence == "Nothing was restored: EarlyStopping saw 'val_loss' as NaN only, and NaN compares with nothing."
+    )
+    assert next(f for f in diagnosis.findings if f.rule == "no-restore").status == "not-applicable"
+
+
+def test_control_one_number_is_enough() -> None:
+    diagnosis, _, _, _ = fit([stopping()])
+    assert finding(diagnosis).status == "passed"
+
+
+def test_a_value_that_is_no_number_is_not_called_missing() -> None:
+    class Text(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["grade"] = "good"
+
+    saving = keras.callbacks.EarlyStopping("grade", mode="min", patience=99, start_from_epoch=99)
+    diagnosis, _, _, _ = fit([Text(), saving], epochs=2)
+    r = diagnosis.restoration
+    assert r is not None and r.sentence == "Nothing was restored: EarlyStopping saw no number in 'grade'."
