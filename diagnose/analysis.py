@@ -29,7 +29,7 @@ from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
-from diagnose.trace.reader import Trace, read_trace, store_diagnosis
+from diagnose.trace.reader import Trace, read_trace, store_diagnosis, no_odd_error
 
 if TYPE_CHECKING:
     from diagnose.record.wiring import Run
@@ -85,7 +85,8 @@ def analyse(
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         evaluate, data, epochs: see `Tracer.diagnose`.
     """
-    with _replayer(trace, model, compiled or {}, evaluate, data) as (replayer, found, reason):
+    guard = no_odd_error(trace.path) if model is None else contextlib.nullcontext()
+    with guard, _replayer(trace, model, compiled or {}, evaluate, data) as (replayer, found, reason):
         return _Analysis(trace, replayer, found, reason, epochs).diagnosis(name, number)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from typing import IO
+from typing import Any
 
 from diagnose.report.text import visible
 
@@ -23,5 +23,5 @@ def show_traceback() -> None:
 class Parser(argparse.ArgumentParser):
     """Usage errors repeat words of the command line, which may be names that others chose."""
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(visible(message or "", keep="\n"), file)

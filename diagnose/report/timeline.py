@@ -59,8 +59,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class TimelineView:
-    """`ties` are all epochs with a logged value (of more than `MOST_TIES`, every so many-th); `shown` those inside the focus window (all of them where there is
-    none).
+    """`ties` are all epochs with a logged value (of more than `MOST_TIES`, every so many-th); `shown` those inside the
+    focus window (all of them where there is none).
 
     `window` is the first and last version drawn; `focus` is None when that is the whole fit.
     `threshold` is the value at which a callback of this fit stops, where a finding knows one.

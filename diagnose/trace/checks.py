@@ -20,7 +20,10 @@ def _is(name: str, *types: type) -> Shape:
 TEXT: Final = _is("a text", str)
 FLAG: Final = _is("true or false", bool)
 NUMBER: Final = _is("a number", int, float)
-ANY: Final[Shape] = lambda value: None
+
+
+def anything(value: Json) -> str | None:
+    return None
 
 
 def count(value: Json) -> str | None:
@@ -89,7 +92,7 @@ _VARIABLE: Final = has(
 )
 _OPTIMIZER_STATE: Final = has(iterations=maybe(count), learning_rate=maybe(NUMBER), slots=count, same=FLAG)
 _PREVIOUS: Final = has(
-    trace=TEXT, epoch=count, version=count, last_epoch=count, logs=values(ANY), next_logs=maybe(values(ANY)),
+    trace=TEXT, epoch=count, version=count, last_epoch=count, logs=values(anything), next_logs=maybe(values(anything)),
     then=_OPTIMIZER_STATE, end=_OPTIMIZER_STATE, same_optimizer=FLAG, same_settings=FLAG,
 )  # fmt: skip
 _ARGUMENTS: Final = has(
@@ -104,7 +107,7 @@ HEADER: Final[Mapping[str, Shape]] = {
     "backend": TEXT,
     "fit": has(number_=count, arguments_=maybe(_ARGUMENTS), loop_=maybe(TEXT)),
     "compile": has(
-        optimizer_=maybe(has(**{"class_": maybe(TEXT)}, config_=maybe(values(ANY)))), steps_per_execution_=maybe(count)
+        optimizer_=maybe(has(**{"class_": maybe(TEXT)}, config_=maybe(values(anything)))), steps_per_execution_=maybe(count)
     ),
     "callbacks": maybe(each(_CALLBACK)),
     "callbacks_at_start": maybe(each(has(
@@ -118,7 +121,7 @@ HEADER: Final[Mapping[str, Shape]] = {
     )),
     "metrics": maybe(each(has(
         name=TEXT, output_=maybe(count), weighted_=FLAG, **{"class": TEXT}, builtin=FLAG, function_=maybe(TEXT),
-        direction_=maybe(TEXT), settings_=maybe(values(ANY)),
+        direction_=maybe(TEXT), settings_=maybe(values(anything)),
     ))),
     "model": has(
         name=TEXT, parameters=maybe(count), layers=each(_LAYER), masking_=maybe(each(TEXT)),
@@ -143,6 +146,7 @@ EVENTS: Final[Mapping[str, Shape]] = {
 """The detail of each kind of event that the analysis reads."""
 
 _STATES: Final = ("state", "before", "after")
+FREE_WORK: Final = 2_000_000
 
 
 def check_records(records: Records) -> None:
@@ -161,6 +165,27 @@ def check_records(records: Records) -> None:
             if event.kind != "learning-rate" and number is not None and not 0 <= number < len(records.states):
                 raise ValueError(f"an event {event.kind!r} names state {number}, which does not exist")
     _check_numbers(records)
+
+
+def check_work(records: Records, nbytes: int) -> None:
+    """Raises ValueError where what an analysis has to look at again and again is more than a fit of a file of `nbytes`
+    can have: callbacks for each event and epoch, metrics for each step and epoch, batches for each validation."""
+    most = FREE_WORK + nbytes // 2
+    callbacks = len(records.info.get("callbacks") or [])
+    final = max((len(e.detail["callbacks"]) for e in records.events if e.kind == "callbacks-final"), default=0)
+    happened = len(records.events) + len(records.epochs)
+    names = len({name for epoch in records.epochs for name in epoch.logs})
+    metrics = len(records.info.get("metric_variables") or []) + len(records.info.get("metrics") or [])
+    validated = sum(len(records.batch_lists.get(e.batches, ())) for e in records.evaluations if e.batches is not None)
+    works = {
+        "callbacks": max(callbacks, final) * happened,
+        "names in its logs": names * len(records.epochs),
+        "metrics": metrics * (len(records.steps) + len(records.epochs)),
+        "batches of validation": validated,
+    }
+    for what, work in works.items():
+        if work > most:
+            raise ValueError(f"it has more {what} than any fit of its length")
 
 
 def _check_numbers(records: Records) -> None:

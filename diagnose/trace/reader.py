@@ -15,7 +15,7 @@ from diagnose.errors import DiagnoseError, ReplayError, TraceError, TraceWriteEr
 from diagnose.trace import format as fmt
 from diagnose.trace.bounds import unbounded
 from diagnose.trace.chain import diagnosis_digest
-from diagnose.trace.checks import check_records
+from diagnose.trace.checks import check_records, check_work
 from diagnose.trace.content import Contents
 from diagnose.trace.journal import journal_hint, journal_path, names_other_files
 from diagnose.trace.jsontext import from_json, json_cost, to_json
@@ -75,6 +75,7 @@ class Trace:
         records = load_records(opened.db, opened.nbytes)
         load_diagnosis(opened.db, opened.nbytes)
         check_records(records)
+        check_work(records, opened.nbytes)
         opened.db.execute("COMMIT")
         unbounded(opened.db)
         self.path = path
@@ -88,7 +89,7 @@ class Trace:
         self.events = records.events
         self.signatures = records.signatures
         self.nbytes = opened.nbytes
-        self.index = Index(records.steps, records.states)
+        self.index = Index(records.steps, records.states, records.events, records.evaluations)
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
@@ -186,7 +187,8 @@ class Trace:
         """
         from diagnose.restore.identify import identify_model_or_file
 
-        return identify_model_or_file(self, model_or_file)
+        with no_odd_error(self.path):
+            return identify_model_or_file(self, model_or_file)
 
     def close(self) -> None:
         """Closes the file and deletes the private copy, if there is one."""
@@ -261,6 +263,21 @@ def store_diagnosis(path: Path, diagnosis: Json, *, verified: bool = False) -> N
     finally:
         if db is not None:
             db.close()
+
+
+@contextmanager
+def no_odd_error(path: Path) -> Iterator[None]:
+    """For work on what a file says of its fit, without any code of the user's: what goes wrong there in a way that
+    nobody thought of is one TraceError too, not an error of some odd type."""
+    try:
+        yield
+    except DiagnoseError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"{path} cannot be analysed. Either it is not as a recording leaves it, or this is an error in diagnose "
+            f"itself ({type(error).__name__}: {error})."
+        ) from error
 
 
 @contextmanager

@@ -108,8 +108,8 @@ def _set(key: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return make
 
 
-def events(kind: str, detail: dict[str, Any], number: int = MANY) -> Callable[[Path], None]:
-    return lambda path: forge.add(path, "events", [[kind, 4, 12, json.dumps(detail)] for _ in range(number)])
+def events(kind: str) -> Callable[[Path], None]:
+    return lambda path: forge.add(path, "events", [[kind, 4, 12, json.dumps(EVENTS[kind])] for _ in range(MANY)])
 
 
 def epochs(path: Path) -> None:
@@ -120,6 +120,32 @@ def epochs(path: Path) -> None:
 def states(path: Path) -> None:
     row = next(columns for table, columns in forge.records(path) if table == "states")
     forge.add(path, "states", [[6, *row[1:]] for _ in range(MANY)])
+
+
+def long_fit(path: Path) -> None:
+    """Many of everything that an analysis compares with everything else: epochs, versions, events."""
+    found = forge.records(path)
+    rows = {table: next(columns for name, columns in reversed(found) if name == table) for table in forge.CHAINED}
+    many: list[forge.Record] = []
+    for i in range(MANY // 3):
+        logs = json.dumps({"loss": (i * 7919) % 1009 / 7, "val_loss": (i * 31) % 97 / 7, "accuracy": 0.5})
+        step = [12 + i, 5 + i, 0, 12 + i, 13 + i, *rows["steps"][5:]]
+        many += [("steps", step), ("states", [13 + i, "version", *rows["states"][2:]])]
+        many.append(("epochs", [5 + i, 12 + i, 13 + i, logs, *rows["epochs"][4:]]))
+        many.append(("evaluations", [5 + i, 13 + i, 19 + i, *rows["evaluations"][3:]]))
+        for kind, detail in EVENTS.items():
+            many.append(("events", [kind, 5 + i, 13 + i, json.dumps(detail)]))
+    at = next(i for i, (name, _) in enumerate(found) if name == "seal")
+    forge.rewrite(path, found[:at] + many + found[at:])
+
+
+EVENTS: dict[str, dict[str, Any]] = {
+    "weights-changed": {"callback": "EarlyStopping", "hook": "on_epoch_end", "before": 1, "after": 2},
+    "file-saved": {"callback": "ModelCheckpoint", "hook": "on_epoch_end", "place": 0, "version": 12, "path": "b.keras"},
+    "learning-rate": {"callback": "ReduceLROnPlateau", "hook": "on_epoch_end", "before": 0.5, "after": 0.4},
+    "metrics-reset": {"callback": "Stop", "hook": "on_epoch_end"},
+    "optimizer-changed": {"callback": "Stop", "hook": "on_epoch_end"},
+}
 
 
 def tiny_events(path: Path) -> None:
@@ -240,10 +266,8 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "tiny events": tiny_events,
     "tiny batches": tiny_batches,
     "signatures": signatures,
-    "changed weights": events("weights-changed", {"callback": "EarlyStopping", "hook": "on_epoch_end", "before": 1,
-                                                  "after": 2}),
-    "saved files": events("file-saved", {"callback": "ModelCheckpoint", "hook": "on_epoch_end", "place": 0,
-                                         "version": 12, "path": "best.keras"}),
+    **{f"events {kind}": events(kind) for kind in EVENTS},
+    "long fit": long_fit,
     "callbacks": _set("callbacks", lambda found: found[:3] * (MANY // 10)),
     "layers": _set("model", lambda found: {**found, "layers": found["layers"] * (MANY // 4)}),
     "stored epochs": diagnosis(_stored_epochs),

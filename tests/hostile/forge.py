@@ -80,7 +80,8 @@ def make_index_fit(db: sqlite3.Connection) -> None:
     """Makes the digest of the index of arrays fit, where a commit noted one: each time, of the arrays there were."""
     noted = [seq for (seq,) in db.execute("SELECT seq FROM info WHERE key = 'array_index' ORDER BY seq")]
     for seq in noted:
-        (count,) = db.execute("SELECT arrays FROM chain WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+        found = db.execute("SELECT arrays FROM chain WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+        count = found[0] if found is not None and isinstance(found[0], int) else -1
         hasher = xxhash.xxh3_128(b"diagnose trace 1\n")
         for row in db.execute("SELECT * FROM arrays ORDER BY array LIMIT ?", (count,)):
             hasher.update(bytes([12, len(row)]) + b"".join(map(encoded, row)))

@@ -148,6 +148,7 @@ FORGED: list[tuple[str, str]] = [
     ("UPDATE arrays SET shape = '[0,4611686018427387904,4]', nbytes = 0", "larger than any"),
     ("UPDATE arrays SET shape = '[1000000000000]', dtype = 'int8', nbytes = 1000000000000", "larger than the file"),
     ("UPDATE arrays SET digest = x'00'", "digest"),
+    ("UPDATE arrays SET digest = randomblob(16)", "kept state is missing"),
     ("DELETE FROM arrays WHERE array = 2", "index of arrays"),
     ("INSERT INTO arrays VALUES (900, zeroblob(16), 'int8', '[0]', 0, NULL)", "index of arrays"),
     ("UPDATE diagnosis SET json = '{\"verdict\":\"aligned\"}'", "diagnosis"),
@@ -174,7 +175,6 @@ CONTENT: list[tuple[str, str]] = [
     ("UPDATE arrays SET blob = NULL WHERE nbytes > 0", "missing"),
     ("UPDATE arrays SET blob = 9223372036854775807", "missing"),
     ("UPDATE arrays SET dtype = 'int32' WHERE dtype = 'float32'", "does not match its digest"),
-    ("UPDATE arrays SET digest = randomblob(16)", "missing"),
 ]
 
 
