@@ -29,7 +29,7 @@ from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
-from diagnose.trace.reader import Trace, read_trace, store_diagnosis, no_odd_error
+from diagnose.trace.reader import Trace, no_odd_error, read_trace, store_diagnosis
 
 if TYPE_CHECKING:
     from diagnose.record.wiring import Run

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from diagnose.diagnosis import Diagnosis, Finding, Ledger, LedgerEntry, LossPart, LossSplit
 from diagnose.report.text import plural

@@ -34,8 +34,6 @@ def page_tree(table: str) -> Callable[[Path], None]:
         root = 1 if found is None else found[0]
         start = (root - 1) * PAGE
         if root == 1:  # whose first 100 bytes are the file's header; its cells stay where they are
-            leaf = bytearray(content[:PAGE])
-            leaf[:8], leaf[8 : PAGE - 92] = leaf[100:108], b""
             cells = struct.unpack(">H", content[103:105])[0]
             leaf = bytearray(PAGE)
             leaf[:8] = content[100:108]
@@ -115,6 +113,13 @@ def events(kind: str) -> Callable[[Path], None]:
 def epochs(path: Path) -> None:
     row = next(columns for table, columns in reversed(forge.records(path)) if table == "epochs")
     forge.add(path, "epochs", [[5 + i, 12, 12, *row[3:]] for i in range(MANY)])
+
+
+def many_names(path: Path) -> None:
+    """Another metric in each epoch's log."""
+    row = next(columns for table, columns in reversed(forge.records(path)) if table == "epochs")
+    rows = [[5 + i, 12, 12, f'{{"m{i}":0.5,"loss":0.5}}', *row[4:]] for i in range(MANY)]
+    forge.add(path, "epochs", rows)
 
 
 def states(path: Path) -> None:
@@ -256,7 +261,7 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "journal": journal,
     "empty lists": header(f"[{','.join(['[]'] * (MOST // 3))}]"),
     "empty objects": header(f"[{','.join(['{}'] * (MOST // 3))}]"),
-    "short numbers": header(f"[{','.join(['.1e1'.replace('.', '1.')] * (MOST // 6))}]"),
+    "short numbers": header(f"[{','.join(['1.1e1'] * (MOST // 6))}]"),
     "long integers": header(f"[{','.join(['9' * 4000] * (MOST // 4001))}]"),
     "deep lists": header("[" * (MOST // 2) + "]" * (MOST // 2)),
     "deep objects": header('{"":' * (MOST // 5) + "0" + "}" * (MOST // 5)),
@@ -268,6 +273,8 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "signatures": signatures,
     **{f"events {kind}": events(kind) for kind in EVENTS},
     "long fit": long_fit,
+    "many names in logs": many_names,
+    "many metrics": _set("metric_variables", lambda found: found * (MANY // 8)),
     "callbacks": _set("callbacks", lambda found: found[:3] * (MANY // 10)),
     "layers": _set("model", lambda found: {**found, "layers": found["layers"] * (MANY // 4)}),
     "stored epochs": diagnosis(_stored_epochs),

@@ -26,7 +26,8 @@ ATOMS: list[Any] = [
     None, True, False, 0, 1, -1, 2, 7, 99, 2**31, 2**53, 2**63 - 1, 10**150, 0.5, -1e-3, 1e308, -1e308, 5e-324,
     {"$float": "nan"}, {"$float": "inf"}, {"$float": "-inf"}, {"$no": 1}, "", "loss", "val_loss", "accuracy", "min",
     "NaN", "-Infinity", "float32", "bfloat16", "on_epoch_end", "on_train_end", "EarlyStopping", "{epoch:.2f}", "{0[",
-    "\x1b[31m\x9b2J", "\u202eexe", "\ud800", "a\nb\tc", "<script>", "`", "```", "$\\frac{1}{0}$", "漢字" * 40, "e\u0301" * 300,
+    "\x1b[31m\x9b2J", "\u202eexe", "\ud800", "a\nb\tc", "<script>", "`", "```", "$\\frac{1}{0}$", "漢字" * 40,
+    "e\u0301" * 300,
     [], {}, [[]], [{}], [None], {"": None}, [1], [1, 2, 3], ["loss"], {"loss": 0.5}, {"state": 99}, {"class": "Dense"},
 ]  # fmt: skip
 
