@@ -67,7 +67,7 @@ class Output:
             file.write(text.encode())
 
     def line(self, text: str) -> None:
-        """Prints text; characters that the terminal cannot show become question marks, those it would act on escapes."""
+        """Prints text; characters the terminal cannot show become question marks, those it would act on escapes."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         text = visible(text, keep="\n")
         with nobody_reads():
