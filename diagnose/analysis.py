@@ -30,7 +30,7 @@ from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
 from diagnose.trace.model import Epoch, State
-from diagnose.trace.reader import Trace, read_trace, store_diagnosis
+from diagnose.trace.reader import Trace, no_odd_error, read_trace, store_diagnosis
 
 if TYPE_CHECKING:
     from diagnose.record.wiring import Run
@@ -100,7 +100,8 @@ def analyse(
         lack: why `data` does not have all rows, where that is known.
     """
     problems = Problems()
-    with _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
+    guard = no_odd_error(trace.path) if model is None else contextlib.nullcontext()
+    with guard, _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))

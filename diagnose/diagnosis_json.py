@@ -108,7 +108,7 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         findings=top.many("findings", _read_finding),
         name=top.text("name", "fit"),
         notice=top.optional("notice", top.text),
-        problems=top.texts("problems"),
+        problems=top.texts("problems", ()),
         versions=top.mapping("versions"),
         evaluation_data=top.mapping("evaluation_data"),
         environment={key: str(item) for key, item in top.mapping("environment").items()},
@@ -251,7 +251,7 @@ def _read_restoration(r: JsonReader) -> Restoration:
         confirmed=r.optional("confirmed", r.flag),
         sentence=r.text("sentence", ""),
         written_by=r.optional("written_by", r.text),
-        notes=tuple(JsonReader({"notes": note}, "restoration").text("notes") for note in r.items("notes", ())),
+        notes=r.texts("notes", ()),
         chosen_epoch=r.optional("chosen_epoch", r.count),
     )
 
@@ -297,7 +297,7 @@ def _read_policies(r: JsonReader) -> Policies:
         rows=r.many("rows", _read_policy),
         best_epoch=r.optional("best_epoch", r.count),
         best_value=r.optional("best_value", r.number),
-        notes=tuple(JsonReader({"notes": note}, "policies").text("notes") for note in r.items("notes", ())),
+        notes=r.texts("notes", ()),
     )
 
 

@@ -48,7 +48,9 @@ class JsonReader:
         return self._whole(key, -_LARGEST_COUNT, "a whole number")
 
     def _whole(self, key: str, least: int, expected: str) -> int:
-        value = self.get(key)
+        return self._checked(key, self.get(key), least, expected)
+
+    def _checked(self, key: str, value: Any, least: int, expected: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST_COUNT:
             raise self.wrong(key, expected)
         return value
@@ -102,12 +104,14 @@ class JsonReader:
             raise self.wrong(key, "a list")
         return list(value)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts; none where the key is missing."""
-        return tuple(JsonReader({key: item}, self._where).text(key) for item in self.items(key, ()))
-
     def counts(self, key: str, default: Any = _MISSING) -> tuple[int, ...]:
-        return tuple(JsonReader({key: item}, self._where).count(key) for item in self.items(key, default))
+        return tuple(self._checked(key, item, 0, "a count") for item in self.items(key, default))
+
+    def texts(self, key: str, default: Any = _MISSING) -> tuple[str, ...]:
+        found = self.items(key, default)
+        if not all(isinstance(item, str) for item in found):
+            raise self.wrong(key, "a list of texts")
+        return tuple(found)
 
     def many(self, key: str, read: Callable[[JsonReader], _T]) -> tuple[_T, ...]:
         return tuple(

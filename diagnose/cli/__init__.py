@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+from diagnose.cli.console import Parser, complain, show_traceback
 from diagnose.errors import DiagnoseError, UsageError
 
 COMMANDS: Final = {
@@ -27,25 +27,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     A script run by `run` that fails has its own exit code.
     """
     words, script_words = _split(list(sys.argv[1:] if argv is None else argv))
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m diagnose", description="Explains why fit and evaluate disagree, with proof from your own run."
     )
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {}
     for name, (module, text) in COMMANDS.items():
         modules[name] = importlib.import_module(module)
-        modules[name].add_arguments(verbs.add_parser(name, help=text, description=text))
+        verb = verbs.add_parser(name, help=text, description=text)
+        modules[name].add_arguments(verb)
+        verb.add_argument("--debug", action="store_true", help="show where an error comes from: its whole traceback")
     options = parser.parse_args(words)
     options.arguments = script_words
     try:
         return int(modules[options.command].execute(options))
     except DiagnoseError as error:
-        # On one line, whatever text of others a message holds.
-        print("diagnose:", " ".join(str(error).split()), file=sys.stderr)
+        if options.debug:
+            show_traceback()
+        complain(error)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        print("diagnose: interrupted.", file=sys.stderr)
+        complain("interrupted.")
         return INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            show_traceback()
+        complain(_internal(error, options.debug))
+        return 1
+
+
+def _internal(error: Exception, debug: bool) -> str:
+    """What no verb expects: a mistake of ours, or a file that nobody thought of."""
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"an error in diagnose itself: {what:.500}" + ("" if debug else "; --debug shows it")
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

@@ -15,15 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from diagnose.restore.identify import identify_model_or_file
+    from diagnose.report.text import visible_json
     from diagnose.trace.jsontext import to_json
     from diagnose.trace.reader import read_trace
 
     output = Output(as_json=options.json)
     with read_trace(options.trace) as trace:
-        found = identify_model_or_file(trace, options.weights)
+        found = trace.identify(options.weights)
     if options.json:
-        output.json(to_json(found.to_dict()) + "\n")
+        output.json(visible_json(to_json(found.to_dict())) + "\n")
     else:
         output.line(str(found))
     return 0

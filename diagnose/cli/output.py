@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnose.diagnosis import Diagnosis
+from diagnose.report.text import visible
 
 if TYPE_CHECKING:
     from diagnose.chosen import Wanted
@@ -77,8 +78,9 @@ class Output:
             file.write(text.encode())
 
     def line(self, text: str) -> None:
-        """Prints text; characters that the terminal cannot show become question marks."""
+        """Prints text; characters the terminal cannot show become question marks, those it would act on escapes."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        text = visible(text, keep="\n")
         with nobody_reads():
             self._stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
             self._stream.flush()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from diagnose.cli.output import nobody_reads
 from diagnose.cli.report import add_model, read
 from diagnose.diagnosis import Policies
 from diagnose.errors import DiagnoseError
+from diagnose.report.text import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     table = _table(options)
     with nobody_reads():
-        print(_json(table) if options.json else _text(table), flush=True)
+        print(_json(table) if options.json else visible(_text(table), keep="\n"), flush=True)
     return 0
 
 
@@ -56,8 +56,9 @@ def _table(options: argparse.Namespace) -> Policies:
 
 def _json(table: Policies) -> str:
     from diagnose.diagnosis_json import policies_dict
+    from diagnose.report.json import spelled
 
-    return json.dumps(policies_dict(table), allow_nan=False, ensure_ascii=False, indent=1)
+    return spelled(policies_dict(table))
 
 
 def _text(table: Policies) -> str:

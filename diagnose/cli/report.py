@@ -88,9 +88,13 @@ def _call(target: str, option: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         function = getattr(importlib.import_module(module_name), function_name)
+        return function()
+    except DiagnoseError:
+        raise
     except (ImportError, AttributeError) as error:
         raise DiagnoseError(f"{option} {target}: {error}.") from error
-    return function()
+    except Exception as error:
+        raise DiagnoseError(f"{option} {target}: {type(error).__name__}: {error}; --debug shows where.") from error
 
 
 def _from_function(target: str) -> Any:

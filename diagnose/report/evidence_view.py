@@ -12,6 +12,8 @@ from diagnose.diagnosis import Diagnosis
 from diagnose.report.prose import Fact
 from diagnose.report.text import exact, number, plural, printable, span
 
+_MOST_RUNS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
@@ -79,7 +81,8 @@ def _ranges(epochs: Sequence[int]) -> str:
             runs[-1][1] = epoch
         else:
             runs.append([epoch, epoch])
-    return ", ".join(span(first, last) for first, last in runs)
+    shown = ", ".join(span(first, last) for first, last in runs[:_MOST_RUNS])
+    return shown + (f", … ({len(set(epochs)):,} in all)" if len(runs) > _MOST_RUNS else "")
 
 
 def _about_run(d: Diagnosis) -> list[Fact]:

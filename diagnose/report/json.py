@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from diagnose.diagnosis import Diagnosis
 from diagnose.diagnosis_json import SCHEMA, from_dict, to_dict
 from diagnose.errors import DiagnoseError
+from diagnose.report.text import visible_json
 
 
 def dumps(diagnoses: Sequence[Diagnosis]) -> str:
     """The text of `diagnosis.json` (schema 1), ending in a newline."""
-    document = {"schema": SCHEMA, "fits": [to_dict(diagnosis) for diagnosis in diagnoses]}
-    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    return spelled({"schema": SCHEMA, "fits": [to_dict(diagnosis) for diagnosis in diagnoses]}) + "\n"
+
+
+def spelled(document: Any) -> str:
+    """A document as JSON text to read and to print: characters of any script as they are, but for those that a
+    terminal would act on."""
+    return visible_json(json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1))
 
 
 def loads(text: str) -> list[Diagnosis]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 DIGITS = 5
 """Significant digits shown unless more are needed to tell two numbers apart."""
 _MOST_DIGITS = 17  # enough to tell any two float64 apart
+MOST_CHARS = 4000
+"""Characters of a name or a line that are shown."""
 ABSENT = "–"
 """What stands for a value that does not exist; a value that is not finite is spelled NaN, inf or -inf."""
 
@@ -70,8 +74,33 @@ def ticks(values: Sequence[float]) -> list[str]:
 
 
 def printable(text: object) -> str:
-    """`text` in one line, without control characters, surrogates and direction marks: they could repaint a terminal."""
-    return "".join(map(_printable, str(text)))
+    """`text` in one line, without control characters, surrogates and direction marks: they could repaint a terminal.
+    Of a very long one, the beginning."""
+    whole = str(text)
+    return "".join(map(_printable, whole[:MOST_CHARS])) + ("…" if len(whole) > MOST_CHARS else "")
+
+
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
+"""Control characters, direction marks, other marks without a shape, and halves of surrogate pairs."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """`text` with escapes in place of characters that a terminal would act on rather than show, but for those in
+    `keep`."""
+    return _UNSEEN.sub(lambda found: found.group() if found.group() in keep else ascii(found.group())[1:-1], text)
+
+
+def visible_json(text: str) -> str:
+    """JSON text, as `json.dumps` makes it, with the same characters as JSON escapes; it reads back as the same."""
+    return _UNSEEN.sub(lambda found: _json_escape(found.group()), text)
+
+
+def _json_escape(c: str) -> str:
+    # Line ends stand between values only; `json` leaves DEL as it is.
+    return c if c == "\n" else "\\u007f" if c == "\x7f" else json.dumps(c)[1:-1]
 
 
 def _printable(c: str) -> str:
@@ -89,6 +118,7 @@ def clip(text: str, columns: int) -> str:
     """`text`, cut with an ellipsis to at most `columns` terminal columns."""
     if width(text) <= columns:
         return text
+    text = text[: 4 * columns]  # marks take no column, but are not many
     while text and width(text) > columns - 1:
         text = text[: max(0, len(text) - max(1, (width(text) - columns + 1) // 2))]
     return text + "…"

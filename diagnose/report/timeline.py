@@ -15,6 +15,8 @@ from diagnose.report.text import number, printable, shorten, span, spell
 WHOLE_UP_TO = 40
 """Fits with at most this many epochs are drawn whole; longer ones with a focus window and the full curve as context."""
 FOCUS_EPOCHS = 12
+MOST_TIES = 2000
+"""Points of the curve that shows the whole fit."""
 _WIDEST_FOCUS = 30
 _LABEL_VALUES_UP_TO = 12
 _LOG_RATIO = 100.0
@@ -57,8 +59,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class TimelineView:
-    """`ties` are all epochs with a logged value; `shown` those inside the focus window (all of them where there is
-    none).
+    """`ties` are all epochs with a logged value (of more than `MOST_TIES`, every so many-th); `shown` those inside the
+    focus window (all of them where there is none).
 
     `window` is the first and last version drawn; `focus` is None when that is the whole fit.
     `threshold` is the value at which a callback of this fit stops, where a finding knows one.
@@ -157,14 +159,15 @@ def build_timeline(diagnosis: Diagnosis) -> TimelineView | None:
     if held is not None and len(shown) == len(ties):
         first, last = min(first, held.version), max(last, held.version)
     window = Span(first, max(last, first + 1))
+    best = next((tie for tie in ties if tie.best), None)
     return TimelineView(
         metric=printable(metric),
-        ties=ties,
+        ties=_thin(ties, best),
         shown=shown,
         window=window,
         focus=window if len(shown) < len(ties) else None,
         scale=_scale(shown),
-        best=next((tie for tie in ties if tie.best), None),
+        best=best,
         held=held,
         threshold=_threshold(diagnosis, metric),
         not_finite=(*_not_finite(shown, "logged"), *_not_finite(shown, "re-evaluated")),
@@ -213,6 +216,14 @@ def _focus(ties: Sequence[Tie], best: Tie | None, held: Held | None) -> tuple[Ti
     start = max(0, min(min(points) - 3, stop - FOCUS_EPOCHS))
     stop = min(len(ties), max(stop, start + FOCUS_EPOCHS))
     return tuple(ties[start:stop])
+
+
+def _thin(ties: tuple[Tie, ...], best: Tie | None) -> tuple[Tie, ...]:
+    """Of very many, every so many-th: the curve of the whole fit is drawn two thumbs high."""
+    if len(ties) <= MOST_TIES:
+        return ties
+    stride = -(-len(ties) // MOST_TIES)
+    return tuple(tie for i, tie in enumerate(ties) if i % stride == 0 or i == len(ties) - 1 or tie is best)
 
 
 def _labelled(ties: tuple[Tie, ...], shown: tuple[Tie, ...], every: bool) -> tuple[tuple[Tie, ...], tuple[Tie, ...]]:

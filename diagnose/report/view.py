@@ -15,8 +15,11 @@ from diagnose.report.prose import Block, Fact, Piece, blocks, facts, inline
 from diagnose.report.restoration_view import RestorationView, Tone, build_restoration
 from diagnose.report.saved_view import SavedLine, saved_line
 from diagnose.report.text import exact, number, plural, printable
+from diagnose.report.thin import thinned
 from diagnose.report.timeline import TimelineView, build_timeline
 
+MOST_ADVICE = 20_000
+"""Characters of one finding's advice that are shown."""
 STATUS_WORDS = {"failed": "Failed", "not-applicable": "Not applicable", "passed": "Passed"}
 
 
@@ -37,6 +40,7 @@ class FitView:
     name: str
     headline: tuple[Piece, ...]
     notice: str | None
+    left_out: tuple[str, ...]
     meta: str
     verdict: str | None
     tone: Tone
@@ -60,7 +64,8 @@ class FitView:
 
 
 def build(diagnosis: Diagnosis) -> FitView:
-    """The view of one fit."""
+    """The view of one fit; of very many things of one kind, the first."""
+    diagnosis, left_out = thinned(diagnosis)
     drawn, others = build_ledgers(diagnosis)
     findings = [_finding(finding) for finding in sorted(diagnosis.findings, key=_weight)]
     restoration = None if diagnosis.restoration is None else build_restoration(diagnosis.restoration)
@@ -70,6 +75,7 @@ def build(diagnosis: Diagnosis) -> FitView:
         name=printable(diagnosis.name),
         headline=inline(printable(diagnosis.headline)),
         notice=None if diagnosis.notice is None else printable(diagnosis.notice),
+        left_out=left_out,
         meta=_meta(diagnosis),
         verdict=None if restoration is None else restoration.verdict,
         tone=_tone(restoration, bool(failed)),
@@ -118,5 +124,5 @@ def _finding(f: Finding) -> FindingView:
         title=inline(printable(f.title)),
         effect=effect,
         evidence=facts(f.evidence),
-        advice=blocks("\n".join(printable(line) for line in f.advice.expandtabs(4).splitlines())),
+        advice=blocks("\n".join(printable(line) for line in f.advice[:MOST_ADVICE].expandtabs(4).splitlines())),
     )

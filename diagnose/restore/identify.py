@@ -4,6 +4,7 @@ distance."""
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,11 +118,12 @@ def identify(trace: Trace, held: Held) -> Identification:
     whole = len(digests) == len(weights) and not held.unassigned
     groups = {name: [i for i in digests if weights[i]["group"] == name] for name in ("trainable", "non_trainable")}
     versions = [s for s in trace.states if s.version is not None and s.label == "version"]
+    stand = _Places(trace)
 
     def matching(indices: Iterable[int]) -> tuple[Place, ...]:
         wanted = [(i, digests[i]) for i in indices]
         found = {s.version for s in versions if wanted and all(s.arrays[i] == d for i, d in wanted)}
-        return tuple(_place(trace, v) for v in sorted(v for v in found if v is not None))
+        return tuple(stand.of(v) for v in sorted(v for v in found if v is not None))
 
     places = matching(digests) if whole else ()
     same = [s for s in trace.states if whole and all(s.arrays[i] == d for i, d in digests.items())]
@@ -155,18 +157,25 @@ def identify(trace: Trace, held: Held) -> Identification:
         nearest=_nearest(trace, held, versions) if kind == "none" else None,
         optimizer=_optimizer(trace, held),
         after_fit=None if final is None else bool(final in same),
-        held_after_fit=() if final is None else tuple(_place(trace, v) for v in trace.index.versions_of(final)),
+        held_after_fit=() if final is None else tuple(map(stand.of, trace.index.versions_of(final))),
         unassigned=held.unassigned,
         notes=held.notes,
     )
 
 
-def _place(trace: Trace, version: int) -> Place:
-    for epoch in trace.epochs:
-        if epoch.first_version < version <= epoch.last_version:
-            return Place(version, epoch.epoch, version == epoch.last_version)
-    step = next((s for s in trace.steps if s.produced == version), None)  # of an epoch that did not end
-    return Place(version, None if step is None else step.epoch, False)
+class _Places:
+    """The epochs that versions stand in."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._epochs = sorted(trace.epochs, key=lambda e: e.last_version)
+        self._ends = [e.last_version for e in self._epochs]
+        self._made = {step.produced: step.epoch for step in reversed(trace.steps)}
+
+    def of(self, version: int) -> Place:
+        at = bisect_left(self._ends, version)
+        if at < len(self._epochs) and self._epochs[at].first_version < version:
+            return Place(version, self._epochs[at].epoch, version == self._ends[at])
+        return Place(version, self._made.get(version), False)  # of an epoch that did not end
 
 
 def _moments(trace: Trace, states: list[State]) -> tuple[str, ...]:
@@ -232,7 +241,7 @@ def _nearest(trace: Trace, held: Held, versions: list[State]) -> Nearest | None:
     if not finite:
         return None
     version = min(finite, key=lambda v: (finite[v], -v))
-    return Nearest(_place(trace, version), finite[version], len(distances))
+    return Nearest(_Places(trace).of(version), finite[version], len(distances))
 
 
 def _distance(trace: Trace, held: Held, state: State) -> float:

@@ -88,18 +88,15 @@ def _clock_of(trace: Trace, epoch: Epoch, state: State) -> Clock:
 
 def validation_of(trace: Trace, epoch: int) -> Evaluation | None:
     """The last validation pass of a (1-based) epoch."""
-    found = [e for e in trace.evaluations if e.epoch == epoch]
-    return found[-1] if found else None
+    return trace.index.validation_of(epoch)
 
 
 def _writer(trace: Trace, state: State) -> str:
     """Who wrote these weights: the callback after which they were first seen."""
-    for event in trace.events:
-        if event.kind == "weights-changed":
-            after = trace.states[event.detail["after"]]
-            if after.weights == state.weights:
-                return str(event.detail["callback"] or f"Keras or the script, before {event.detail['hook']}")
-    return "unknown"
+    event = trace.index.writer_of(state)
+    if event is None:
+        return "unknown"
+    return str(event.detail["callback"] or f"Keras or the script, before {event.detail['hook']}")
 
 
 def restoring(decisions: tuple[Decision, ...]) -> Decision | None:

@@ -4,6 +4,7 @@ followed (keras#16526, tf#42994)."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from diagnose.diagnosis import Finding
@@ -47,7 +48,7 @@ def check(facts: Facts) -> Finding:
     means = plain_means(facts)
     if "loss" not in means and not own_train_step(facts):
         means = ("loss", *means)  # Keras keeps it as a mean, whatever the logs of these epochs say
-    covers = [c for reset in resets for name in means if (c := _covered(facts, reset, name)) is not None]
+    covers = [c for reset in resets for c in _covered(facts, reset, means)]
     if not covers:
         epochs = [reset.epoch.epoch for reset in resets]
         return not_applicable(
@@ -110,7 +111,7 @@ class _Covered:
 def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
     steps = facts.trace.index.steps_of(epoch.epoch)
     done = max((i for i in range(1, len(steps)) if was_reset(steps[i - 1], steps[i])), default=0)
-    seen = [e for e in facts.trace.events if e.kind == "metrics-reset" and e.epoch == epoch.epoch]
+    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
     if any(e.step == epoch.last_version for e in seen):
         done = len(steps)
     if not done:
@@ -119,20 +120,23 @@ def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
     return _Reset(epoch, len(steps), done, who.get("callback"), who.get("hook"))
 
 
-def _covered(facts: Facts, reset: _Reset, metric: str) -> _Covered | None:
-    trace, logged = facts.trace, reset.epoch.logs.get(metric)
+def _covered(facts: Facts, reset: _Reset, metrics: Iterable[str]) -> Iterator[_Covered]:
+    trace = facts.trace
     steps = trace.index.steps_of(reset.epoch.epoch)
-    own = [part for step in steps if (part := sums(trace, step).get(metric)) is not None]
-    if not isinstance(logged, (int, float)) or len(own) != len(steps):
-        return None
-    whole = mean(math.fsum(total for total, _ in own), math.fsum(count for _, count in own))
-    carried = None
+    added = [sums(trace, step) for step in steps]
+    before = None
     if reset.done < len(steps):
         step = steps[reset.done]
-        _, carried = held(trace, step, step.metrics_before).get(metric, (0.0, 0.0))
-    if not math.isfinite(whole) or not math.isfinite(logged):
-        return None
-    return _Covered(reset, metric, float(logged), whole, carried)
+        before = held(trace, step, step.metrics_before)
+    for metric in metrics:
+        own = [parts[metric] for parts in added if metric in parts]
+        logged = reset.epoch.logs.get(metric)
+        if not isinstance(logged, (int, float)) or len(own) != len(steps):
+            continue
+        whole = mean(math.fsum(total for total, _ in own), math.fsum(count for _, count in own))
+        carried = None if before is None else before.get(metric, (0.0, 0.0))[1]
+        if math.isfinite(whole) and math.isfinite(logged):
+            yield _Covered(reset, metric, float(logged), whole, carried)
 
 
 def _title(found: _Covered, resets: list[_Reset]) -> str:

@@ -20,7 +20,13 @@ def plain_means(facts: Facts) -> tuple[str, ...]:
     A metric that keeps the same two and makes something else of them (a root) is not among them.
     """
     found = dict.fromkeys(name for e in facts.epochs for name in e.logs if not name.startswith("val_"))
-    return tuple(name for name in found if _is_mean(facts, name))
+    means: set[str] = set()
+    for epoch in facts.epochs:
+        steps = facts.trace.index.steps_of(epoch.epoch)
+        open_names = [name for name in epoch.logs if name in found and name not in means]
+        values = running(facts.trace, steps[-1]) if steps and open_names else {}
+        means.update(name for name in open_names if name in values and _is_mean(values[name], epoch.logs[name]))
+    return tuple(name for name in found if name in means)
 
 
 def own_train_step(facts: Facts) -> bool:
@@ -40,10 +46,5 @@ def running(trace: Trace, step: Step) -> dict[str, float]:
     return {name: mean(*all_of_it) for name, all_of_it in held(trace, step, step.metrics_after).items()}
 
 
-def _is_mean(facts: Facts, name: str) -> bool:
-    for epoch in facts.epochs:
-        steps, logged = facts.trace.index.steps_of(epoch.epoch), epoch.logs.get(name)
-        value = running(facts.trace, steps[-1]).get(name) if steps else None
-        if value is not None and isinstance(logged, (int, float)) and abs(value - logged) <= CLOSE * abs(value):
-            return True
-    return False
+def _is_mean(value: float, logged: object) -> bool:
+    return isinstance(logged, (int, float)) and abs(value - logged) <= CLOSE * abs(value)

@@ -42,11 +42,14 @@ def encode_values(values: Sequence[Value]) -> bytes:
     return b"".join(parts)
 
 
-def decode_values(data: bytes) -> list[Value]:
-    """The inverse of `encode_values`. Raises ValueError for bytes it cannot have made."""
+def decode_values(data: bytes, most: int = 2**63) -> list[Value]:
+    """The inverse of `encode_values`. Raises ValueError for bytes it cannot have made, and for more than `most`
+    values."""
     values: list[Value] = []
     at = 0
     while at < len(data):
+        if len(values) >= most:
+            raise ValueError("a list of batches holds more values than a trace of its size can")
         kind = data[at : at + 1]
         at += 1
         if kind == b"n":

@@ -35,8 +35,16 @@ MAX_DIMS: Final = 32
 MAX_BATCH_BYTES: Final = 2**30
 """A batch built from rows may be as large as this or as the file, whichever is larger: a batch may use one row many
 times."""
-MIN_ROW_BYTES: Final = 4
-"""No row of a table takes fewer bytes in the file, so a file of n bytes holds at most n / 4 rows."""
+MAX_JSON_DEPTH: Final = 80
+"""A little more than `jsontext.MAX_DEPTH`, to which a writer nests."""
+FREE_BYTES: Final = 48 * 2**20
+BYTES_PER_BYTE: Final = 10
+"""The records of a file of n bytes may take as much memory as FREE_BYTES + 10 n, by an estimate from above."""
+
+BATCH_COST: Final = 400
+"""Bytes of memory that a batch takes, with its row ids."""
+VALUE_COST: Final = 60
+"""Bytes of memory that a value of a row takes, apart from its length."""
 
 Kind = Literal[
     "int", "int?", "real", "text", "text?", "json", "blob", "blob?", "digest", "digest?", "digests", "digests?"
@@ -73,6 +81,11 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         return (self.key, *(name for name, _ in self.columns))
+
+    @property
+    def json(self) -> tuple[int, ...]:
+        """Places of the columns that hold JSON."""
+        return tuple(place for place, (_, kind) in enumerate(self.columns, 1) if kind == "json")
 
 
 INFO: Final = Table("info", "seq", (("key", "text"), ("value", "json")), 1)
@@ -121,6 +134,11 @@ DIAGNOSIS: Final = Table("diagnosis", "id", (("created", "text"), ("json", "json
 
 CHAINED: Final = (INFO, SIGNATURES, ROW_BLOCKS, STATES, STEPS, BATCH_LISTS, EVALUATIONS, EPOCHS, EVENTS, SEAL, CHAIN)
 TABLES: Final = (*CHAINED, ARRAYS, BLOBS, DIAGNOSIS)
+
+INDEX_KEY: Final = "array_index"
+"""The row of `info` that holds the digest of the index of arrays, which is not chained itself; hexadecimal."""
+INDEX_TAG: Final = 12
+"""Marks a row of `arrays` in that digest."""
 
 STATUSES: Final = ("complete", "failed", "interrupted")
 """What a seal may say. A file without a seal was interrupted too."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,21 +28,38 @@ def increments(trace: Trace, step: Step) -> dict[str, dict[str, float]]:
 
     Before the first step of a fit metrics may have no state yet: they start from zero there.
     """
-    described = trace.info.get("metric_variables")
-    if described is None or step.metrics_after is None or (step.metrics_before is None and step.step > 0):
+    if step.metrics_after is None or (step.metrics_before is None and step.step > 0):
         return {}
     before_bytes = step.metrics_before or bytes(len(step.metrics_after))
+    length = min(len(step.metrics_after), len(before_bytes))
     found: dict[str, dict[str, float]] = {}
-    start = 0
-    for v in described:
-        try:
-            dtype = np.dtype(v["dtype"])
-        except TypeError:
-            return {}
-        end = start + int(math.prod(v["shape"])) * dtype.itemsize
-        if not v["shape"] and end <= min(len(step.metrics_after), len(before_bytes)):
-            after = np.frombuffer(step.metrics_after[start:end], dtype)[0]
-            before = np.frombuffer(before_bytes[start:end], dtype)[0]
-            found.setdefault(v.get("log", v["metric"]), {})[v["name"]] = float(after) - float(before)
-        start = end
+    for log, name, dtype, start in _scalars(trace):
+        end = start + dtype.itemsize
+        if end > length:
+            break
+        after = np.frombuffer(step.metrics_after[start:end], dtype)[0]
+        before = np.frombuffer(before_bytes[start:end], dtype)[0]
+        found.setdefault(log, {})[name] = float(after) - float(before)
     return found
+
+
+_SCALARS: WeakKeyDictionary[Trace, list[tuple[str, str, np.dtype[Any], int]]] = WeakKeyDictionary()
+
+
+def _scalars(trace: Trace) -> list[tuple[str, str, np.dtype[Any], int]]:
+    """Of each scalar metric variable its metric by its name in the logs, its own name, its dtype, and where it starts
+    in the recorded state; none where a dtype before it is not NumPy's."""
+    if trace not in _SCALARS:
+        scalars: list[tuple[str, str, np.dtype[Any], int]] = []
+        start = 0
+        for v in trace.info.get("metric_variables") or []:
+            try:
+                dtype = np.dtype(v["dtype"])
+            except TypeError:
+                scalars = []
+                break
+            if not v["shape"]:
+                scalars.append((v.get("log", v["metric"]), v["name"], dtype, start))
+            start += math.prod(v["shape"]) * dtype.itemsize
+        _SCALARS[trace] = scalars
+    return _SCALARS[trace]

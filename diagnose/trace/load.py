@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 
 from diagnose.trace import format as fmt
+from diagnose.trace.bounds import Budget
 from diagnose.trace.chain import Chain, Value, decode_values, diagnosis_digest
 from diagnose.trace.digest import split_digests
-from diagnose.trace.jsontext import from_json
+from diagnose.trace.jsontext import from_json, json_cost
 from diagnose.trace.model import (
     DTYPES,
     BatchRef,
@@ -74,24 +75,9 @@ class Records:
         return self.status is None and not any(found)
 
 
-class _Budget:
-    """Bounds what is read by what a file of `nbytes` can honestly hold: a damaged tree of pages can lead to one row
-    again and again."""
-
-    def __init__(self, nbytes: int) -> None:
-        self.rows = nbytes // fmt.MIN_ROW_BYTES
-        self.payload = nbytes
-
-    def take(self, row: Row) -> None:
-        self.rows -= 1
-        self.payload -= sum(len(value) for value in row if isinstance(value, (bytes, str)))
-        if self.rows < 0 or self.payload < 0:
-            raise ValueError("its tables hold more than the file can")
-
-
 def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
     """Reads and verifies all records. Raises ValueError naming what is wrong, or sqlite3.Error."""
-    budget = _Budget(nbytes)
+    budget = Budget(nbytes)
     tables = {table.name: _read(db, table, budget) for table in fmt.CHAINED}
     arrays = _read(db, fmt.ARRAYS, budget)
     _verify_chain(tables)
@@ -101,15 +87,20 @@ def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
     signatures = tuple(_signature(row) for row in tables["signatures"])
     blocks = _blocks(tables["row_blocks"], signatures)
     index = _arrays(arrays)
-    stored = sum(block.count * signatures[block.signature].row_nbytes for block in blocks if block.kept)
+    widths = [signature.row_nbytes for signature in signatures]
+    stored = sum(block.count * widths[block.signature] for block in blocks if block.kept)
     if stored + sum(entry.nbytes for entry in index.values()) > nbytes:
         raise ValueError("its contents are said to be larger than the file")
 
-    build = _Builder(len(signatures), blocks[-1].first_row + blocks[-1].count if blocks else 0)
+    build = _Builder(budget, len(signatures), blocks[-1].first_row + blocks[-1].count if blocks else 0)
     states = tuple(build.state(number, row) for number, row in enumerate(tables["states"]))
     build.states = len(states)
+    info = {row[1]: from_json(row[2]) for row in tables["info"]}
+    _verify_index(arrays, info.pop(fmt.INDEX_KEY, None))
+    if not all(digest in index for state in states if state.kept for digest in state.arrays):
+        raise ValueError("an array of a kept state is missing in its index of arrays")
     return Records(
-        info={row[1]: from_json(row[2]) for row in tables["info"]},
+        info=info,
         status=_status(tables),
         signatures=signatures,
         blocks=blocks,
@@ -124,7 +115,7 @@ def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
     )
 
 
-def load_diagnosis(db: sqlite3.Connection) -> str:
+def load_diagnosis(db: sqlite3.Connection, nbytes: int) -> str:
     """The JSON text of the stored diagnosis ("null" if none), verified. Raises ValueError or sqlite3.Error."""
     rows = db.execute("SELECT id, created, json, digest FROM diagnosis LIMIT 2").fetchall()
     if len(rows) != 1:
@@ -132,15 +123,19 @@ def load_diagnosis(db: sqlite3.Connection) -> str:
     fmt.check_row(fmt.DIAGNOSIS, rows[0])
     if rows[0][0] != 1 or diagnosis_digest(rows[0][1], rows[0][2]) != rows[0][3]:
         raise ValueError("the diagnosis in it does not match its digest")
+    Budget(nbytes).take(json_cost(rows[0][2]))
     return cast(str, rows[0][2])
 
 
-def _read(db: sqlite3.Connection, table: fmt.Table, budget: _Budget) -> list[Row]:
+def _read(db: sqlite3.Connection, table: fmt.Table, budget: Budget) -> list[Row]:
     rows: list[Row] = []
     last = -1
+    texts = table.json
     for row in db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}"):
-        budget.take(row)
+        budget.take_row(row)
         fmt.check_row(table, row)
+        for place in texts:
+            budget.take(json_cost(row[place]))
         if row[0] <= last:
             raise ValueError(f"the rows of its table {table.name} are out of order")
         last = row[0]
@@ -163,6 +158,17 @@ def _verify_chain(tables: Mapping[str, list[Row]]) -> None:
             verified = position
         assert table.tag is not None
         chain.add(table.tag, row)
+
+
+def _verify_index(rows: list[Row], expected: Json) -> None:
+    """The index of arrays is not chained, but its digest is. Traces of older releases have none."""
+    if expected is None:
+        return
+    index = Chain()
+    for row in rows:
+        index.add(fmt.INDEX_TAG, row)
+    if index.digest().hex() != expected:
+        raise ValueError("its index of arrays does not match its digest")
 
 
 def _status(tables: Mapping[str, list[Row]]) -> str | None:
@@ -236,7 +242,8 @@ def _arrays(rows: list[Row]) -> dict[Digest, ArrayEntry]:
 class _Builder:
     """Turns rows into the model's records, and holds their references against what exists."""
 
-    def __init__(self, signatures: int, rows: int) -> None:
+    def __init__(self, budget: Budget, signatures: int, rows: int) -> None:
+        self.budget = budget
         self.signatures = signatures
         self.rows = rows
         self.states = 0
@@ -269,8 +276,9 @@ class _Builder:
         return BatchRef(signature, row_ids, sample_weight, split_digests(whole), missing)
 
     def batch_list(self, encoded: bytes) -> tuple[BatchRef, ...]:
-        values = decode_values(encoded)
+        values = decode_values(encoded, self.budget.values())
         width = len(fmt.BATCH_COLUMNS)
+        self.budget.take(fmt.VALUE_COST * len(values) + fmt.BATCH_COST * (len(values) // width))
         if len(values) % width:
             raise ValueError("a list of batches is not well formed")
         batches = []

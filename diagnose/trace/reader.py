@@ -11,13 +11,15 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from diagnose.errors import ReplayError, TraceError, TraceWriteError
+from diagnose.errors import DiagnoseError, ReplayError, TraceError, TraceWriteError
 from diagnose.trace import format as fmt
+from diagnose.trace.bounds import unbounded
 from diagnose.trace.chain import diagnosis_digest
+from diagnose.trace.checks import check_records, check_work
 from diagnose.trace.content import DIGESTS_ONLY, Contents
 from diagnose.trace.digest import array_digest
 from diagnose.trace.journal import journal_hint, journal_path, names_other_files
-from diagnose.trace.jsontext import from_json, to_json
+from diagnose.trace.jsontext import from_json, json_cost, to_json
 from diagnose.trace.load import load_diagnosis, load_records
 from diagnose.trace.model import (
     Batch,
@@ -75,8 +77,11 @@ class Trace:
 
     def __init__(self, path: Path, opened: Opened, cache_bytes: int) -> None:
         records = load_records(opened.db, opened.nbytes)
-        load_diagnosis(opened.db)
+        load_diagnosis(opened.db, opened.nbytes)
+        check_records(records)
+        check_work(records, opened.nbytes)
         opened.db.execute("COMMIT")
+        unbounded(opened.db)
         if records.empty:
             raise nothing_yet(path)
         self.path = path
@@ -92,7 +97,7 @@ class Trace:
         self.signatures = records.signatures
         self.nbytes = opened.nbytes
         self._made_again: tuple[State, ...] = ()
-        self.index = Index(self.steps, records.states, self.unrecorded)
+        self.index = self._indexed()
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
         for state in records.states:
@@ -126,7 +131,11 @@ class Trace:
         made = {step.step: step for step in steps}
         self.steps = tuple(made.get(step.step, step) for step in self.steps)
         self._made_again = (*self._made_again, *states)
-        self.index = Index(self.steps, (*self.states, *self._made_again), self.unrecorded)
+        self.index = self._indexed()
+
+    def _indexed(self) -> Index:
+        states = (*self.states, *self._made_again)
+        return Index(self.steps, states, self.events, self.evaluations, self.unrecorded)
 
     def array(self, digest: Digest) -> NDArray:
         """A stored array, read-only."""
@@ -217,7 +226,7 @@ class Trace:
     def diagnosis(self) -> Json | None:
         """The diagnosis last stored (as of opening, for an unsealed trace), or None."""
         with _damage(self.path, sealed=self.sealed):
-            return from_json(load_diagnosis(self._db))
+            return from_json(load_diagnosis(self._db, self.nbytes))
 
     def identify(self, model_or_file: Any) -> Identification:
         """Which recorded version these weights are: a Keras model's, or those in a `.weights.h5`, `.keras`,
@@ -228,7 +237,8 @@ class Trace:
         """
         from diagnose.restore.identify import identify_model_or_file
 
-        return identify_model_or_file(self, model_or_file)
+        with no_odd_error(self.path):
+            return identify_model_or_file(self, model_or_file)
 
     def close(self) -> None:
         """Closes the file and deletes the private copy, if there is one."""
@@ -276,8 +286,8 @@ def store_diagnosis(path: Path, diagnosis: Json, *, verified: bool = False) -> N
     """
     path = Path(path)
     text = to_json(diagnosis)
-    if len(text) > fmt.MAX_JSON_BYTES:
-        raise TraceWriteError(f"The diagnosis has {len(text)} characters; a trace holds at most {fmt.MAX_JSON_BYTES}.")
+    if len(text) > fmt.MAX_JSON_BYTES or json_cost(text) > fmt.FREE_BYTES + fmt.BYTES_PER_BYTE * len(text):
+        raise TraceWriteError(f"The diagnosis has {len(text)} characters, more than a trace of this fit may hold.")
     if not verified:
         read_trace(path).close()
     if names_other_files(path):
@@ -306,14 +316,34 @@ def store_diagnosis(path: Path, diagnosis: Json, *, verified: bool = False) -> N
 
 
 @contextmanager
+def no_odd_error(path: Path) -> Iterator[None]:
+    """For work on what a file says of its fit, without any code of the user's: what goes wrong there in a way that
+    nobody thought of is one TraceError too, not an error of some odd type."""
+    try:
+        yield
+    except DiagnoseError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"{path} cannot be analysed. Either it is not as a recording leaves it, or this is an error in diagnose "
+            f"itself ({type(error).__name__}: {error})."
+        ) from error
+
+
+@contextmanager
 def _damage(path: Path, *, sealed: bool) -> Iterator[None]:
     """Turns what can go wrong on a damaged or hostile file into one TraceError."""
     try:
         yield
+    except DiagnoseError:
+        raise
     except sqlite3.ProgrammingError as error:
         raise TraceError(f"{path} is closed.") from error
-    except (ValueError, KeyError, TypeError, OverflowError, MemoryError, sqlite3.Error) as error:
-        hint = "" if sealed else journal_hint(path)
-        raise TraceError(f"{path} is altered or damaged: {error}.{hint}") from error
     except OSError as error:
         raise TraceError(f"{path} cannot be read: {error}.") from error
+    except Exception as error:  # of any type: what a file makes of a reader is the file's fault
+        what = str(error) if isinstance(error, (ValueError, sqlite3.Error)) else f"{type(error).__name__} {error}"
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_INTERRUPT:
+            what = "its pages lead to more than the file holds"
+        hint = "" if sealed else journal_hint(path)
+        raise TraceError(f"{path} is altered or damaged: {what}.{hint}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diagnose.errors import TraceError
 from diagnose.trace import format as fmt
+from diagnose.trace.bounds import bounded, value_bytes
 from diagnose.trace.journal import has_journal, journal_hint, journal_path, names_other_files
 
 _MAGIC = b"SQLite format 3\0"
@@ -20,7 +21,7 @@ _BUSY_SECONDS = 5.0
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A connection inside a read transaction, the private folder it reads from (None: the user's own file), and the
-    bytes of the file read."""
+    bytes of the file read, with those of its journal. Its statements are bounded until `bounds.unbounded`."""
 
     db: sqlite3.Connection
     folder: Path | None
@@ -30,9 +31,11 @@ class Opened:
 def open_file(path: Path) -> Opened:
     """Opens a trace for reading. Raises TraceError if it is no trace, and sqlite3.Error or OSError if it cannot be
     read."""
-    if check_head(path) and has_journal(path):
+    unfinished = check_head(path)
+    if unfinished and has_journal(path):
         return _recovered(path)
-    db = _connect(path, "ro")
+    nbytes = path.stat().st_size
+    db = _connect(path, "ro", nbytes)
     try:
         _begin(db)
     except sqlite3.Error as error:
@@ -45,8 +48,10 @@ def open_file(path: Path) -> Opened:
         raise
     try:
         check_schema(db)
-        if db.execute("SELECT count(*) FROM seal").fetchone()[0]:
-            return Opened(db, None, path.stat().st_size)
+        value_bytes(db, nbytes)
+        # Not counted: SQLite counts in one go, which nothing can stop, and a page tree may lead to one page for ever.
+        if db.execute("SELECT 1 FROM seal LIMIT 1").fetchone() is not None:
+            return Opened(db, None, nbytes)
         # A writer waits for readers, so an unfinished file is read from a copy. The read transaction keeps the copy
         # consistent.
         return _copied(db)
@@ -130,7 +135,8 @@ def _recovered(path: Path) -> Opened:
         shutil.copyfile(journal_path(path), journal_path(copy))
         if names_other_files(copy):
             raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
-        return _private(copy, folder, path)
+        # What the journal says the file's length was before may be anything: it bounds nothing.
+        return _private(copy, folder, copy.stat().st_size + journal_path(copy).stat().st_size, path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -146,14 +152,14 @@ def _copied(db: sqlite3.Connection) -> Opened:
         finally:
             target.close()
         db.close()
-        return _private(copy, folder, copy)
+        return _private(copy, folder, copy.stat().st_size, copy)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _private(copy: Path, folder: Path, shown: Path) -> Opened:
-    db = _connect(copy, "rw")
+def _private(copy: Path, folder: Path, nbytes: int, shown: Path) -> Opened:
+    db = _connect(copy, "rw", nbytes)
     try:
         _begin(db)  # rolls back what the journal holds
         db.execute("COMMIT")
@@ -162,18 +168,17 @@ def _private(copy: Path, folder: Path, shown: Path) -> Opened:
         check_head(copy)
         _begin(db)
         check_schema(db)
+        value_bytes(db, nbytes)
     except BaseException:
         db.close()
         raise
-    return Opened(db, folder, copy.stat().st_size)
+    return Opened(db, folder, min(nbytes, copy.stat().st_size))
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, nbytes: int) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
-    # No value in an honest file is longer than the file.
-    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(max(path.stat().st_size, 1_000_000), 1_000_000_000))
-    db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    bounded(db, nbytes)
     return db
 
 
@@ -181,4 +186,4 @@ def _begin(db: sqlite3.Connection) -> None:
     for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
         db.execute(f"PRAGMA {pragma}")
     db.execute("BEGIN")
-    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # takes the lock

@@ -1,4 +1,4 @@
-"""Steps and states of a trace, by epoch, version and content. Knows nothing of Keras."""
+"""Steps, states, events and validation passes of a trace, by epoch, version and content. Knows nothing of Keras."""
 
 from __future__ import annotations
 
@@ -6,21 +6,34 @@ from collections import Counter
 from collections.abc import Sequence
 
 from diagnose.errors import ReplayError
-from diagnose.trace.model import Digest, Epoch, State, Step
+from diagnose.trace.model import Digest, Epoch, Evaluation, Event, State, Step
 
 
 class Index:
-    """Looks up steps by epoch, and states by version and by content, without going through all of them each time."""
+    """Looks up records without going through all of them each time: of a long fit, nothing may look at everything
+    for each epoch."""
 
     def __init__(
-        self, steps: Sequence[Step], states: Sequence[State], unrecorded: frozenset[int] = frozenset()
+        self,
+        steps: Sequence[Step],
+        states: Sequence[State],
+        events: Sequence[Event] = (),
+        evaluations: Sequence[Evaluation] = (),
+        unrecorded: frozenset[int] = frozenset(),
     ) -> None:
         self._unrecorded = unrecorded
+        self._evaluations = {evaluation.epoch: evaluation for evaluation in evaluations}
+        self._events: dict[tuple[str, int | None], list[Event]] = {}
+        self._writers: dict[tuple[Digest, Digest], Event] = {}
+        for event in events:
+            self._events.setdefault((event.kind, event.epoch), []).append(event)
+            if event.kind == "weights-changed":
+                self._writers.setdefault(states[event.detail["after"]].weights, event)
         self._steps: dict[int, list[Step]] = {}
         for step in steps:
             self._steps.setdefault(step.epoch, []).append(step)
         self._by_version: dict[int, list[State]] = {}
-        self._by_weights: dict[tuple[Digest, Digest], list[int]] = {}
+        by_weights: dict[tuple[Digest, Digest], list[int]] = {}
         self._kept: dict[tuple[Digest, ...], State] = {}
         for state in states:
             if state.kept:
@@ -28,7 +41,8 @@ class Index:
             if state.version is not None and state.label != "epoch-end":
                 self._by_version.setdefault(state.version, []).append(state)
             if state.version is not None and state.label == "version":
-                self._by_weights.setdefault(state.weights, []).append(state.version)
+                by_weights.setdefault(state.weights, []).append(state.version)
+        self._versions = {weights: tuple(sorted(set(found))) for weights, found in by_weights.items()}
 
     def steps_of(self, epoch: int) -> list[Step]:
         """The steps of a (1-based) epoch, in order. Raises ReplayError for an epoch whose steps the trace had no room
@@ -58,7 +72,19 @@ class Index:
 
     def versions_of(self, state: State) -> tuple[int, ...]:
         """All versions that updates made with exactly these weights (trainable and non-trainable), ascending."""
-        return tuple(sorted(set(self._by_weights.get(state.weights, []))))
+        return self._versions.get(state.weights, ())
+
+    def events_of(self, kind: str, epoch: int) -> list[Event]:
+        """The events of one kind in a (1-based) epoch, in order."""
+        return self._events.get((kind, epoch), [])
+
+    def validation_of(self, epoch: int) -> Evaluation | None:
+        """The last validation pass of a (1-based) epoch."""
+        return self._evaluations.get(epoch)
+
+    def writer_of(self, state: State) -> Event | None:
+        """The event after which these weights were first seen; None where no event wrote them."""
+        return self._writers.get(state.weights)
 
     def kept(self, state: State) -> State | None:
         """A state with the same contents whose arrays are in the file."""

@@ -18,6 +18,7 @@ from diagnose.trace import format as fmt
 from diagnose.trace.chain import Chain, Value
 from diagnose.trace.create import create, released
 from diagnose.trace.journal import journal_path
+from diagnose.trace.jsontext import to_json
 
 _INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in fmt.TABLES}
 
@@ -38,9 +39,10 @@ class _Progress:
     arrays: int = 0
     blobs: int = 0
     chain: Chain = field(default_factory=Chain)
+    index: Chain = field(default_factory=Chain)
 
     def snapshot(self) -> _Progress:
-        return replace(self, chain=self.chain.copy())
+        return replace(self, chain=self.chain.copy(), index=self.index.copy())
 
 
 class TraceStore:
@@ -89,7 +91,9 @@ class TraceStore:
         self._ready()
         row = (self._now.arrays + 1, digest, dtype, shape, data.size)
         fmt.check_row(fmt.ARRAYS, (*row, None))
-        self._insert("arrays", (*row, self.insert_content(data)), 64 + len(shape))
+        whole = (*row, self.insert_content(data))
+        self._insert("arrays", whole, 64 + len(shape))
+        self._now.index.add(fmt.INDEX_TAG, whole)
         self._now.arrays += 1
 
     def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
@@ -193,6 +197,9 @@ class TraceStore:
             released(self._real)
 
     def _commit_chain(self) -> None:
+        if self._now.arrays != self._committed.arrays:
+            index = to_json(self._now.index.digest().hex())
+            self.insert(fmt.INFO, fmt.INDEX_KEY, index, after_failure=True)
         self.insert(fmt.CHAIN, self._now.chain.digest(), self._now.arrays, after_failure=True)
         self._flush()
         self._execute("COMMIT")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -82,3 +85,27 @@ def test_clip_and_shorten_keep_to_the_width(value: str, columns: int) -> None:
 def test_wide_characters_take_two_columns() -> None:
     assert text.width("漢字a") == 5
     assert text.width(text.clip("漢字" * 30, 21)) in (20, 21)
+
+
+UNSEEN = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+
+
+def test_every_control_character_and_mark_is_made_visible() -> None:
+    assert len(UNSEEN) > 2000
+    for c in UNSEEN:
+        assert text.visible(c) == ascii(c)[1:-1].replace("'", ""), hex(ord(c))
+    assert text.visible("a\n\tb", keep="\n") == "a\n\\tb"
+    assert text.visible("漢é\U0001f600 ‘–’ \ufffd") == "漢é\U0001f600 ‘–’ \ufffd"
+
+
+@given(st.text(st.characters() | st.sampled_from(UNSEEN), max_size=20))
+def test_json_with_marks_made_visible_reads_back_as_the_same(value: str) -> None:
+    found = text.visible_json(json.dumps({value: [value, 1.5]}, ensure_ascii=False, indent=1))
+    assert json.loads(found) == {value: [value, 1.5]}
+    assert not {c for c in found if c != "\n"} & set(UNSEEN)
+
+
+def test_of_a_very_long_text_the_beginning_is_shown() -> None:
+    shown = text.printable("w\u0301" * 200_000)
+    assert len(shown) == text.MOST_CHARS + 1 and shown.endswith("w\u0301…")
+    assert text.width(text.clip("w" * 100_000, 30)) == 30

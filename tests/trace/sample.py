@@ -71,7 +71,7 @@ def fill(writer: TraceWriter, steps: int = 3) -> None:
                 state=state, learning_rate=0.001, seconds=1.5,
             )  # fmt: skip
             writer.commit(sync=True)
-    writer.state(
+    final = writer.state(
         version=None, label="final", trainable=NONE, non_trainable=NONE, seeds=NONE, optimizer=None,
         arrays=[array_digest(np.ones(3))], optimizer_arrays=None, kept=False,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def fill(writer: TraceWriter, steps: int = 3) -> None:
         batch=BatchRef(signature, np.array([digests_only])), metrics_before=None, metrics_after=None,
     )  # fmt: skip
     writer.event("weights-changed", {"callback": "EarlyStopping", "before": 0, "after": 1}, epoch=2)
-    writer.event("train-end", {})
+    writer.event("train-end", {"state": final})
 
 
 def plain(value: Any) -> Any:

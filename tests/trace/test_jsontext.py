@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
 
 import ml_dtypes
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diagnose.trace.jsontext import MAX_REPR, from_json, to_json
+from diagnose.trace.jsontext import MAX_REPR, from_json, json_cost, to_json
 from tests.trace.sample import plain
 
 KEYS = st.text(max_size=4) | st.sampled_from(["$float", "$$float", "$"])
@@ -82,8 +83,40 @@ def test_long_circular_and_huge_values_are_cut_not_refused() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "NaN", "[Infinity]", '{"$float":"seven"}', '{"$code":1}', "[" * 200_000, "1" * 5000, '{"$float":[]}'],
-)
+    [
+        "", "{", "NaN", "[Infinity]", '{"$float":"seven"}', '{"$code":1}', "[" * 200_000, "1" * 5000, '{"$float":[]}',
+        "[" * 81 + "]" * 81, '{"a":[' * 41 + "0" + "]}" * 41, f"-{'1' * 160}", '["]]]",' + "[" * 100 + "]" * 101,
+    ],
+)  # fmt: skip
 def test_bad_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         from_json(text)
+
+
+def test_brackets_in_texts_do_not_count_as_nesting() -> None:
+    value = ["[" * 500, '"[{', {"\\": "[" * 500}] * 40
+    assert from_json(json.dumps(value)) == value
+
+
+def test_as_deep_as_is_written_can_be_read() -> None:
+    deep: Any = float("nan")
+    for _ in range(100):
+        deep = [deep] if len(str(deep)) % 2 else {"key": deep}
+    assert to_json(from_json(to_json(deep))) == to_json(deep)
+    assert from_json(str(2**512 - 1)) == 2**512 - 1
+
+
+@given(VALUES)
+def test_the_cost_is_no_less_than_the_memory(value: Any) -> None:
+    text = to_json([value])
+
+    def memory(item: Any) -> int:
+        inside = []
+        if isinstance(item, dict):
+            inside = [memory(part) + sys.getsizeof(key) for key, part in item.items()]
+        if isinstance(item, list):
+            inside = [memory(part) for part in item]
+        return sys.getsizeof(item) + sum(inside)
+
+    # Dicts have room for entries to come; one value alone is not what fills the memory.
+    assert json_cost(text) + 200 * (1 + text.count("{")) + 100 >= memory(from_json(text))

@@ -1,0 +1,114 @@
+"""What of a very large diagnosis is drawn: a page is for people, and a forged file must not keep one busy. Says what is
+left out; `diagnosis.json` has everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from diagnose.diagnosis import Diagnosis, Finding, Ledger, LedgerEntry, LossPart, LossSplit
+from diagnose.report.text import plural
+
+MOST_METRICS: Final = 40
+MOST_FINDINGS: Final = 150
+MOST_LEDGERS: Final = 300
+MOST_ENTRIES: Final = 40
+MOST_ROWS: Final = 100
+"""Policies, saved files, notes, replay errors and libraries, of each."""
+MOST_EVIDENCE: Final = 40
+
+_T = TypeVar("_T")
+
+
+def thinned(d: Diagnosis) -> tuple[Diagnosis, tuple[str, ...]]:
+    """The diagnosis with as much as is drawn, and sentences that say what is left out; epochs are the tables' own
+    affair."""
+    cut = _Cut()
+    names = dict.fromkeys(name for row in d.epoch_rows for part in (row.logged, row.reevaluated) for name in part)
+    metrics = cut.items("metrics", _first(names, d.restoration.monitor if d.restoration else "loss"), MOST_METRICS)
+    rows = d.epoch_rows
+    if len(metrics) < len(names):
+        kept = set(metrics)
+        rows = tuple(replace(r, logged=_only(r.logged, kept), reevaluated=_only(r.reevaluated, kept)) for r in rows)
+    failed_first = sorted(d.findings, key=lambda f: f.status != "failed")
+    ledgers = cut.items("ledgers", _key_first(d), MOST_LEDGERS)
+    thin = replace(
+        d,
+        epoch_rows=rows,
+        findings=tuple(_finding(f) for f in cut.items("findings", failed_first, MOST_FINDINGS)),
+        ledgers=tuple(_ledger(ledger) for ledger in ledgers),
+        saved=tuple(cut.items("saved files", d.saved, MOST_ROWS)),
+        environment=dict(cut.items("libraries", list(d.environment.items()), MOST_ROWS)),
+    )
+    if d.replay is not None:
+        errors = dict(cut.items("replay errors", list(d.replay.max_abs_error.items()), MOST_ROWS))
+        thin = replace(thin, replay=replace(d.replay, max_abs_error=errors))
+    if d.restoration is not None:
+        notes = tuple(cut.items("notes", d.restoration.notes, MOST_ROWS))
+        thin = replace(thin, restoration=replace(d.restoration, notes=notes))
+    if d.policies is not None:
+        policies = tuple(cut.items("policies", d.policies.rows, MOST_ROWS))
+        notes = tuple(cut.items("notes on policies", d.policies.notes, MOST_ROWS))
+        thin = replace(thin, policies=replace(d.policies, rows=policies, notes=notes))
+    return thin, tuple(cut.said)
+
+
+class _Cut:
+    """Cuts lists, and remembers which."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def items(self, what: str, found: Sequence[_T], most: int) -> Sequence[_T]:
+        if len(found) <= most:
+            return found
+        self.said.append(f"Of {len(found):,} {what}, {most} are shown here; diagnosis.json has them all.")
+        return found[:most]
+
+
+def _first(names: Iterable[str], first: str) -> list[str]:
+    return sorted(names, key=lambda name: name not in (first, "loss"))
+
+
+def _only(values: Mapping[str, float], kept: set[str]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name in kept}
+
+
+def _key_first(d: Diagnosis) -> Sequence[Ledger]:
+    """All ledgers; where only some are shown, those of the metric and the epochs that are drawn first."""
+    if len(d.ledgers) <= MOST_LEDGERS:
+        return d.ledgers
+    r = d.restoration
+    key = "loss" if r is None else r.monitor.removeprefix("val_")
+    epochs = () if r is None else (r.best_epoch, r.restored_epoch)
+    return sorted(d.ledgers, key=lambda ledger: (ledger.metric != key, ledger.epoch not in epochs))
+
+
+def _finding(f: Finding) -> Finding:
+    if len(f.evidence) <= MOST_EVIDENCE:
+        return f
+    shown = dict(list(f.evidence.items())[:MOST_EVIDENCE])
+    left = plural(len(f.evidence) - MOST_EVIDENCE, "more value")
+    return replace(f, evidence={**shown, "left out": f"{left}, in diagnosis.json"})
+
+
+def _ledger(ledger: Ledger) -> Ledger:
+    split = ledger.split
+    if split is not None:
+        split = LossSplit(_part(split.data), _part(split.penalties))
+    return replace(ledger, entries=_entries(ledger.entries), split=split)
+
+
+def _part(part: LossPart) -> LossPart:
+    return replace(part, entries=_entries(part.entries))
+
+
+def _entries(entries: tuple[LedgerEntry, ...]) -> tuple[LedgerEntry, ...]:
+    """Those beyond the most stand in one row with their sum, so that the amounts shown still add up."""
+    if len(entries) <= MOST_ENTRIES:
+        return entries
+    rest = entries[MOST_ENTRIES:]
+    low, amount, high = (math.fsum(values) for values in zip(*((e.low, e.amount, e.high) for e in rest), strict=True))
+    return (*entries[:MOST_ENTRIES], LedgerEntry(f"{len(rest):,} more factors", amount, low, high))
