@@ -15,7 +15,7 @@ from diagnose.chosen import reevaluated as reevaluated_epochs
 from diagnose.confirm import confirm
 from diagnose.diagnosis import Diagnosis, Ledger, Restoration
 from diagnose.diagnosis_json import to_dict
-from diagnose.errors import ReplayError
+from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.facts import Facts
 from diagnose.headline import headline, restoration_sentence, with_notes
 from diagnose.policies.table import restorable
@@ -32,7 +32,7 @@ from diagnose.trace.model import Epoch, State
 from diagnose.trace.reader import Trace, read_trace, store_diagnosis
 
 if TYPE_CHECKING:
-    from diagnose.record.wiring import Run
+    from diagnose.record.run import Run
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
@@ -48,22 +48,44 @@ def diagnose_run(
     number: int | None = None,
 ) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
-    trace = read_trace(run.path)
+    from diagnose.replay.own_model import model_of
+
+    trace = own_trace(run)
     try:
+        model, compiled = model_of(run)
         diagnosis = analyse(
             trace,
-            run.model,
-            run.compiled,
+            model,
+            compiled,
             evaluate=evaluate,
             data=data,
             epochs=epochs,
             name=name,
             number=number or run.number,
+            no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
         trace.close()
-    store_diagnosis(run.path, to_dict(diagnosis), verified=True)
+    store_diagnosis(run.path, to_dict(diagnosis), verified=trace.digest)
     return diagnosis
+
+
+def own_trace(run: Run) -> Trace:
+    """The trace of a fit of this process.
+
+    Raises:
+        DiagnoseError: it is gone: its file was removed, or holds another recording by now.
+    """
+    shown = shown_path(run.path)
+    if not run.path.exists():
+        raise DiagnoseError(f"The trace of this fit is gone: there is no {shown} any more.")
+    trace = read_trace(run.path)
+    if (trace.info.get("recording") or {}).get("id") != run.id:
+        trace.close()
+        raise DiagnoseError(
+            f"The trace of this fit is gone: {shown} now holds another recording. Give each tracer a path of its own."
+        )
+    return trace
 
 
 def analyse(
@@ -76,6 +98,7 @@ def analyse(
     epochs: Wanted = None,
     name: str = "fit",
     number: int = 1,
+    no_model: str = "it needs the model",
 ) -> Diagnosis:
     """Analyses a trace.
 
@@ -84,18 +107,19 @@ def analyse(
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         evaluate, data, epochs: see `Tracer.diagnose`.
+        no_model: why there is no model, where there is none.
     """
-    with _replayer(trace, model, compiled or {}, evaluate, data) as (replayer, found, reason):
+    with _replayer(trace, model, compiled or {}, evaluate, data, no_model) as (replayer, found, reason):
         return _Analysis(trace, replayer, found, reason, epochs).diagnosis(name, number)
 
 
 @contextlib.contextmanager
 def _replayer(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, no_model: str
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None, str | None]]:
     """The replayer and the evaluation data, or None for both and the reason."""
     if model is None:
-        yield None, None, "it needs the model"
+        yield None, None, no_model
         return
     from diagnose.replay.borrow import borrowed
     from diagnose.replay.evaluation import given, rows_fit_used, supply
@@ -361,5 +385,5 @@ def analyse_file(
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
-        store_diagnosis(path, to_dict(diagnosis), verified=True)
+        store_diagnosis(path, to_dict(diagnosis), verified=trace.digest)
     return diagnosis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 class SharedBytes:
@@ -17,6 +18,12 @@ class SharedBytes:
     def add(self, nbytes: int) -> None:
         with self._lock:
             self.used += nbytes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copy of a tracer keeps within the same limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedBytes, (self.nbytes,)  # another process counts for itself
 
 
 @dataclass(frozen=True, slots=True)
