@@ -29,11 +29,11 @@ from diagnose.restore.verdict import Values, clock, judge, restoring, validation
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
-from diagnose.trace.model import Epoch, State
+from diagnose.trace.model import Digest, Epoch, State
 from diagnose.trace.reader import Trace, no_odd_error, read_trace, store_diagnosis
 
 if TYPE_CHECKING:
-    from diagnose.record.wiring import Run
+    from diagnose.record.run import Run
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
@@ -49,33 +49,56 @@ def diagnose_run(
     number: int | None = None,
 ) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
+    from diagnose.replay.own_model import model_of
+
     live = run.live if data is None else None
-    trace = read_trace(run.path)
+    trace = own_trace(run)
     try:
+        model, compiled = model_of(run)
         diagnosis = analyse(
             trace,
-            run.model,
-            run.compiled,
+            model,
+            compiled,
             evaluate=evaluate,
             data=data if live is None else live.parts(),
             lack="" if live is None else live.lack,
             epochs=epochs,
             name=name,
             number=number or run.number,
+            no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
         trace.close()
-    return _kept(diagnosis, run.path)
+    return _kept(diagnosis, run.path, trace.digest)
 
 
-def _kept(diagnosis: Diagnosis, path: Path) -> Diagnosis:
-    """Puts the diagnosis into its trace. Where that fails, it is said, and the diagnosis is there all the same."""
+def _kept(diagnosis: Diagnosis, path: Path, digest: Digest) -> Diagnosis:
+    """Puts the diagnosis into its trace, the one whose chain ends in `digest`. Where that fails, it is said, and the
+    diagnosis is there all the same."""
     try:
-        store_diagnosis(path, to_dict(diagnosis), verified=True)
+        store_diagnosis(path, to_dict(diagnosis), verified=digest)
     except Exception as error:
         why = str(error) if isinstance(error, DiagnoseError) else internal("storing the diagnosis", error)
         return replace(diagnosis, problems=(*diagnosis.problems, f"it is not kept in the trace: {why}"))
     return diagnosis
+
+
+def own_trace(run: Run) -> Trace:
+    """The trace of a fit of this process.
+
+    Raises:
+        DiagnoseError: it is gone: its file was removed, or holds another recording by now.
+    """
+    shown = shown_path(run.path)
+    if not run.path.exists():
+        raise DiagnoseError(f"The trace of this fit is gone: there is no {shown} any more.")
+    trace = read_trace(run.path)
+    if (trace.info.get("recording") or {}).get("id") != run.id:
+        trace.close()
+        raise DiagnoseError(
+            f"The trace of this fit is gone: {shown} now holds another recording. Give each tracer a path of its own."
+        )
+    return trace
 
 
 def analyse(
@@ -89,6 +112,7 @@ def analyse(
     epochs: Wanted = None,
     name: str = "fit",
     number: int = 1,
+    no_model: str = "it needs the model",
 ) -> Diagnosis:
     """Analyses a trace.
 
@@ -98,8 +122,11 @@ def analyse(
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         evaluate, data, epochs: see `Tracer.diagnose`.
         lack: why `data` does not have all rows, where that is known.
+        no_model: why there is no model, where there is none.
     """
     problems = Problems()
+    if model is None:
+        problems.cannot(no_model)
     guard = no_odd_error(trace.path) if model is None else contextlib.nullcontext()
     with guard, _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
@@ -113,7 +140,6 @@ def _opened(
     trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
     if model is None:
-        problems.cannot("it needs the model")
         yield None, None
         return
     from diagnose.replay.opened import opened
@@ -373,5 +399,5 @@ def analyse_file(
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
-        diagnosis = _kept(diagnosis, path)
+        diagnosis = _kept(diagnosis, path, trace.digest)
     return diagnosis

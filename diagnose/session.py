@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import weakref
 from collections.abc import Callable
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record.attach import Attachment
+from diagnose.record.names import remove_folder
 
 if TYPE_CHECKING:
     from diagnose.chosen import Wanted
     from diagnose.diagnosis import Diagnosis
     from diagnose.record.budget import SharedBytes
+    from diagnose.record.run import Run
     from diagnose.record.tracer import Tracer
-    from diagnose.record.wiring import Run
 
 Rows: TypeAlias = Literal["keep", "digests"]
 
@@ -38,6 +38,10 @@ class Session:
     A fit whose callbacks hold a `Tracer` is recorded by that one, a fit inside an inner session by the inner one; they
     are in `runs` all the same. Fits in threads are traced; those in child processes are not. Where two threads have a
     session each, a session has the fits of its own thread.
+
+    Of the models, the last 16 are kept from being collected, or fewer where these and their optimizers hold more than
+    512 MiB. Earlier fits are diagnosed with theirs where they are still there, else with one built from the stored
+    architecture of a model of Keras's own layers, else without replay.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class Session:
             raise DiagnoseError(f"only_fit counts from 1; there is no fit {only_fit}.")
         if folder is None:
             folder = tempfile.mkdtemp(prefix="diagnose-")
-            weakref.finalize(self, _remove, folder, os.getpid())
+            weakref.finalize(self, remove_folder, folder, os.getpid())
         self.folder = Path(folder).absolute()  # the code inside may change the working folder
         self._traces = Traces(self.folder, max_bytes, rows)
         self._attachment = Attachment(self._traces, wanted=wanted(only_fit), everywhere=False)
@@ -191,9 +195,3 @@ def wanted(only_fit: int | None) -> Callable[[int], bool]:
 
 _CLAIMED: set[Path] = set()
 """Files of sessions that are still open."""
-
-
-def _remove(folder: str, made_in: int) -> None:
-    """Not in a forked child: the folder is its parent's."""
-    if os.getpid() == made_in:
-        shutil.rmtree(folder, ignore_errors=True)

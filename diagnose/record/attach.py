@@ -7,7 +7,6 @@ import inspect
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from diagnose.record.guard import not_traced
+from diagnose.record.handlers import let_through
+from diagnose.record.held import Kept
+
 if TYPE_CHECKING:
+    from diagnose.record.run import Run
     from diagnose.record.tracer import Tracer
-    from diagnose.record.wiring import Run
 
 MODEL_MODULE = "keras.src.models.model"
 """The module that defines `keras.Model`, which inherits `fit` from the backend's trainer."""
@@ -50,6 +53,8 @@ class Attachment:
         self._lock = threading.Lock()
         self._runs: dict[int, Run] = {}
         self._tracers: list[Any] = []
+        self._kept = Kept()
+        self._silent = False
 
     @property
     def runs(self) -> dict[int, Run]:
@@ -66,16 +71,26 @@ class Attachment:
         """Fit `number` is recorded in `run`, which other attachments may share."""
         if self.wanted(number):
             self._runs[number] = run
+            with self._lock:
+                self._kept.add(run.held)
 
     def add_tracer(self, tracer: Any) -> None:
         """`tracer` may be open still when this ends, and is closed then."""
-        if tracer not in self._tracers:
-            self._tracers.append(tracer)
+        with self._lock:
+            if not any(tracer is known for known in self._tracers):
+                self._tracers.append(tracer)
+
+    def done(self, tracer: Any) -> None:
+        """A fit of `tracer` ended. It is forgotten, unless it records another one."""
+        with self._lock:
+            self._silent = self._silent or getattr(tracer, "silent", False)
+            if not tracer.recording:
+                self._tracers = [known for known in self._tracers if known is not tracer]
 
     @property
     def silent(self) -> bool:
         """Whether fits were left to the tracer of another worker."""
-        return any(getattr(tracer, "silent", False) for tracer in self._tracers)
+        return self._silent or any(getattr(tracer, "silent", False) for tracer in self._tracers)
 
     def start(self) -> None:
         """From here on fits are traced."""
@@ -96,7 +111,7 @@ class Attachment:
             if not _ATTACHED:
                 _uninstall(sys.modules.get(MODEL_MODULE))
         if self.pid == os.getpid():
-            for tracer in self._tracers:
+            for tracer in list(self._tracers):
                 tracer.close()
 
 
@@ -127,6 +142,12 @@ def note(tracer: Any, run: Run) -> None:
     for attachment in attachments():
         attachment.add(attachment.count(), run)
         attachment.add_tracer(tracer)
+
+
+def note_end(tracer: Any) -> None:
+    """What `note` told of is recorded no more."""
+    for attachment in list(_ATTACHED):
+        attachment.done(tracer)
 
 
 # ── the patch: one for all attachments ──
@@ -204,6 +225,7 @@ class _Added:
     """What was done to a fit's callbacks."""
 
     tracer: Tracer
+    ours: bool
     take_out: Callable[[], None]
 
 
@@ -215,7 +237,8 @@ def _traced_fit(original: Any, model: Any, bound: inspect.BoundArguments, here: 
     try:
         added = _add_tracer(model, bound.arguments, numbers)
     except Exception as error:
-        _warn(error)
+        let_through(error)
+        not_traced(error)
         return original(*bound.args, **bound.kwargs)
     if added is None:
         return original(*bound.args, **bound.kwargs)
@@ -227,10 +250,15 @@ def _traced_fit(original: Any, model: Any, bound: inspect.BoundArguments, here: 
     finally:
         inside.remove(tracer)
         added.take_out()
-        tracer.close()
-        if len(tracer.runs) > before:
-            for attachment, number in numbers:
-                attachment.add(number, tracer.runs[before])
+        tracer.close_left()
+        here_now = threading.get_ident()
+        run = next((run for run in tracer.runs[before:] if run.thread == here_now), None)
+        for attachment, number in numbers:
+            if run is not None:
+                attachment.add(number, run)
+            attachment.done(tracer)
+        if added.ours:
+            tracer.let_go()
 
 
 def _listed(arguments: dict[str, Any]) -> list[Any]:
@@ -258,15 +286,7 @@ def _add_tracer(model: Any, arguments: dict[str, Any], numbers: list[tuple[Attac
     if own is None and isinstance(given, keras.callbacks.CallbackList):
         tracer.set_model(model)
         given.callbacks.append(tracer)
-        return _Added(tracer, lambda: given.callbacks.remove(tracer))
+        return _Added(tracer, True, lambda: given.callbacks.remove(tracer))
     if own is None:
         arguments["callbacks"] = [*listed, tracer]
-    return _Added(tracer, lambda: None)
-
-
-def _warn(error: Exception) -> None:
-    text = f"diagnose: this fit is not traced ({type(error).__name__}: {error})."
-    try:
-        warnings.warn(text, stacklevel=4)
-    except Warning:
-        print(text, file=sys.stderr)
+    return _Added(tracer, own is None, lambda: None)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from diagnose.record.handlers import let_through
 from diagnose.trace.composite import Composite, Strings, parts_of
 from diagnose.trace.model import DTYPES, Json, Leaf, NDArray, Signature
 
@@ -136,6 +137,7 @@ class _Leaves:
         try:
             found = self.to_numpy(value)
         except Exception as error:
+            let_through(error)
             raise NotCaptured(
                 f"a {type(value).__name__} cannot be read as an array ({type(error).__name__})"
             ) from error

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final, Self
 
 from diagnose.errors import UsageError
 from diagnose.record.guard import RecordingEnded
@@ -83,6 +83,12 @@ class SharedBytes:
     def _set(self, owner: object, nbytes: int) -> None:
         self._total += nbytes - self._used.get(owner, 0)
         self._used[owner] = nbytes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copy of a tracer keeps within the same limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedBytes, (self.nbytes,)  # another process counts for itself
 
 
 @dataclass(frozen=True, slots=True)

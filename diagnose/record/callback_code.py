@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from diagnose.record.handlers import let_through
 from diagnose.trace.model import Json
 
 HOOKS = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_test_end")
@@ -89,7 +90,8 @@ def _parsed(function: Callable[..., Any]) -> tuple[str, ast.AST] | None:
             return _lambda(function)
         source = textwrap.dedent(inspect.getsource(function))
         return source, ast.parse(source)
-    except (OSError, TypeError, SyntaxError, ValueError, RecursionError):
+    except (OSError, TypeError, SyntaxError, ValueError, RecursionError) as error:
+        let_through(error)
         return None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import keras
 
 from diagnose.record import describe
+from diagnose.record.handlers import let_through
 from diagnose.trace.model import Json
 
 _CLOCK_TICK: Final = 20_000_000
@@ -41,7 +42,8 @@ def _used_before(cb: Any) -> bool:
     try:
         used = cb in _USED
         _USED.add(cb)
-    except TypeError:  # a class of the user's that cannot be hashed
+    except TypeError as error:  # a class of the user's that cannot be hashed
+        let_through(error)
         used = False
     return used or "_current_epoch" in vars(cb)
 
@@ -66,7 +68,8 @@ class SavedFile:
             # As `ModelCheckpoint._get_file_path` (Keras 3.8 to 3.15.1) makes the name.
             named = {**({} if batch is None else {"batch": batch + 1}), **(logs or {})}
             path = str(self._callback.filepath).format(epoch=epoch + 1, **named)
-        except Exception:
+        except Exception as error:
+            let_through(error)
             return None
         known, now = self._known.get(path), self._look(path)
         if now is None or now == known or (known is None and now[1] < self._began - _CLOCK_TICK):
@@ -76,7 +79,8 @@ class SavedFile:
     def _look(self, path: str) -> tuple[int, ...] | None:
         try:
             found = os.stat(path)
-        except (OSError, ValueError):  # not there, or a place that is no local file
+        except (OSError, ValueError) as error:  # not there, or a place that is no local file
+            let_through(error)
             return None
         self._known[path] = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
         return self._known[path]

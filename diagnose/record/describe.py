@@ -19,6 +19,7 @@ from diagnose import __version__
 from diagnose.model_state import carried_variables, state_variables
 from diagnose.record import describe_data
 from diagnose.record.callback_code import reads, thresholds
+from diagnose.record.handlers import let_through
 from diagnose.record.previous import roles
 from diagnose.record.saved_places import saved_places
 from diagnose.trace.model import Json
@@ -86,7 +87,8 @@ def plain(value: Any, depth: int = 4) -> Json:
         return [plain(v, depth - 1) for v in value[:200]]
     try:
         return float(value)
-    except Exception:
+    except Exception as error:
+        let_through(error)
         # Until 3.12, Keras on TensorFlow leaves metrics of several values in the logs as eager tensors.
         if depth and isinstance(array := _numpy(value), np.ndarray):
             return plain(array, depth - 1)
@@ -98,7 +100,8 @@ def _numpy(value: Any) -> Any:
     """What an eager tensor holds, or None."""
     try:
         return value.numpy()
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
 
 
@@ -116,7 +119,8 @@ def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
     try:
         rate = optimizer.learning_rate
         return float(getattr(rate, "value", rate))  # through NumPy, Keras's variables set off warnings
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
 
 
@@ -262,7 +266,8 @@ def _architecture(model: Any) -> Json:
         config = json.loads(model.to_json())
         compiled = model.get_compile_config()
         return {"model": config, "compile": json.loads(json.dumps(compiled)) if compiled else None}
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
 
 
@@ -273,7 +278,8 @@ def compile_settings(model: Any) -> dict[str, Json]:
     config: Json = None
     try:
         config = plain(optimizer.get_config()) if optimizer is not None else None
-    except Exception:
+    except Exception as error:
+        let_through(error)
         config = None
     loss = getattr(model, "loss", None)
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diagnose.record.handlers import let_through
 from diagnose.trace.model import Json
 
 
@@ -14,7 +15,8 @@ def outputs(model: Any) -> list[dict[str, Json]] | None:
         tensors = list(model.outputs)
         names = list(getattr(model, "output_names", None) or [t.name for t in tensors])  # Sequential has none
         return [{"name": n, "shape": list(t.shape)} for n, t in zip(names, tensors, strict=True)]
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return None
 
 
@@ -61,6 +63,6 @@ def validation(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
         elif locals_of_fit.get("validation_steps") is not None and cardinality is not None:
             batches = int(cardinality())
             found["validation_batches"] = batches if batches >= 0 else None
-    except Exception:
-        pass
+    except Exception as error:
+        let_through(error)
     return found

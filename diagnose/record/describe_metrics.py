@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from diagnose.record.handlers import let_through
 from diagnose.trace.model import Json
 
 
@@ -58,7 +59,8 @@ def _computed(of: Any) -> Computed | None:
         return None
     try:
         parameters = list(inspect.signature(function).parameters.values())[2:]  # after y_true, y_pred
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as error:
+        let_through(error)
         return None
     settings = {p.name: p.default for p in parameters if p.default is not p.empty}
     settings |= {str(k): v for k, v in (getattr(of, "_fn_kwargs", None) or {}).items()}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from diagnose.errors import TraceWriteError
+from diagnose.record.handlers import from_handler, let_through
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +24,7 @@ class TracingStopped(UserWarning):
 
 def guarded(method: F) -> F:
     """For methods of objects with a `recorder`: does nothing once tracing ended; an `Exception` ends tracing, never
-    the fit."""
+    the fit. What a signal handler of the user's raised in there ends tracing and is passed on."""
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -32,16 +33,25 @@ def guarded(method: F) -> F:
             return
         try:
             method(self, *args, **kwargs)
-            if recorder.worker.failure is not None:
-                raise recorder.worker.failure
         except Exception as error:
-            stop(recorder, error)
+            if from_handler(error) is not None:
+                recorder.abandon()
+                let_through(error)
+            if not recorder.ended_elsewhere():  # else its memory was taken away under the method
+                stop(recorder, error)
+        except BaseException:
+            recorder.abandon()
+            raise
+        else:
+            if recorder.worker.failure is not None:
+                stop(recorder, recorder.worker.failure)
 
     return call  # type: ignore[return-value]
 
 
 def stop(recorder: Any, error: BaseException) -> None:
     """Ends tracing because of `error`: into the trace, one warning, nothing raised."""
+    recorder.take_out()
     recorder.fail(error)
     why = (
         f": {error}"
@@ -52,4 +62,13 @@ def stop(recorder: Any, error: BaseException) -> None:
     try:
         warnings.warn(text, TracingStopped, stacklevel=3)
     except Warning:  # the user turns warnings into errors: even then the fit goes on
+        print(text, file=sys.stderr)
+
+
+def not_traced(error: BaseException) -> None:
+    """Warns that a fit could not be traced from its start, because of `error`."""
+    text = f"diagnose: this fit is not traced ({type(error).__name__}: {error})."
+    try:
+        warnings.warn(text, TracingStopped, stacklevel=4)
+    except Warning:
         print(text, file=sys.stderr)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from diagnose.record.handlers import let_through
 from diagnose.trace.digest import group_digest
 from diagnose.trace.model import Digest, Json, NDArray
 
@@ -58,7 +59,8 @@ def identity(optimizer: Any) -> int:
     """A number that no other optimizer object of this process has."""
     try:
         return _NUMBERS.setdefault(optimizer, next(_COUNT))
-    except TypeError:
+    except TypeError as error:
+        let_through(error)
         return next(_COUNT)
 
 

@@ -7,8 +7,10 @@ Copies are the only work done here; digests and files are the background thread'
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from diagnose.model_state import variables_exist
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
+from diagnose.record.handlers import let_through
 from diagnose.record.items import (
     EpochItem,
     EvaluationBatchItem,
@@ -30,7 +33,7 @@ from diagnose.record.items import (
     StepItem,
     TrainEndItem,
 )
-from diagnose.record.worker import Worker, describe_error
+from diagnose.record.worker import Ended, Worker, describe_error
 from diagnose.trace.composite import Composite
 from diagnose.trace.digest import array_digest
 from diagnose.trace.model import Digest, Json, NDArray
@@ -51,10 +54,17 @@ class Recorder:
     def __init__(self, model: Any, backend: Backend, worker: Worker) -> None:
         self.model = model
         self.backend = backend
-        self.worker = worker
+        self.worker: Worker | Ended = worker
+        self.id = uuid.uuid4().hex
+        self.worker.put(InfoItem("recording", {"id": self.id}))
         self.pid = os.getpid()
         self.failed: str | None = None
         self.finished = False
+        self.take_out: Callable[[], None] = lambda: None
+        """Takes all that records out of model and callbacks, when recording ends before the fit does."""
+        self.architecture: Json = None
+        self._ending = threading.RLock()
+        self._ended_by: int | None = None
         self.epoch = 0
         self.step = 0
         self.variables: Variables | None = None
@@ -94,7 +104,9 @@ class Recorder:
             self.variables = Variables.of(self.model)
             copies = self.backend.copies(self.variables)
             self.worker.put(InfoItem("variables", describe.variables(self.model, copies)))
-            self.worker.put(InfoItem("model", describe.model(self.model)))
+            described = describe.model(self.model)
+            self.worker.put(InfoItem("model", described))
+            self.architecture = described.get("architecture")
         return self.backend.live(self.model, self.variables, state)
 
     def snapshot(self, live: Live) -> Snapshot:
@@ -260,6 +272,7 @@ class Recorder:
                 self.worker.put(InfoItem("sample_weight", taken.weight_tree))
             return taken
         except (NotCaptured, ValueError) as reason:
+            let_through(reason)
             return str(reason)
 
     def _batch_array(self, value: Any) -> NDArray | Composite:
@@ -329,11 +342,33 @@ class Recorder:
         self.worker.put(TrainEndItem(self.snapshot(live), self._copies(live.optimizer())))
 
     def finish(self, status: str) -> None:
-        """Seals the trace. Later calls do nothing."""
-        if not self.finished:
+        """Seals the trace and lets go of the model, the batches and all buffers. Later calls wait for that."""
+        if self.pid != os.getpid():
             self.finished = True
-            if self.pid == os.getpid():
-                self.worker.finish(status)
+            return
+        with self._ending:
+            if isinstance(self.worker, Ended):
+                return
+            self.finished = True
+            self._ended_by = threading.get_ident()
+            self.worker.finish(status)
+            self.worker = Ended(self.worker.failure)
+            self._release()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether this process has nothing to write any more."""
+        return isinstance(self.worker, Ended) or self.pid != os.getpid()
+
+    def _release(self) -> None:
+        self.model = self.variables = None
+        self._pool = SnapshotPool()
+        self._taken = []
+        self._metrics = self._generator = None
+
+    def ended_elsewhere(self) -> bool:
+        """Whether another thread ended this recording, in the middle of whatever this one does."""
+        return self._ended_by not in (None, threading.get_ident())
 
     def fail(self, error: BaseException) -> None:
         """An error in the tracer itself: tracing stops here, the reason goes into the trace, training goes on."""
@@ -341,3 +376,10 @@ class Recorder:
             self.failed = f"{type(error).__name__}: {error}"
             self.worker.put(EventItem("tracer-error", describe_error(error), self.epoch or None, self.step))
             self.finish("failed")
+
+    def abandon(self) -> None:
+        """Something of the user's was raised in the middle of recording, so what comes after would not fit what came
+        before. It is on its way out of the fit; the trace is sealed when the recording is closed."""
+        if self.failed is None:
+            self.failed = "interrupted"
+        self.take_out()

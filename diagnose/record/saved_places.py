@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from diagnose.record.handlers import let_through
+
 _OWN_ORDER = ("keras.src.layers.layer", "keras.src.layers.core.", "keras.src.layers.convolutional.")
 """Modules whose `save_own_variables` writes a layer's variables one after the other, under their number."""
 
@@ -31,7 +33,8 @@ def saved_places(model: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     try:
         _visit(model, "", found, set())
-    except Exception:
+    except Exception as error:
+        let_through(error)
         return {}  # a layer of an unusual kind; a file's arrays are then told by content and shape
     return found
 

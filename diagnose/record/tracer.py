@@ -4,10 +4,11 @@ again."""
 from __future__ import annotations
 
 import atexit
-import os
-import shutil
+import contextlib
+import copy
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,21 +20,24 @@ from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record import describe
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
-from diagnose.record.callback_state import SavedFile, at_start, saved_file
-from diagnose.record.guard import guarded, stop
+from diagnose.record.callback_state import at_start
+from diagnose.record.guard import guarded, not_traced, stop
+from diagnose.record.handlers import from_handler, let_through
+from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.live import LiveData, check_rows
-from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
+from diagnose.record.names import Names
+from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
+from diagnose.record.run import Run
 from diagnose.record.wiring import (
-    Run,
     TestHook,
     TrainHook,
-    compiled_parts,
+    fit_runs,
     is_running,
     local_of_caller,
-    of_this_process,
     open_run,
+    recorded_with,
     recording,
     set_wrapped,
     unwrap,
@@ -44,8 +48,14 @@ if TYPE_CHECKING:
     from diagnose.chosen import Wanted
     from diagnose.diagnosis import Diagnosis
 
-_UNPROBED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
 _LIVE: weakref.WeakSet[Tracer] = weakref.WeakSet()
+_LIVE_STATE = frozenset(
+    {
+        "params", "path", "runs", "silent", "recorder", "_model", "_run", "_take_out", "_wrap_test", "_callbacks",
+        "_kept", "_stands_for", "_fit", "_claim",
+    }
+)  # fmt: skip
+"""What a copy of a tracer has anew."""
 
 
 class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
@@ -54,11 +64,16 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     A fit is recorded once: of several tracers in its list, the first writes its file, and the others have the same run
     (`tracer.runs[-1].path`). In a forked child, a tracer of the parent's writes "NAME-pidN.diag".
 
+    A tracer can be copied, deep-copied and pickled, used or not: the copy has traced nothing yet. Fits that run at the
+    same time with one tracer are recorded each. Of the models, a tracer keeps the last alone from being collected;
+    earlier fits are diagnosed with theirs where they are still there, else with one built from the stored architecture
+    of a model of Keras's own layers, else without replay.
+
     Args:
-        path: the trace file to write (".diag" is usual). A second fit with the same tracer writes "NAME-2.diag"
-        beside it, and so on; a
-            trace that is there already is replaced. Without a path, traces live in a temporary folder until the
-            process ends.
+        path: the trace file to write (".diag" is usual), from the working folder of now. A second fit with the same
+            tracer, or a fit with a copy of it, writes "NAME-2.diag" beside it, and so on; a trace that is there already
+            is replaced, and whoever recorded that says so when asked for its diagnosis. Without a path, traces live in
+            a temporary folder as long as the tracer.
         weights: "auto" keeps the weights of every update while the model has up to a million parameters and the trace
             is below half of `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only.
         rows: "keep" keeps the training rows in the trace; "digests" keeps none of them, nor sample weights or batches
@@ -91,24 +106,46 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         if weights not in ("auto", "epochs"):
             raise DiagnoseError(f"weights must be 'auto' or 'epochs', not {weights!r}.")
         check_rows(rows)
-        if path is None:
-            # Not a TemporaryDirectory, which warns the user's process when a tracer is simply dropped.
-            folder = tempfile.mkdtemp(prefix="diagnose-")
-            weakref.finalize(self, _remove, folder, os.getpid())
-            path = Path(folder) / "fit.diag"
-        self.path = Path(path)
-        self._pid = os.getpid()
-        self.runs: list[Run] = []
-        self.silent = False
-        """True once a fit was trained on several workers and another of them, the chief, records it."""
-        self.recorder: Recorder | None = None
+        if path is not None:
+            check_writable(Path(path))
+        self._names = Names(None if path is None else Path(path))
+        self._original = True
         self._weights = weights
         self._rows = rows
         self.holds_arrays = False
         """Whether the arrays a fit was given are kept alive for the analysis, where the trace has digests only."""
         self._budget = Budget(nbytes=max_bytes, shared=shared)
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        """All that is of this object alone, and of this process."""
+        self._model: Any = None
+        self.path = self._names.path
+        """Where it writes; once it has recorded a fit, the file of its first."""
+        self.runs: list[Run] = []
+        self.silent = False
+        """True once a fit was trained on several workers and another of them, the chief, records it."""
+        self.recorder: Recorder | None = None
+        self._run: Run | None = None
+        """The fit that this tracer is recording."""
         self._take_out: Callable[[], None] | None = None
-        check_writable(self.path)
+        self._wrap_test: Callable[[], None] | None = None
+        self._callbacks: list[Any] = []
+        self._kept = Kept(fits=1)
+        self._stands_for: Tracer = self
+        """The tracer that is in the user's list: another than this one for one of several fits at the same time."""
+        self._fit: Callable[[], Any] = lambda: None
+        """The callbacks of the fit that this tracer was called for last, if they are still there."""
+        self._claim = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _LIVE_STATE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__init__()
+        self.__dict__.update(state)
+        self._original = False
+        self._start_afresh()
 
     def set_model(self, model: Any) -> None:
         """Holds the model without Keras's property: on JAX, `Callback.model` forces a state sync."""
@@ -119,15 +156,40 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         frame = sys._getframe(1)
         try:
-            self._begin(frame)
-        except Exception as error:
+            callback_list = frame.f_locals.get("self")
+            if not isinstance(callback_list, keras.callbacks.CallbackList):
+                callback_list = None
+            # Not what `set_model` was called with last: that may have been for a fit in another thread.
+            model = getattr(callback_list, "_model", None)
+            self._for(callback_list)._begin(frame, callback_list, self._model if model is None else model)
+        finally:
+            del frame
+
+    def _for(self, callback_list: Any) -> Tracer:
+        """This tracer, or a copy of it where it is recording another fit that runs at the same time."""
+        with self._claim:
+            other = self._fit()
+            if other is not None and other is not callback_list and fit_runs(other):
+                second = copy.copy(self)
+                second._stands_for, second._kept = self, self._kept
+                return second
+            self._fit = (lambda: None) if callback_list is None else weakref.ref(callback_list)
+        return self
+
+    def _begin(self, frame: Any, callback_list: Any, model: Any) -> None:
+        try:
+            self._set_up(frame, callback_list, model)
+        except BaseException as error:
             self._take_out_now()
+            if not isinstance(error, Exception) or from_handler(error) is not None:
+                if self.recorder is not None:
+                    self.recorder.abandon()
+                let_through(error)
+                raise
             if self.recorder is not None:
                 stop(self.recorder, error)
             else:
-                _warn_not_started(error)
-        finally:
-            del frame
+                not_traced(error)
 
     @guarded
     def on_test_begin(self, logs: Any = None) -> None:
@@ -135,13 +197,8 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         self._wrap_test()
         self.recorder.begin_evaluation()
 
-    _wrap_test: Callable[[], None] | None = None
-
-    def _begin(self, frame: Any) -> None:
-        callback_list = frame.f_locals.get("self")
-        if not isinstance(callback_list, keras.callbacks.CallbackList):
-            callback_list = None
-        present = recording(self._model)
+    def _set_up(self, frame: Any, callback_list: Any, model: Any) -> None:
+        present = recorded_with(callback_list) or recording(model)
         if present is not None and present.callback_list is not None:
             same = present.callback_list is callback_list
             if same and present.recorder.epoch == 0:
@@ -152,38 +209,44 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 self.recorder = self.recorder if present.owner is self else None
                 return
             present.owner.close()  # left behind by a fit that raised
-        self.close()
-        model = self._model
+        self._close_own()
+        self.recorder = None
         spread = current_backend().distribution(model)
         if spread is not None and not spread.records:
-            self.recorder = None
-            self.silent = True
+            self._stands_for.silent = True
             return
         unwrap(model, "train_function")
         unwrap(model, "test_function")
-        number = len(self.runs) + 1
-        path = self.path if number == 1 else self.path.with_name(f"{self.path.stem}-{number}{self.path.suffix}")
-        path = of_this_process(path, self._pid)
+        number = len(self._stands_for.runs) + 1
+        path = self._names.next(plain=self._original)
         run = open_run(path, model, number, self, self._weights, self._budget, callback_list, self._rows)
-        recorder = self.recorder = run.recorder
-        self.runs.append(run)
-        _LIVE.add(self)
+        self._run, recorder = run, run.recorder
+        self.recorder = recorder
+        recorder.take_out = self._take_out_now
+        if not self._stands_for.runs:
+            self._stands_for.path = run.path
+        for tracer in {self, self._stands_for}:
+            tracer.runs.append(run)
+            _LIVE.add(tracer)
+        run.when_left(_left)
         if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
         arguments = frame.f_back.f_locals if frame.f_back is not None else {}
         if self._rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
-        restore_list = self._set_probes(recorder, callback_list)
+        instead = (self._stands_for, self)
+        restore_list = set_probes(recorder, callback_list, instead, self._callbacks, self._at_start, self._end)
         self._wrap(run, restore_list, arguments.get("epoch_iterator"))
         recorder.observe("on_train_begin", None)
 
     def _share(self, run: Run) -> None:
         """Another tracer, or this one under an earlier place in the list, records this fit already."""
-        if run.owner is not self and run not in self.runs:
-            self.close()
+        if run.owner._stands_for is not self._stands_for and run not in self._stands_for.runs:
+            self._close_own()
             self.recorder = None
-            self.runs.append(run)
+            self._stands_for.runs.append(run)
+            self._kept.add(run.held)
 
     def _describe(self, recorder: Recorder, backend: Backend, callback_list: Any, arguments: Any, number: int) -> None:
         put = recorder.worker.put
@@ -196,50 +259,13 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         )
         put(InfoItem("compile", describe.compile_settings(recorder.model)))
         callbacks = callback_list.callbacks
-        put(InfoItem("callbacks", [describe.callback(cb) for cb in callbacks if cb is not self]))
-        self._callbacks = [cb for cb in callbacks if cb is not self]
-
-    def _set_probes(self, recorder: Recorder, callback_list: Any) -> Callable[[], None]:
-        """Sets probes between the callbacks. The list in use is replaced, not changed: Keras is iterating over it
-        right now."""
-        original = callback_list.callbacks
-        last: Probe = FirstProbe(recorder, self._at_start)
-        probed: list[Any] = [last]
-        asynchronous = getattr(callback_list, "_async_train", False)
-        for cb in original:
-            probed.append(cb)
-            if cb is self or type(cb) in _UNPROBED:
-                continue
-            in_batches = {"on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"} & set(
-                describe.callback(cb)["hooks"]
-            )
-            if in_batches:
-                # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
-                recorder.batch_hooks_present = True
-                kind = BatchBeginProbe if asynchronous else BatchProbe
-            else:
-                kind = Probe
-            before, last = last, kind(recorder, type(cb).__name__, self._file_of(cb))
-            if not type(cb).__module__.startswith("keras.") or isinstance(cb, keras.callbacks.LambdaCallback):
-                before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
-            probed.append(last)
-        probed.append(LastProbe(recorder, self._end))
-        callback_list.callbacks = probed
-
-        def restore() -> None:
-            if callback_list.callbacks is probed:
-                callback_list.callbacks = original
-
-        return restore
+        self._callbacks = [cb for cb in callbacks if cb is not self._stands_for]
+        put(InfoItem("callbacks", [describe.callback(cb) for cb in self._callbacks]))
 
     def _at_start(self) -> None:
         """Before the first epoch, after all callbacks ran their on_train_begin."""
         assert self.recorder is not None
         self.recorder.worker.put(InfoItem("callbacks_at_start", at_start(self._callbacks)))
-
-    def _file_of(self, cb: Any) -> tuple[int, SavedFile] | None:
-        file = saved_file(cb)
-        return None if file is None else (next(i for i, c in enumerate(self._callbacks) if c is cb), file)
 
     def _wrap(self, run: Run, restore_list: Callable[[], None], epoch_iterator: Any) -> None:
         model, recorder, backend = run.model, run.recorder, run.recorder.backend
@@ -272,30 +298,47 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         recorder.end_training()
         final = [describe.callback(cb) for cb in self._callbacks]
         recorder.worker.put(EventItem("callbacks-final", {"callbacks": final}))
-        self.runs[-1].compiled = compiled_parts(recorder.model)
         self._take_out_now()
-        self._callbacks = []
         recorder.finish("complete")
-        if recorder.worker.failure is not None:
-            raise recorder.worker.failure
 
     def _take_out_now(self) -> None:
         take_out, self._take_out, self._wrap_test = self._take_out, None, None
-        if self.runs and self.runs[-1].owner is self:
-            self.runs[-1].callback_list = None
         if take_out is not None:
             take_out()
+        self._model, self._callbacks = None, []
+        run, self._run = self._run, None
+        if run is not None:
+            self._kept.add(run.end())
 
     # ── afterwards ──
 
+    @property
+    def recording(self) -> bool:
+        """Whether a fit that this tracer began to record has not been closed yet."""
+        return any(not run.recorder.sealed for run in self.runs)
+
+    def let_go(self) -> None:
+        """Keeps no model any more: whoever attached this tracer keeps them."""
+        self._kept.clear()
+
     def close(self) -> None:
-        """Ends a recording whose fit never reached its end (it raised, or was interrupted). Does nothing otherwise."""
+        """Ends recordings whose fits never reached their end (they raised, or were interrupted). Does nothing
+        otherwise."""
+        self._close_own()
+        for run in self.runs:
+            if run.owner is not self and run.owner._stands_for is self:
+                run.owner.close()
+
+    def close_left(self) -> None:
+        """As `close`, but for fits that still run in other threads."""
+        for run in self.runs:
+            if run.owner._stands_for is self and not run.recorder.sealed and not is_running(run):
+                run.owner._close_own()
+
+    def _close_own(self) -> None:
         self._take_out_now()
-        recorder = self.recorder
-        if recorder is not None and not recorder.finished:
-            if self.runs:
-                self.runs[-1].compiled = compiled_parts(recorder.model)
-            recorder.finish("failed")
+        if self.recorder is not None:
+            self.recorder.finish("failed")
 
     def diagnose(
         self, evaluate: Any = None, *, data: Any = None, fit: int | None = None, epochs: Wanted = None
@@ -314,11 +357,12 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
                 restored, and the one after each. Of a long fit, only these are replayed and evaluated again.
 
         Raises:
-            DiagnoseError: nothing was traced, or there is no such fit or epoch.
+            DiagnoseError: nothing was traced, there is no such fit or epoch, or the file of the fit is gone or holds
+            another recording by now.
         """
         from diagnose.analysis import diagnose_run
 
-        self.close()
+        self.close_left()
         if not self.runs and self.silent:
             raise DiagnoseError("This fit was trained on several workers: ask the tracer of the chief, which records.")
         if not self.runs:
@@ -326,14 +370,17 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         if fit is not None and not 1 <= fit <= len(self.runs):
             raise DiagnoseError(f"There is no fit {fit}: this tracer recorded {len(self.runs)}.")
         run = self.runs[-1 if fit is None else fit - 1]
-        run.owner.close()
+        run.owner._close_own()
         return diagnose_run(run, evaluate=evaluate, data=data, epochs=epochs)
 
 
-def _remove(folder: str, made_in: int) -> None:
-    """Not in a forked child: the folder is its parent's."""
-    if os.getpid() == made_in:
-        shutil.rmtree(folder, ignore_errors=True)
+def _left(run: Run) -> None:
+    """A fit raised, and its exception has been dealt with. Called by the garbage collector, wherever that runs: the
+    trace is sealed in a thread of its own."""
+    if run.owner._run is run:
+        run.owner._take_out_now()
+    with contextlib.suppress(RuntimeError):  # the process is ending; the trace is closed by `_close_all`
+        threading.Thread(target=run.recorder.finish, args=("failed",), name="diagnose-closer").start()
 
 
 def check_writable(path: Path) -> None:
@@ -350,19 +397,8 @@ def check_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
+        let_through(error)
         raise TraceWriteError(f"Cannot write a trace in {path.parent}: {error.strerror or error}.") from error
-
-
-def _warn_not_started(error: Exception) -> None:
-    import warnings
-
-    from diagnose.record.guard import TracingStopped
-
-    text = f"diagnose: this fit is not traced ({type(error).__name__}: {error})."
-    try:
-        warnings.warn(text, TracingStopped, stacklevel=4)
-    except Warning:
-        print(text, file=sys.stderr)
 
 
 @atexit.register

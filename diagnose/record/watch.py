@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,20 +13,17 @@ import numpy as np
 
 from diagnose.errors import DiagnoseError
 from diagnose.record import describe, describe_metrics
-from diagnose.record.attach import note
+from diagnose.record.attach import note, note_end
 from diagnose.record.budget import Budget
 from diagnose.record.guard import guarded, stop
+from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.items import InfoItem
 from diagnose.record.live import check_rows
+from diagnose.record.names import Names
 from diagnose.record.recorder import Recorder
+from diagnose.record.run import Run
 from diagnose.record.tracer import check_writable
-from diagnose.record.wiring import (
-    Run,
-    TrainHook,
-    compiled_parts,
-    open_run,
-    unwrap,
-)
+from diagnose.record.wiring import TrainHook, open_run, unwrap
 from diagnose.trace.model import Json
 
 if TYPE_CHECKING:
@@ -68,12 +62,10 @@ class Watch:
         other = model.__dict__.get("train_on_batch")
         if getattr(other, "__diagnose__", None) is not None:
             raise DiagnoseError("This model is being watched already; close() that watch first.")
-        if path is None:
-            folder = tempfile.mkdtemp(prefix="diagnose-")
-            weakref.finalize(self, _remove, folder, os.getpid())
-            path = Path(folder) / "loop.diag"
-        self.path = Path(path)
-        check_writable(self.path)
+        if path is not None:
+            check_writable(Path(path))
+        self._names = Names(None if path is None else Path(path))
+        self.path = self._names.path
         self.model = model
         self.run = open_run(self.path, model, 1, self, weights, Budget(nbytes=max_bytes), rows=rows)
         self.recorder = self.run.recorder
@@ -82,10 +74,15 @@ class Watch:
         self._sums: dict[str, list[float]] = {}
         self._layout: list[dict[str, Json]] | None = None
         self._take_out: Callable[[], None] = lambda: None
+        self.recorder.take_out = lambda: self._take_out()
         try:
             self._begin()
-        except Exception as error:
-            self._take_out()
+        except BaseException as error:
+            if not isinstance(error, Exception) or from_handler(error) is not None:
+                self.recorder.abandon()
+                self.close("failed")
+                let_through(error)
+                raise
             stop(self.recorder, error)
         note(self, self.run)
 
@@ -195,15 +192,20 @@ class Watch:
     def close(self, status: Literal["complete", "failed"] = "complete") -> None:
         """Ends the recording, and the epoch that is open. `train_on_batch` is as before. Later calls do nothing."""
         self._take_out()
-        if self.recorder.finished:
-            return
-        if status == "complete":
-            self.end_epoch()
-        self._end()
-        self.run.compiled = compiled_parts(self.model)
+        if not self.recorder.finished:
+            if status == "complete":
+                self.end_epoch()
+            self._end()
+        self._held = self.run.end()
         self.recorder.finish(status)
         if self.recorder.worker.failure is not None:
             stop(self.recorder, self.recorder.worker.failure)
+        note_end(self)
+
+    @property
+    def recording(self) -> bool:
+        """Whether it is still open."""
+        return not self.recorder.sealed
 
     @guarded
     def _end(self) -> None:
@@ -278,8 +280,3 @@ def _totals(layout: list[dict[str, Json]], before: bytes | None, after: bytes | 
             found.setdefault(str(v["metric"]), {})[str(v["name"])] = value
         start = end
     return {k: [parts["total"], parts["count"]] for k, parts in found.items() if set(parts) == {"total", "count"}}
-
-
-def _remove(folder: str, made_in: int) -> None:
-    if os.getpid() == made_in:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
-import time
 import types
 import weakref
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +17,12 @@ from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
-from diagnose.record.live import LiveData
+from diagnose.record.names import numbered
 from diagnose.record.recorder import Recorder
+from diagnose.record.run import Run
 from diagnose.record.worker import Worker
 from diagnose.trace.create import is_written_here
 from diagnose.trace.writer import TraceWriter
-
-
-@dataclass(eq=False)
-class Run:
-    """One traced fit: its trace file, and what analysis in this process needs of the model it trained."""
-
-    path: Path
-    model: Any
-    number: int
-    recorder: Recorder
-    owner: Any = None
-    """The tracer that records it. Others that were attached to the same fit share this run."""
-    callback_list: Any = None
-    """Of the fit while it is traced; tells whether the fit is still running."""
-    compiled: dict[str, Any] = field(default_factory=dict)
-    live: LiveData | None = None
-    """The arrays `fit` was given, where the trace has only digests of their rows."""
-    started: float = field(default_factory=time.monotonic)
 
 
 class TrainHook:
@@ -115,15 +95,12 @@ def start_recorder(
     return Recorder(model, backend, Worker(writer, encoder))
 
 
-def compiled_parts(model: Any) -> dict[str, Any]:
-    """What `compile` made and analysis replays with, so that a later `compile` of the same model does no harm."""
-    names = ("_compile_loss", "_compile_metrics", "_loss_tracker", "optimizer")
-    return {name: getattr(model, name, None) for name in names}
-
-
 def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
-    """Sets `wrap`'s wrapper in the place of the model's function `name`."""
+    """Sets `wrap`'s wrapper in the place of the model's function `name`; nothing where the model has none, because a
+    callback compiled it: Keras would take a wrapper for a function that need not be made."""
     original = getattr(model, name)
+    if original is None:
+        return
     wrapped = wrap(model, original, hook)
     wrapped.__wrapped__ = original
     wrapped.__diagnose__ = run
@@ -154,14 +131,26 @@ def recording(model: Any) -> Run | None:
     return run if run is not None and run.recorder.active() else None
 
 
+def recorded_with(callback_list: Any) -> Run | None:
+    """The run that records the fit with these callbacks."""
+    if callback_list is None:
+        return None
+    return next((run for run in list(_OPEN) if run.callback_list is callback_list and run.recorder.active()), None)
+
+
 def is_running(run: Run) -> bool:
     """Whether the fit of an unfinished run still runs, in any thread. One that raised never says that it ended."""
-    if run.callback_list is None:
+    return fit_runs(run.callback_list)
+
+
+def fit_runs(callback_list: Any) -> bool:
+    """Whether the fit with these callbacks runs, in any thread."""
+    if callback_list is None:
         return False
     for top in sys._current_frames().values():
         frame: types.FrameType | None = top
         while frame is not None:
-            if frame.f_code.co_name == "fit" and frame.f_locals.get("callbacks") is run.callback_list:
+            if frame.f_code.co_name == "fit" and frame.f_locals.get("callbacks") is callback_list:
                 return True
             frame = frame.f_back
     return False
@@ -192,30 +181,28 @@ def open_run(
     with _OPENING:
         path = _free(path)
         recorder = start_recorder(path, model, backend, weights, budget, rows)
-        run = Run(path, model, number, recorder, owner, callback_list)
-        _OPEN.add(run)
+        try:
+            run = Run(path, model, number, recorder, owner, callback_list)
+            _OPEN.add(run)
+        except BaseException:
+            recorder.finish("failed")
+            raise
         return run
-
-
-def of_this_process(path: Path, made_in: int) -> Path:
-    """`path`, under another name in a forked child of the process that chose it: the parent may be writing there."""
-    if os.getpid() == made_in:
-        return path
-    return path.with_name(f"{path.stem}-pid{os.getpid()}{path.suffix}")
 
 
 def _free(path: Path) -> Path:
     candidate, number = path, 1
     while (run := _writing(candidate)) is not None or is_written_here(candidate):
-        if run is not None and run.callback_list is not None and not is_running(run):
+        if run is not None and (run.recorder.finished or (not is_running(run) and run.has_fit)):
             run.owner.close()
             if not is_written_here(candidate):
                 break
         number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        candidate = numbered(path, number)
     return candidate
 
 
 def _writing(path: Path) -> Run | None:
+    """The recording that has this file open, be it at its end."""
     wanted = path.absolute()
-    return next((run for run in list(_OPEN) if run.recorder.active() and run.path.absolute() == wanted), None)
+    return next((run for run in list(_OPEN) if not run.recorder.sealed and run.path.absolute() == wanted), None)

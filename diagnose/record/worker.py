@@ -257,6 +257,16 @@ def _as_exception(error: BaseException) -> Exception:
     return found
 
 
+class Ended:
+    """What is left of a worker once the trace is sealed: how it ended, and none of its memory."""
+
+    def __init__(self, failure: BaseException | None) -> None:
+        self.failure = failure
+
+    def put(self, item: Item) -> None:
+        """Nothing is written any more."""
+
+
 def describe_error(error: BaseException) -> dict[str, str]:
     """An error as the detail of a "tracer-error" event."""
     return {

@@ -29,7 +29,7 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     and flag as before.
 
     Args:
-        compiled: what `compile` made for that fit (see `diagnose.record.wiring.compiled_parts`); empty for a model
+        compiled: what `compile` made for that fit (see `diagnose.record.run.COMPILED`); empty for a model
         that is still compiled as it was.
 
     Raises:

@@ -74,10 +74,13 @@ class Trace:
     index: Index
     nbytes: int
     """Size of the file."""
+    digest: Digest
+    """Of all records, as of opening: tells a recording from every other."""
 
     def __init__(self, path: Path, opened: Opened, cache_bytes: int) -> None:
         records = load_records(opened.db, opened.nbytes)
         load_diagnosis(opened.db, opened.nbytes)
+        self.digest = last_digest(opened.db)
         check_records(records)
         check_work(records, opened.nbytes)
         opened.db.execute("COMMIT")
@@ -275,21 +278,30 @@ def read_trace(path: Path, *, cache_bytes: int = CACHE_BYTES) -> Trace:
         raise
 
 
-def store_diagnosis(path: Path, diagnosis: Json, *, verified: bool = False) -> None:
+def last_digest(db: sqlite3.Connection) -> Digest:
+    """The digest that the last commit of an open trace ended with."""
+    row = db.execute("SELECT digest FROM chain ORDER BY seq DESC LIMIT 1").fetchone()
+    return b"" if row is None else bytes(row[0])
+
+
+def store_diagnosis(path: Path, diagnosis: Json, *, verified: Digest | None = None) -> None:
     """Puts the diagnosis last computed into a trace file, in place of an older one. A journal left by a killed
     recording is rolled back.
 
     Args:
-        verified: the file was read as a trace just now; it is not verified once more.
+        verified: the digest of the trace that the diagnosis is of, which was read just now: the file is not verified
+            once more.
 
-    Raises TraceError if the file is no readable trace, TraceWriteError if it cannot be written or is being written.
+    Raises TraceError if the file is no readable trace, TraceWriteError if it cannot be written, is being written, or
+    holds another recording.
     """
     path = Path(path)
     text = to_json(diagnosis)
     if len(text) > fmt.MAX_JSON_BYTES or json_cost(text) > fmt.FREE_BYTES + fmt.BYTES_PER_BYTE * len(text):
         raise TraceWriteError(f"The diagnosis has {len(text)} characters, more than a trace of this fit may hold.")
-    if not verified:
-        read_trace(path).close()
+    if verified is None:
+        with read_trace(path) as trace:
+            verified = trace.digest
     if names_other_files(path):
         raise TraceError(f"{journal_path(path)} is not a journal of a trace: it names other files.")
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -299,6 +311,8 @@ def store_diagnosis(path: Path, diagnosis: Json, *, verified: bool = False) -> N
         db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=STORE_BUSY_SECONDS)
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("BEGIN IMMEDIATE")
+        if last_digest(db) != verified:
+            raise TraceWriteError(f"{path} holds another recording by now, so this diagnosis is not stored in it.")
         db.execute(
             "UPDATE diagnosis SET created = ?, json = ?, digest = ? WHERE id = 1",
             (created, text, diagnosis_digest(created, text)),

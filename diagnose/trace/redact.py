@@ -63,7 +63,7 @@ def redact(source: Path, target: Path, *, force: bool = False) -> Redacted:
             found = copier.copy()
             diagnosis = trace.diagnosis()
             if diagnosis is not None:
-                store_diagnosis(part, copier.scrubber.diagnosis(diagnosis, target.name), verified=True)
+                store_diagnosis(part, copier.scrubber.diagnosis(diagnosis, target.name))
             _move(part, target, force=force)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

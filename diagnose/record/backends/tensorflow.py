@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from diagnose.record.backends import tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
+from diagnose.record.handlers import let_through
 from diagnose.tensorflow_tools import graph_function, local_parts
 from diagnose.trace.composite import Composite, Ragged, Sparse, Strings
 from diagnose.trace.model import NDArray
@@ -90,7 +91,8 @@ class TensorFlowBackend:
         try:
             # Shares the CPU buffer. Types without a buffer format (bfloat16) and device tensors are copied instead.
             return np.asarray(memoryview(tensor))
-        except (TypeError, BufferError, ValueError, NotImplementedError, RuntimeError):
+        except (TypeError, BufferError, ValueError, NotImplementedError, RuntimeError) as error:
+            let_through(error)
             return np.asarray(tensor.numpy())
 
     def composite(self, value: Any) -> Composite | None:
