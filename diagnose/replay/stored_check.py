@@ -18,7 +18,10 @@ from diagnose.trace.model import DTYPES
 Places = Sequence[str]
 
 _OBJECT_KEYS: Final = frozenset(
-    "module class_name config registered_name build_config compile_config name inbound_nodes shared_object_id".split()
+    {
+        *("module", "class_name", "config", "registered_name", "build_config", "compile_config"),
+        *("name", "inbound_nodes", "shared_object_id"),
+    }
 )
 _VALUES: Final = frozenset({"__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__"})
 """Plain values that Keras's serialization marks by a class name without a module."""

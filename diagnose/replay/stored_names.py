@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from typing import Final
 
-LAYERS: Final = frozenset(
-    """
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+LAYERS: Final = _names("""
     Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
     AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AdditiveAttention AlphaDropout Attention AugMix
     AutoContrast Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Bidirectional
@@ -25,10 +29,9 @@ LAYERS: Final = frozenset(
     SpatialDropout1D SpatialDropout2D SpatialDropout3D SpectralNormalization StackedRNNCells StringLookup Subtract
     TextVectorization TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D
     ZeroPadding2D ZeroPadding3D
-    """.split()
-)
+    """)
 
-REFUSED_LAYERS: Final = frozenset("FlaxLayer JaxLayer Lambda Layer TFSMLayer TorchModuleWrapper Wrapper".split())
+REFUSED_LAYERS: Final = _names("FlaxLayer JaxLayer Lambda Layer TFSMLayer TorchModuleWrapper Wrapper")
 """Layers of Keras that carry or load code, or do nothing of their own. Only a test reads this: what is in neither list
 of an installed Keras is to be looked at."""
 
@@ -42,43 +45,39 @@ CLASSES: Final[dict[str, dict[str, frozenset[str]]]] = {
     },
     LAYER: {"keras.layers": LAYERS},
     "an initializer": {
-        "keras.initializers": frozenset(
-            """
+        "keras.initializers": _names("""
             Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal
             RandomNormal RandomUniform STFT TruncatedNormal VarianceScaling Zeros
-            """.split()
-        )
+            """)
     },
-    "a regularizer": {"keras.regularizers": frozenset("L1 L1L2 L2 OrthogonalRegularizer".split())},
-    "a constraint": {"keras.constraints": frozenset("MaxNorm MinMaxNorm NonNeg UnitNorm".split())},
+    "a regularizer": {"keras.regularizers": _names("L1 L1L2 L2 OrthogonalRegularizer")},
+    "a constraint": {"keras.constraints": _names("MaxNorm MinMaxNorm NonNeg UnitNorm")},
     "an optimizer": {
-        "keras.optimizers": frozenset(
-            """
+        "keras.optimizers": _names("""
             Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion LossScaleOptimizer Muon Nadam RMSprop SGD
             ScheduleFreeAdamW
-            """.split()
-        )
+            """),
+        # On torch, some are classes of their own, and are written as such.
+        **{
+            f"keras.src.backend.torch.optimizers.torch_{name.lower()}": frozenset({name})
+            for name in ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "Nadam", "RMSprop", "SGD")
+        },
     },
     "a schedule": {
-        "keras.optimizers.schedules": frozenset(
-            """
+        "keras.optimizers.schedules": _names("""
             CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay PolynomialDecay
-            """.split()
-        )
+            """)
     },
     "a loss": {
-        "keras.losses": frozenset(
-            """
+        "keras.losses": _names("""
             BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy CategoricalFocalCrossentropy
             CategoricalGeneralizedCrossEntropy CategoricalHinge Circle CosineSimilarity Dice Hinge Huber KLDivergence
             LogCosh MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson
             SparseCategoricalCrossentropy SquaredHinge Tversky
-            """.split()
-        )
+            """)
     },
     "a metric": {
-        "keras.metrics": frozenset(
-            """
+        "keras.metrics": _names("""
             AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy CategoricalCrossentropy
             CategoricalHinge ConcordanceCorrelation CosineSimilarity F1Score FBetaScore FalseNegatives FalsePositives
             Hinge IoU KLDivergence LogCoshError Mean MeanAbsoluteError MeanAbsolutePercentageError MeanIoU
@@ -87,8 +86,7 @@ CLASSES: Final[dict[str, dict[str, frozenset[str]]]] = {
             SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy
             SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum TopKCategoricalAccuracy
             TrueNegatives TruePositives
-            """.split()
-        )
+            """)
     },
     "a dtype policy": {
         "keras": frozenset({"DTypePolicy", "FloatDTypePolicy"}),
@@ -99,8 +97,8 @@ CLASSES: Final[dict[str, dict[str, frozenset[str]]]] = {
 """Place -> module -> classes, each under the one name that Keras's serialization gives it."""
 
 OPERATIONS: Final[dict[str, frozenset[str] | None]] = {
-    "keras.src.ops.core": frozenset(
-        "Cast ConvertToTensor SaturateCast Scatter ScatterUpdate Slice SliceUpdate StopGradient Unstack".split()
+    "keras.src.ops.core": _names(
+        "Cast ConvertToTensor SaturateCast Scatter ScatterUpdate Slice SliceUpdate StopGradient Unstack"
     ),
     "keras.src.ops.einops": None,
     "keras.src.ops.image": None,
@@ -112,36 +110,30 @@ OPERATIONS: Final[dict[str, frozenset[str] | None]] = {
 """Modules whose operations may stand among a functional model's layers: those listed, or (None) all that the module
 defines. Those of `core` that are left out call functions."""
 
-_LOSSES = frozenset(
-    """
+_LOSSES = _names("""
     binary_crossentropy binary_focal_crossentropy categorical_crossentropy categorical_focal_crossentropy
     categorical_generalized_cross_entropy categorical_hinge circle cosine_similarity ctc dice hinge huber kl_divergence
     log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error
     poisson sparse_categorical_crossentropy squared_hinge tversky
-    """.split()
-)
+    """)
 
 FUNCTIONS: Final[dict[str, dict[str, frozenset[str]]]] = {
     "an activation": {
-        "keras.activations": frozenset(
-            """
+        "keras.activations": _names("""
             celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear
             log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus
             sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
-            """.split()
-        )
+            """)
     },
     "a loss": {"keras.losses": _LOSSES},
     "a metric": {
-        "keras.metrics": frozenset(
-            """
+        "keras.metrics": _names("""
             binary_accuracy binary_crossentropy binary_focal_crossentropy categorical_accuracy categorical_crossentropy
             categorical_focal_crossentropy categorical_hinge concordance_correlation hinge huber kl_divergence log_cosh
             mean_absolute_error mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error
             pearson_correlation poisson sparse_categorical_accuracy sparse_categorical_crossentropy
             sparse_top_k_categorical_accuracy squared_hinge top_k_categorical_accuracy
-            """.split()
-        )
+            """)
     },
 }
 """Place -> module -> functions. Keras's `get`, `serialize` and `deserialize` of the same modules are none of these."""

@@ -4,7 +4,8 @@ distance."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -121,7 +122,7 @@ def identify(trace: Trace, held: Held) -> Identification:
     def matching(indices: Iterable[int]) -> tuple[Place, ...]:
         wanted = [(i, digests[i]) for i in indices]
         found = {s.version for s in versions if wanted and all(s.arrays[i] == d for i, d in wanted)}
-        return tuple(_place(trace, v) for v in sorted(v for v in found if v is not None))
+        return _places(trace, sorted(v for v in found if v is not None))
 
     places = matching(digests) if whole else ()
     same = [s for s in trace.states if whole and all(s.arrays[i] == d for i, d in digests.items())]
@@ -155,18 +156,24 @@ def identify(trace: Trace, held: Held) -> Identification:
         nearest=_nearest(trace, held, versions) if kind == "none" else None,
         optimizer=_optimizer(trace, held),
         after_fit=None if final is None else bool(final in same),
-        held_after_fit=() if final is None else tuple(_place(trace, v) for v in trace.index.versions_of(final)),
+        held_after_fit=() if final is None else _places(trace, trace.index.versions_of(final)),
         unassigned=held.unassigned,
         notes=held.notes,
     )
 
 
-def _place(trace: Trace, version: int) -> Place:
+def _places(trace: Trace, versions: Sequence[int]) -> tuple[Place, ...]:
+    """Of ascending versions."""
+    found: dict[int, Place] = {}
+    left = list(versions)
     for epoch in trace.epochs:
-        if epoch.first_version < version <= epoch.last_version:
-            return Place(version, epoch.epoch, version == epoch.last_version)
-    step = next((s for s in trace.steps if s.produced == version), None)  # of an epoch that did not end
-    return Place(version, None if step is None else step.epoch, False)
+        first, last = (bisect_right(left, v) for v in (epoch.first_version, epoch.last_version))
+        found.update({v: Place(v, epoch.epoch, v == epoch.last_version) for v in left[first:last]})
+        del left[first:last]
+    if left:  # of an epoch that did not end
+        epochs = {step.produced: step.epoch for step in reversed(trace.steps)}
+        found.update({v: Place(v, epochs.get(v), False) for v in left})
+    return tuple(found[v] for v in versions)
 
 
 def _moments(trace: Trace, states: list[State]) -> tuple[str, ...]:
@@ -206,6 +213,8 @@ def _difference(trace: Trace, held: Held, state: State, i: int, digest: Digest, 
     variable = trace.info["variables"][i]
     array = held.arrays[i]
     try:
+        if not state.kept:
+            raise ReplayError("only its digests are kept")
         recorded = trace.array(state.arrays[i])
         # Bit by bit: NaN equals NaN, and 0.0 is not -0.0, as for digests.
         a, b = (np.ascontiguousarray(x).reshape(x.size).view(np.uint8).reshape(x.size, -1) for x in (array, recorded))
@@ -227,20 +236,25 @@ def _nearest(trace: Trace, held: Held, versions: list[State]) -> Nearest | None:
     if nbytes * len(kept) > MOST_COMPARED_BYTES:
         ends = {e.last_version for e in trace.epochs}
         kept = {v: s for v, s in kept.items() if v in ends}
-    distances = {v: _distance(trace, held, s) for v, s in kept.items()}
+    known: dict[tuple[int, Digest], tuple[float, float]] = {}
+    distances = {v: _distance(trace, held, s, known) for v, s in kept.items()}
     finite = {v: d for v, d in distances.items() if math.isfinite(d)}
     if not finite:
         return None
     version = min(finite, key=lambda v: (finite[v], -v))
-    return Nearest(_place(trace, version), finite[version], len(distances))
+    return Nearest(_places(trace, [version])[0], finite[version], len(distances))
 
 
-def _distance(trace: Trace, held: Held, state: State) -> float:
+def _distance(trace: Trace, held: Held, state: State, known: dict[tuple[int, Digest], tuple[float, float]]) -> float:
+    """`known`: the two sums of what was compared before, as versions may share contents."""
     square = norm = 0.0
     for i, array in held.arrays.items():
-        recorded = trace.array(state.arrays[i]).astype(np.float64)
-        square += float(np.sum((array.astype(np.float64) - recorded) ** 2))
-        norm += float(np.sum(recorded**2))
+        key = i, state.arrays[i]
+        if key not in known:
+            recorded = trace.array(state.arrays[i]).astype(np.float64)
+            known[key] = float(np.sum((array.astype(np.float64) - recorded) ** 2)), float(np.sum(recorded**2))
+        square += known[key][0]
+        norm += known[key][1]
     return math.sqrt(square / norm) if norm else math.inf if square else 0.0
 
 

@@ -1,5 +1,5 @@
-"""Architectures that would have Keras run code, open files or work for ever: none is handed to Keras. The published ways
-are named; each release of Keras stopped some, so that what Keras itself would do depends on the one installed."""
+"""Architectures that would have Keras run code, open files or work for ever: none is handed to Keras. The published
+ways are named; each release of Keras stopped some, so that what Keras itself would do depends on the one installed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Models of ordinary kinds come back from the architecture in a trace: with the original's weights they compute, and are
-evaluated, as the original."""
+"""Models of ordinary kinds come back from the architecture in a trace: with the original's weights they compute, and
+are evaluated, as the original."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_it_computes_and_is_evaluated_as_the_original(make: Callable[[], Made]) 
     again = build({"model": from_json(to_json(describe.model(model)))})
     again.set_weights(model.get_weights())
     assert type(again.optimizer) is type(model.optimizer)
-    for one, other in zip(_leaves(again(x)), _leaves(model(x)), strict=True):
+    for one, other in zip(_leaves(again(x, training=False)), _leaves(model(x, training=False)), strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other))
     expected = model.evaluate(x, y, verbose=0, return_dict=True)
     assert again.evaluate(x, y, verbose=0, return_dict=True) == expected and len(expected) >= 1
