@@ -105,7 +105,7 @@ def _object(node: Mapping[str, Any], places: Places) -> None:
     name, module, config = node["class_name"], node.get("module"), node.get("config")
     if not isinstance(name, str) or not set(node) <= _OBJECT_KEYS:
         raise Refused(f"holds {name!r}, which is not as Keras writes an object")
-    if name in _VALUES and module is None:
+    if name in _VALUES and module is None and LAYER not in places and MODEL not in places:
         _plain_value(name, config)
     elif name == "function":
         _function(node, places)
@@ -169,6 +169,8 @@ def _function(node: Mapping[str, Any], places: Places) -> None:
 def _argument(owner: str, key: str, value: object) -> None:
     if key in _NO_PATH and not (value is None or isinstance(value, list)):
         raise Refused(f"has {owner!r} read its {key} from elsewhere")
+    if key == "layers" and not all(isinstance(item, Mapping) and "class_name" in item for item in _list(value)):
+        raise Refused(f"has {owner!r} made of what are no layers")
     places = _ARGUMENTS.get(key, ())
     for ending, kinds in _ENDINGS.items():
         if key.endswith(ending):

@@ -240,6 +240,9 @@ ESCAPES: dict[str, Callable[[Stored], None]] = {
         inbound_nodes=[[["x", 0, 0, {"f": function("exec")}]]]
     ),
     "calls that are text": lambda stored: layers(stored)[-1].update(inbound_nodes="x"),
+    "layers that are none": lambda stored: layers(stored).append(None),
+    "a layer that is an array": made({"class_name": "__numpy__", "config": {"value": [1], "dtype": "float32"}}),
+    "calls that are a number": lambda stored: layers(stored)[0].update(inbound_nodes=1),
     "no model": lambda stored: stored.update(model={"layers": []}),
     "a list as compile settings": lambda stored: stored.update(compile=["sgd"]),
 }
