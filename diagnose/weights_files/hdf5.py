@@ -156,11 +156,11 @@ def _check_contents(dataset: Any, made: Entry, name: str) -> None:
     settings = dataset.get_create_plist()
     filters = _filters(settings) if settings.get_layout() == h5py.h5d.CHUNKED else []
     packed = [i for i, number in enumerate(filters) if number in (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)]
-    if not packed:
+    if not filters:
         return
     chunk = settings.get_chunk()
     most = Entry(made.dtype, chunk).nbytes + 4  # a checksum may have been added before
-    if filters[packed[0]] == h5py.h5z.FILTER_LZF and most > MOST_LZF_CHUNK + 4:
+    if h5py.h5z.FILTER_LZF in filters and most > MOST_LZF_CHUNK + 4:
         raise Malformed(f"array '{shown(name)}' has chunks of {most - 4} bytes, too large for LZF")
     stored_chunks: list[Any] = []
     dataset.chunk_iter(stored_chunks.append)  # looking up a single one goes through all of them
@@ -170,11 +170,20 @@ def _check_contents(dataset: Any, made: Entry, name: str) -> None:
         # Deflate may make a little more of what cannot be compressed, and a checksum may be added behind it.
         if stored.size > most + most // 1000 + 64:
             raise Malformed(f"array '{shown(name)}' has a chunk of {stored.size} bytes where it takes {most - 4}")
-        skipped = stored.filter_mask >> packed[0] & 1
-        if filters[packed[0]] == h5py.h5z.FILTER_DEFLATE and not skipped:
-            data = zlib.decompressobj().decompress(dataset.read_direct_chunk(stored.chunk_offset)[1], most + 1)
-            if len(data) > most:
-                raise Malformed(f"array '{shown(name)}' has a chunk that expands to more than its {most - 4} bytes")
+        # HDF5 takes a chunk that is too short for a whole one, and reads beyond its end.
+        masked = {number for i, number in enumerate(filters) if stored.filter_mask >> i & 1}
+        checksum = 4 if h5py.h5z.FILTER_FLETCHER32 in filters and h5py.h5z.FILTER_FLETCHER32 not in masked else 0
+        length = stored.size
+        if packed and filters[packed[0]] not in masked:
+            length = most - 4 + checksum if stored.size > checksum else 0
+            if filters[packed[0]] == h5py.h5z.FILTER_DEFLATE:
+                data = dataset.read_direct_chunk(stored.chunk_offset)[1]
+                expanded = len(zlib.decompressobj().decompress(data, most + 1))
+                if expanded > most:
+                    raise Malformed(f"array '{shown(name)}' has a chunk that expands to more than its {most - 4} bytes")
+                length = length if expanded >= most - 4 else 0
+        if length != most - 4 + checksum:
+            raise Malformed(f"array '{shown(name)}' has a chunk that is not as long as its {most - 4} bytes")
 
 
 def _load(opened: Any, name: str, made: Entry) -> NDArray:
