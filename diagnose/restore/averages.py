@@ -3,6 +3,7 @@ epochs."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -133,9 +134,16 @@ def _error(trace: Trace, held: Held, ends: Sequence[Epoch], floats: list[int]) -
     """The largest difference of an element from the mean; None where one is larger than rounding."""
     worst = 0.0
     for i in floats:
-        contents = [trace.array(trace.states[e.state].arrays[i]).astype(np.float64) for e in ends]
-        error = float(np.max(np.abs(held.arrays[i] - sum(contents) / len(contents))))
-        if not error <= _rounding(held.arrays[i], contents):
+        # One at a time, each content once: however many epochs hold it, it takes the memory and time of one.
+        times = Counter(trace.states[e.state].arrays[i] for e in ends)
+        total = np.zeros(held.arrays[i].shape)
+        largest = 0.0
+        for digest, count in times.items():
+            content = trace.array(digest).astype(np.float64)
+            total += content * count
+            largest = max(largest, float(np.max(np.abs(content), initial=0)))
+        error = float(np.max(np.abs(held.arrays[i] - total / len(ends))))
+        if not error <= _rounded(held.arrays[i], len(ends), largest):
             return None
         worst = max(worst, error)
     return worst
@@ -143,5 +151,8 @@ def _error(trace: Trace, held: Held, ends: Sequence[Epoch], floats: list[int]) -
 
 def _rounding(array: NDArray, contents: Sequence[NDArray]) -> float:
     """What summing in the array's own precision may have lost."""
-    largest = max(float(np.max(np.abs(c), initial=0)) for c in contents)
-    return 2 * len(contents) * float(np.finfo(array.dtype).eps) * largest
+    return _rounded(array, len(contents), max(float(np.max(np.abs(c), initial=0)) for c in contents))
+
+
+def _rounded(array: NDArray, count: int, largest: float) -> float:
+    return 2 * count * float(np.finfo(array.dtype).eps) * largest

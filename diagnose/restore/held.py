@@ -3,6 +3,8 @@ guess."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from diagnose.trace.model import Digest, Json, NDArray
 from diagnose.trace.reader import Trace
 from diagnose.weights_files import open_weights
 from diagnose.weights_files.stored import Stored
+
+_NUMBER = re.compile("[0-9]{1,9}")
 
 WEIGHTS = ("trainable", "non_trainable")
 """What `get_weights()` returns; seeds and the states of stateful layers are no weights."""
@@ -80,11 +84,9 @@ def held_by_file(trace: Trace, path: Path) -> Held:
 def _other_architecture(
     what: str, trace: Trace, shapes: Sequence[tuple[int, ...]], wanted: Mapping[int, Json]
 ) -> DiagnoseError:
-    recorded = [tuple(v["shape"]) for v in wanted.values()]
-    extra = next((s for s in shapes if shapes.count(s) > recorded.count(s)), None)
-    lacking = next(
-        (v for v in wanted.values() if recorded.count(tuple(v["shape"])) > shapes.count(tuple(v["shape"]))), None
-    )
+    here, recorded = Counter(shapes), Counter(tuple(v["shape"]) for v in wanted.values())
+    extra = next((s for s in shapes if here[s] > recorded[s]), None)
+    lacking = next((v for v in wanted.values() if recorded[tuple(v["shape"])] > here[tuple(v["shape"])]), None)
     parts = [f"{len(shapes)} arrays of weights against {len(wanted)} recorded"]
     if lacking is not None:
         parts.append(f"none of the shape {tuple(lacking['shape'])} of {lacking['path']}")
@@ -99,7 +101,7 @@ class _Assignment:
     def __init__(self, trace: Trace, wanted: Mapping[int, Json], stored: Stored) -> None:
         self.found: dict[int, NDArray] = {}
         self.weights = [name for name in stored.entries if not name.startswith(OPTIMIZER)]
-        self.names = list(self.weights)
+        self.names = dict.fromkeys(self.weights)
         self._wanted = dict(wanted)
         self._open = dict(wanted)
         self._stored = stored
@@ -115,7 +117,8 @@ class _Assignment:
         """The variable's path, as Keras's older files, and files written by hand, name it."""
         for spelled in (_older_name, str, lambda name: name.replace(".", "/")):
             names = [spelled(name) for name in self.names]
-            once = {s: n for s, n in zip(names, self.names, strict=True) if names.count(s) == 1}
+            times = Counter(names)
+            once = {s: n for s, n in zip(names, self.names, strict=True) if times[s] == 1}
             self._pair(once, lambda v: v["path"])
 
     def by_order(self) -> None:
@@ -129,27 +132,41 @@ class _Assignment:
 
     def by_content(self) -> None:
         """Arrays of one shape that several variables have: told by what was recorded of each; the last one left over is
-        told by its shape. Repeated, as each one found may leave another with one place only."""
-        while True:
-            pairs = [p for shape in {tuple(v["shape"]) for v in self._open.values()} for p in self._told(shape)]
-            if not pairs:
-                return
-            for i, name in pairs:
-                self._take(i, name)
+        told by its shape. Repeated, as those found may leave another with one place only."""
+        places, names = defaultdict(list), defaultdict(list)
+        for i, v in self._open.items():
+            places[tuple(v["shape"])].append(i)
+        for name in self.names:
+            names[self._stored.entries[name].shape].append(name)
+        for shape, at in places.items():
+            while told := self._told(at, names[shape]):
+                for i, name in told.items():
+                    self._take(i, name)
+                at = [i for i in at if i not in told]
+                left = set(told.values())
+                names[shape] = [name for name in names[shape] if name not in left]
 
-    def _told(self, shape: tuple[int, ...]) -> list[tuple[int, str]]:
-        places = [i for i, v in self._open.items() if tuple(v["shape"]) == shape]
-        names = [name for name in self.names if self._stored.entries[name].shape == shape]
-        if not names:
-            return []
+    def _told(self, places: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+        """Of variables and arrays of one shape: which is beyond doubt which. A name and a place that belong together
+        this way are each other's only ones, so that without them the others are no nearer to being told."""
+        if not names or not places:
+            return {}
         if len(places) == len(names) == 1:
-            return [(places[0], names[0])]
-        digests = {name: array_digest(self._array(name, places[0])) for name in names}
-        if len(places) == len(names) and len(set(digests.values())) == 1:
-            return list(zip(places, names, strict=True))  # whichever is which, the contents are the same
-        fitting = {name: [i for i in places if digests[name] in self._recorded[i]] for name in names}
-        taken = [i for found in fitting.values() for i in found]
-        return [(f[0], name) for name, f in fitting.items() if len(f) == 1 and taken.count(f[0]) == 1]
+            return {places[0]: names[0]}
+        holding: dict[Digest, list[str]] = {}
+        for name in names:
+            holding.setdefault(array_digest(self._array(name, places[0])), []).append(name)
+        if len(places) == len(names) and len(holding) == 1:
+            return dict(zip(places, names, strict=True))  # whichever is which, the contents are the same
+        fitting: dict[Digest, list[int]] = {}
+        for i in places:
+            for digest in self._recorded[i] & holding.keys():
+                fitting.setdefault(digest, []).append(i)
+        claims = Counter[int]()
+        for digest, found in fitting.items():
+            for i in found:
+                claims[i] += len(holding[digest])
+        return {f[0]: holding[d][0] for d, f in fitting.items() if len(f) == 1 and claims[f[0]] == 1}
 
     def any_recorded(self) -> bool:
         return any(array_digest(a) in self._recorded[i] for i, a in self.found.items())
@@ -167,24 +184,25 @@ class _Assignment:
         return found
 
     def _pair(self, names: Mapping[str, str], key: Callable[[Json], str | None]) -> None:
-        keys = [key(v) for v in self._open.values()]
+        times = Counter(key(v) for v in self._open.values())
         for i, v in list(self._open.items()):
             wanted = key(v)
-            name = None if wanted is None or keys.count(wanted) > 1 else names.get(wanted)
+            name = None if wanted is None or times[wanted] > 1 else names.get(wanted)
             if name is not None and self._stored.entries[name].shape == tuple(v["shape"]):
                 self._take(i, name)
 
     def _take(self, i: int, name: str) -> None:
         self.found[i] = self._array(name, i)
         del self._open[i]
-        self.names.remove(name)
+        del self.names[name]
 
     def _array(self, name: str, i: int) -> NDArray:
         """The array, in the recorded dtype where that loses nothing."""
         if name not in self._loaded:
             array = self._stored.load(name)
             wanted = numpy_dtype(str(self._wanted[i]["dtype"]))
-            if array.dtype != wanted:
+            # Nothing is stored in so much less than what it was: that would only take memory.
+            if array.dtype != wanted and wanted.itemsize <= 4 * array.dtype.itemsize:
                 with np.errstate(all="ignore"):
                     cast = array.astype(wanted)
                     same = np.array_equal(cast.astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
@@ -204,7 +222,7 @@ def _older_name(name: str) -> str:
 def _optimizer(stored: Stored) -> tuple[Digest, ...] | None:
     """The optimizer's variables, in its order. Keras's older `.h5` orders them by name, so they are passed over."""
     names = [name for name in stored.entries if name.startswith("optimizer/")]
-    if not names or not all(name.rpartition("/")[2].isdecimal() for name in names):
+    if not names or not all(_NUMBER.fullmatch(name.rpartition("/")[2]) for name in names):
         return None
     names.sort(key=lambda name: (name.rpartition("/")[0], int(name.rpartition("/")[2])))
     return tuple(array_digest(stored.load(name)) for name in names)

@@ -117,7 +117,9 @@ def identify(trace: Trace, held: Held) -> Identification:
     digests = {i: array_digest(array) for i, array in held.arrays.items()}
     whole = len(digests) == len(weights) and not held.unassigned
     groups = {name: [i for i in digests if weights[i]["group"] == name] for name in ("trainable", "non_trainable")}
-    versions = [s for s in trace.states if s.version is not None and s.label == "version"]
+    # What a model held before it made variables of its own in its first step is none of these.
+    states = [s for s in trace.states if len(s.arrays) >= len(weights)]
+    versions = [s for s in states if s.version is not None and s.label == "version"]
     stand = _Places(trace)
 
     def matching(indices: Iterable[int]) -> tuple[Place, ...]:
@@ -126,7 +128,7 @@ def identify(trace: Trace, held: Held) -> Identification:
         return tuple(stand.of(v) for v in sorted(v for v in found if v is not None))
 
     places = matching(digests) if whole else ()
-    same = [s for s in trace.states if whole and all(s.arrays[i] == d for i, d in digests.items())]
+    same = [s for s in states if whole and all(s.arrays[i] == d for i, d in digests.items())]
     moments = () if places else _moments(trace, same)
     average = None if places else average_of(trace, held, weights)
     best: State | None = None
@@ -215,6 +217,8 @@ def _difference(trace: Trace, held: Held, state: State, i: int, digest: Digest, 
     variable = trace.info["variables"][i]
     array = held.arrays[i]
     try:
+        if not state.kept:
+            raise ReplayError("only its digests are kept")
         recorded = trace.array(state.arrays[i])
         # Bit by bit: NaN equals NaN, and 0.0 is not -0.0, as for digests.
         a, b = (np.ascontiguousarray(x).reshape(x.size).view(np.uint8).reshape(x.size, -1) for x in (array, recorded))
@@ -236,7 +240,8 @@ def _nearest(trace: Trace, held: Held, versions: list[State]) -> Nearest | None:
     if nbytes * len(kept) > MOST_COMPARED_BYTES:
         ends = {e.last_version for e in trace.epochs}
         kept = {v: s for v, s in kept.items() if v in ends}
-    distances = {v: _distance(trace, held, s) for v, s in kept.items()}
+    known: dict[tuple[int, Digest], tuple[float, float]] = {}
+    distances = {v: _distance(trace, held, s, known) for v, s in kept.items()}
     finite = {v: d for v, d in distances.items() if math.isfinite(d)}
     if not finite:
         return None
@@ -244,12 +249,16 @@ def _nearest(trace: Trace, held: Held, versions: list[State]) -> Nearest | None:
     return Nearest(_Places(trace).of(version), finite[version], len(distances))
 
 
-def _distance(trace: Trace, held: Held, state: State) -> float:
+def _distance(trace: Trace, held: Held, state: State, known: dict[tuple[int, Digest], tuple[float, float]]) -> float:
+    """`known`: the two sums of what was compared before, as versions may share contents."""
     square = norm = 0.0
     for i, array in held.arrays.items():
-        recorded = trace.array(state.arrays[i]).astype(np.float64)
-        square += float(np.sum((array.astype(np.float64) - recorded) ** 2))
-        norm += float(np.sum(recorded**2))
+        key = i, state.arrays[i]
+        if key not in known:
+            recorded = trace.array(state.arrays[i]).astype(np.float64)
+            known[key] = float(np.sum((array.astype(np.float64) - recorded) ** 2)), float(np.sum(recorded**2))
+        square += known[key][0]
+        norm += known[key][1]
     return math.sqrt(square / norm) if norm else math.inf if square else 0.0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
@@ -24,6 +26,12 @@ FILTERS: Final = {
 
 MOST_EXPANSION: Final = 1100
 """Deflate's limit is 1032 to 1."""
+
+MOST_CHUNKS: Final = 100_000
+"""Of one array."""
+
+MOST_LZF_CHUNK: Final = 1 << 20
+"""h5py's own largest. LZF gives up to 90 times as much as it gets, and HDF5 takes it all."""
 
 MOST_DEPTH: Final = 64
 
@@ -78,19 +86,31 @@ def _checked(dataset: Any, name: str) -> Entry:
         raise Malformed(f"array '{shown(name)}' is put together from other files (a virtual dataset)")
     if settings.get_external_count():
         raise Malformed(f"array '{shown(name)}' is stored in another file (external storage)")
-    for i in range(settings.get_nfilters()):
-        number = settings.get_filter(i)[0]
+    numbers = _filters(settings)
+    for number in numbers:
         if number not in FILTERS:
             raise Malformed(f"array '{shown(name)}' is stored with filter {number}, which would load a plugin")
+    if len(numbers) != len(set(numbers)) or {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF} <= set(numbers):
+        raise Malformed(f"array '{shown(name)}' is compressed more than once")
     made = entry(name, _dtype(dataset, name), _shape(dataset, name))
     stored = dataset.get_storage_size()
     if layout == h5py.h5d.CHUNKED:
         if made.nbytes > MOST_EXPANSION * stored:
             raise Malformed(f"array '{shown(name)}' has {stored} bytes and claims to expand to {made.nbytes}")
         _check_chunk(settings.get_chunk(), made, name)
+        if math.prod(_chunks_along(settings.get_chunk(), made)) > MOST_CHUNKS:
+            raise Malformed(f"array '{shown(name)}' has more than {MOST_CHUNKS} chunks")
     elif stored != made.nbytes:
         raise Malformed(f"array '{shown(name)}' has {stored} bytes where its shape takes {made.nbytes}")
     return made
+
+
+def _filters(settings: Any) -> list[int]:
+    return [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
+
+
+def _chunks_along(chunk: tuple[int, ...], made: Entry) -> list[int]:
+    return [-(-n // c) for n, c in zip(made.shape, chunk, strict=True)]
 
 
 def _check_chunk(chunk: tuple[int, ...], made: Entry, name: str) -> None:
@@ -131,10 +151,47 @@ def _says_bfloat16(dataset: Any) -> bool:
     return text in ("bfloat16", b"bfloat16")
 
 
+def _check_contents(dataset: Any, made: Entry, name: str) -> None:
+    """That no chunk expands to more than a chunk: HDF5 goes on expanding it as long as there is something to expand."""
+    settings = dataset.get_create_plist()
+    filters = _filters(settings) if settings.get_layout() == h5py.h5d.CHUNKED else []
+    packed = [i for i, number in enumerate(filters) if number in (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)]
+    if not filters:
+        return
+    chunk = settings.get_chunk()
+    most = Entry(made.dtype, chunk).nbytes + 4  # a checksum may have been added before
+    if h5py.h5z.FILTER_LZF in filters and most > MOST_LZF_CHUNK + 4:
+        raise Malformed(f"array '{shown(name)}' has chunks of {most - 4} bytes, too large for LZF")
+    stored_chunks: list[Any] = []
+    dataset.chunk_iter(stored_chunks.append)  # looking up a single one goes through all of them
+    if len(stored_chunks) != math.prod(_chunks_along(chunk, made)):
+        raise Malformed(f"array '{shown(name)}' lacks a part of its content")
+    for stored in stored_chunks:
+        # Deflate may make a little more of what cannot be compressed, and a checksum may be added behind it.
+        if stored.size > most + most // 1000 + 64:
+            raise Malformed(f"array '{shown(name)}' has a chunk of {stored.size} bytes where it takes {most - 4}")
+        # HDF5 takes a chunk that is too short for a whole one, and reads beyond its end.
+        masked = {number for i, number in enumerate(filters) if stored.filter_mask >> i & 1}
+        checksum = 4 if h5py.h5z.FILTER_FLETCHER32 in filters and h5py.h5z.FILTER_FLETCHER32 not in masked else 0
+        length = stored.size
+        if packed and filters[packed[0]] not in masked:
+            length = most - 4 + checksum if stored.size > checksum else 0
+            if filters[packed[0]] == h5py.h5z.FILTER_DEFLATE:
+                data = dataset.read_direct_chunk(stored.chunk_offset)[1]
+                expanded = len(zlib.decompressobj().decompress(data, most + 1))
+                if expanded > most:
+                    raise Malformed(f"array '{shown(name)}' has a chunk that expands to more than its {most - 4} bytes")
+                length = length if expanded >= most - 4 else 0
+        if length != most - 4 + checksum:
+            raise Malformed(f"array '{shown(name)}' has a chunk that is not as long as its {most - 4} bytes")
+
+
 def _load(opened: Any, name: str, made: Entry) -> NDArray:
     try:
-        array: NDArray = np.asarray(opened[name][()])
-    except (KeyError, RuntimeError, ValueError, TypeError, OSError) as error:
+        dataset = opened[name]
+        _check_contents(dataset.id, made, name)
+        array: NDArray = np.asarray(dataset[()])
+    except (KeyError, RuntimeError, ValueError, TypeError, OSError, zlib.error) as error:
         raise Malformed(f"array '{shown(name)}' is damaged ({shown(error)})") from error
     if made.dtype == "bfloat16":
         array = np.frombuffer(array.tobytes(), numpy_dtype("bfloat16")).reshape(made.shape)

@@ -14,8 +14,9 @@ from diagnose.trace.digest import numpy_dtype
 from diagnose.trace.model import NDArray
 from diagnose.weights_files.stored import Entry, Malformed, Stored, check_total, entry, shown
 
-MOST_HEADER_BYTES: Final = 100_000_000
-"""The limit of the format's own reader."""
+MOST_HEADER_BYTES: Final = 10_000_000
+"""A tenth of what the format's own reader takes, and 200 bytes for each of the arrays that are read at most: parsed,
+JSON may take thirty times its length."""
 
 DTYPES: Final = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
@@ -59,8 +60,10 @@ def open_stored(file: BinaryIO) -> Iterator[Stored]:
 def _header(file: BinaryIO, file_bytes: int) -> tuple[int, dict[str, Any]]:
     """Where the arrays begin, and the parsed header."""
     length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(MOST_HEADER_BYTES, file_bytes - 8):
+    if not 2 <= length <= file_bytes - 8:
         raise Malformed(f"its header of {length} bytes does not fit in it")
+    if length > MOST_HEADER_BYTES:
+        raise Malformed(f"its header has {length} bytes; at most {MOST_HEADER_BYTES} are read")
     try:
         header = json.loads(file.read(length).decode(), object_pairs_hook=_no_doubles)
     except (ValueError, RecursionError) as error:

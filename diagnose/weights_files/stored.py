@@ -9,10 +9,11 @@ from typing import Final
 
 from diagnose.trace.model import DTYPES, NDArray, itemsize
 
-MOST_ARRAYS: Final = 100_000
+MOST_ARRAYS: Final = 50_000
 MOST_DIMENSIONS: Final = 32
-MOST_EXPANDED_BYTES: Final = 1 << 30
-"""What any file may expand to; a larger one, to four times its size. Weights hardly compress."""
+MOST_EXPANDED_BYTES: Final = 64 << 20
+"""What any file may expand to; one of more than a quarter of that, to four times its size. Keras compresses nothing,
+and weights hardly can be; a few copies of so much fit into the memory that reading a small file may take."""
 
 
 class Malformed(Exception):

@@ -222,6 +222,16 @@ def test_compressed_content_that_is_damaged(h5: Make) -> None:
     refused(h5(fill), "'d' is damaged")
 
 
+def test_chunk_shorter_than_its_checksum(h5: Make) -> None:
+    """HDF5 itself reads beyond the end of such a chunk, and the process is gone."""
+
+    def fill(file: Any) -> None:
+        made = file.create_dataset("n", shape=(8,), dtype="f4", chunks=(8,), shuffle=True, fletcher32=True)
+        made.id.write_direct_chunk((0,), b"xy")
+
+    refused(h5(fill), "'n' has a chunk that is not as long")
+
+
 def test_truncated_hdf5(h5: Make) -> None:
     path = h5(lambda file: None)
     os.truncate(path, path.stat().st_size // 2)
