@@ -17,7 +17,7 @@ from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError, UsageError
 from diagnose.problems import internal, say
 from diagnose.record.attach import Attachment, attached
-from diagnose.record.budget import check_bytes
+from diagnose.record.least import check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
 from diagnose.session import MAX_BYTES, Traces, wanted
 

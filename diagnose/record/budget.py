@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Self
 
-from diagnose.errors import UsageError
 from diagnose.record.guard import RecordingEnded
+from diagnose.record.least import LEAST_BYTES, check_bytes, size
 from diagnose.trace import format as fmt
 from diagnose.trace.store import journal_bytes
 from diagnose.trace.writer import TraceWriter
-
-LEAST_BYTES: Final = 1 << 20
-"""A trace of less could hold little more than its own tables and journal."""
 
 SMALL_BYTES: Final = 64 << 20
 """A trace that may take less than this has small pages."""
@@ -170,17 +167,3 @@ class Meter:
 
 def _shared(shared: SharedBytes) -> str:
     return f"all fits of this run together may take {size(shared.nbytes)}"
-
-
-def check_bytes(nbytes: int) -> None:
-    """Raises UsageError where a limit on the size of traces is too small."""
-    if nbytes < LEAST_BYTES:
-        raise UsageError(f"max_bytes must be at least {size(LEAST_BYTES)}; a trace cannot do with {nbytes} bytes.")
-
-
-def size(nbytes: int) -> str:
-    """In binary units where it is a round number of them, else in bytes."""
-    for unit, power in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if nbytes >= 1 << power and nbytes % (1 << power) == 0:
-            return f"{nbytes >> power} {unit}"
-    return f"{nbytes} bytes"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -51,12 +50,12 @@ class Recorder:
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
-    def __init__(self, model: Any, backend: Backend, worker: Worker) -> None:
+    def __init__(self, model: Any, backend: Backend, worker: Worker, identity: str) -> None:
         self.model = model
         self.backend = backend
         self.worker: Worker | Ended = worker
-        self.id = uuid.uuid4().hex
-        self.worker.put(InfoItem("recording", {"id": self.id}))
+        self.id = identity
+        """What the trace is known by."""
         self.pid = os.getpid()
         self.failed: str | None = None
         self.finished = False

@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 import types
+import uuid
 import weakref
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,12 @@ def start_recorder(
     parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
     every_update = weights == "auto" and parameters <= budget.parameters
     policy = {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes, "rows": rows}
+    identity = uuid.uuid4().hex
+    writer.info("recording", {"id": identity})
     writer.info("policy", policy)
+    writer.commit()  # however the recording ends, it can be told from others
     encoder = Encoder(writer, budget, every_update=every_update, keep_rows=rows == "keep")
-    return Recorder(model, backend, Worker(writer, encoder))
+    return Recorder(model, backend, Worker(writer, encoder), identity)
 
 
 def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:

@@ -103,16 +103,20 @@ class _Copier:
     def copy(self) -> Redacted:
         """Copies all and seals."""
         try:
-            arrays = self._arrays()
+            arrays: int | None = None
             rows = 0
             merged = heapq.merge(*(self._tagged(table) for table in fmt.CHAINED), key=lambda item: int(item[1][0]))
             for table, (seq, *values) in merged:
                 if table is fmt.CHAIN:
                     if seq > 1:  # the first is there from the start
                         self._store.commit_here()
+                elif table is fmt.INFO and values[0] == fmt.INDEX_KEY:
+                    arrays = self._arrays() if arrays is None else arrays
+                    self._store.insert_index()  # of the arrays that were copied
                 elif table is not fmt.SEAL:
                     rows += values[1] * values[4] if table is fmt.ROW_BLOCKS else 0
                     self._store.insert(table, *self._row(table, values))
+            arrays = self._arrays() if arrays is None else arrays
             self._store.insert(fmt.INFO, NOTE, to_json({"rows": True, "paths": True}))
             self._store.seal(self._trace.status)
         except BaseException:

@@ -37,6 +37,8 @@ class _Progress:
 
     seq: int = 0
     arrays: int = 0
+    indexed: int = 0
+    """Arrays that the digest of the index covers which was written last."""
     blobs: int = 0
     chain: Chain = field(default_factory=Chain)
     index: Chain = field(default_factory=Chain)
@@ -196,10 +198,14 @@ class TraceStore:
             os.close(fd)
             released(self._real)
 
+    def insert_index(self) -> None:
+        """Puts the digest of the index of arrays into the chain. A commit does so itself where arrays were added."""
+        self.insert(fmt.INFO, fmt.INDEX_KEY, to_json(self._now.index.digest().hex()), after_failure=True)
+        self._now.indexed = self._now.arrays
+
     def _commit_chain(self) -> None:
-        if self._now.arrays != self._committed.arrays:
-            index = to_json(self._now.index.digest().hex())
-            self.insert(fmt.INFO, fmt.INDEX_KEY, index, after_failure=True)
+        if self._now.arrays != self._now.indexed:
+            self.insert_index()
         self.insert(fmt.CHAIN, self._now.chain.digest(), self._now.arrays, after_failure=True)
         self._flush()
         self._execute("COMMIT")

@@ -15,7 +15,7 @@ from diagnose import Tracer
 from diagnose.errors import UsageError
 from diagnose.record import budget
 from diagnose.record.batches import TakenBatch
-from diagnose.record.budget import LEAST_BYTES, Budget, SharedBytes, Tier, TraceFull
+from diagnose.record.budget import Budget, SharedBytes, Tier, TraceFull
 from diagnose.record.encoder import Encoder
 from diagnose.record.items import (
     EpochItem,
@@ -28,6 +28,7 @@ from diagnose.record.items import (
     StepItem,
     TrainEndItem,
 )
+from diagnose.record.least import LEAST_BYTES
 from diagnose.trace.journal import journal_path
 from diagnose.trace.model import Leaf, Signature
 from diagnose.trace.reader import Trace, read_trace
@@ -40,6 +41,10 @@ BATCH = 16
 
 def on_disk(path: Path) -> int:
     return sum(p.stat().st_size for p in (path, journal_path(path)) if p.exists())
+
+
+def variable(shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"path": "kernel", "dtype": "float32", "shape": list(shape), "group": "trainable"}
 
 
 class Watched:
@@ -80,7 +85,7 @@ class Fit:
         return TakenBatch(SIGNATURE, [rows], None, BATCH)
 
     def items(self, epochs: int) -> Iterator[Item]:
-        yield InfoItem("variables", [{"group": "trainable"} for _ in self.shapes])
+        yield InfoItem("variables", [variable(shape) for shape in self.shapes])
         now = self.weights()
         yield StateItem("on_train_begin", None, None, 0, Snapshot(now))
         step = 0

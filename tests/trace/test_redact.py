@@ -26,7 +26,8 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "a.diag"
     with TraceWriter(path) as writer:
         writer.info("environment", {"keras": "3.15.1", "platform": "Linux-of-alice"})
-        writer.info("callbacks", [{"class": "ModelCheckpoint", "settings": {"filepath": "alice/w.keras"}}])
+        callback = {"bases": [], "builtin": True, "hooks": [], "thresholds": []}
+        writer.info("callbacks", [{"class": "ModelCheckpoint", "settings": {"filepath": "alice/w.keras"}, **callback}])
         writer.event("file-saved", {"callback": "ModelCheckpoint", "place": 0, "path": "alice/w.keras", "version": 1})
         sample.fill(writer)
         writer.commit()

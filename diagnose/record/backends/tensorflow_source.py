@@ -81,11 +81,12 @@ def tap(epoch_iterator: Any, wanted: Callable[[], bool]) -> DatasetSource | None
 
     Relies on `EpochIterator._enumerate_iterator` calling `self._get_iterator()` for what it iterates over.
     """
-    get: Callable[[], Any] = epoch_iterator._get_iterator
-    if not isinstance(get(), tf.data.Dataset):
+    get: Callable[[Any], Any] = type(epoch_iterator)._get_iterator
+    if not isinstance(get(epoch_iterator), tf.data.Dataset):
         return None
     source = DatasetSource(wanted)
-    epoch_iterator._get_iterator = lambda: source.tapped(get())
+    itself = weakref.ref(epoch_iterator)  # no circle: what a fit held is let go when it ends
+    epoch_iterator._get_iterator = lambda: source.tapped(get(itself()))
     return source
 
 
