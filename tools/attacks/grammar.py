@@ -85,6 +85,7 @@ def put_together(tables: Tables) -> bytes:
 def _make_digests_fit(db: sqlite3.Connection) -> None:
     count = db.execute("SELECT count(*) FROM arrays").fetchone()[0]
     db.execute("UPDATE chain SET arrays = ? WHERE seq = (SELECT max(seq) FROM chain)", (count,))
+    _make_index_fit(db)
     rows = sorted(((row[0], table, row) for table in fmt.CHAINED for row in _select(db, table)), key=lambda r: r[0])
     chain = Chain()
     for seq, table, row in rows:
@@ -96,6 +97,17 @@ def _make_digests_fit(db: sqlite3.Connection) -> None:
     for number, created, text, digest in _select(db, fmt.DIAGNOSIS):
         if digest != b"left as it is" and isinstance(created, str) and isinstance(text, str):
             db.execute("UPDATE diagnosis SET digest = ? WHERE id = ?", (diagnosis_digest(created, text), number))
+
+
+def _make_index_fit(db: sqlite3.Connection) -> None:
+    """The digest of the index of arrays: of all of them, in the last row that holds one."""
+    index = Chain()
+    for row in _select(db, fmt.ARRAYS):
+        index.add(fmt.INDEX_TAG, row)
+    db.execute(
+        "UPDATE info SET value = ? WHERE seq = (SELECT max(seq) FROM info WHERE key = ?)",
+        (json.dumps(index.digest().hex()), fmt.INDEX_KEY),
+    )
 
 
 def _memory(base: bytes) -> sqlite3.Connection:

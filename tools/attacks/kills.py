@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from diagnose.errors import TraceError
+from diagnose.trace import format as fmt
 from diagnose.trace.reader import Trace, read_trace
 from tests.trace import killed_writer
 from tools.attacks.bases import ROOT, environment
@@ -22,7 +23,7 @@ BATCHES_BEHIND = 250
 NOTHING = "nothing was recorded yet"
 
 
-def kill_a_writer(path: Path, seconds: float) -> int:
+def kill_a_writer(path: Path, seconds: float, page_bytes: int = fmt.PAGE_BYTES) -> int:
     """Has a process of its own begin and write a trace, kills it after so long, and returns the number of steps that
     it had acknowledged."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def kill_a_writer(path: Path, seconds: float) -> int:
             os.dup2(write, 1)
             sys.stdout = os.fdopen(1, "w", closefd=False)
             os.write(1, b"0\n")
-            killed_writer.main(path)
+            killed_writer.main(path, page_bytes)
         finally:
             os._exit(1)
     os.close(write)
@@ -77,7 +78,7 @@ def check_prefix(trace: Trace) -> None:
 def _writer(loaded: None, number: int, chance: random.Random, folder: Path) -> str:
     path = folder / "a.diag"
     # Every other one while the file is being made.
-    acknowledged = kill_a_writer(path, chance.uniform(0.0, 0.012 if number % 2 else 0.2))
+    acknowledged = kill_a_writer(path, chance.uniform(0.0, 0.012 if number % 2 else 0.2), chance.choice(fmt.PAGE_SIZES))
     before = _files(folder)
     if not path.exists():
         return "before the file was made"
