@@ -4,6 +4,7 @@ model back whatever happens."""
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,9 @@ def opened(
         DiagnoseError: `evaluate` or `data` is of another form.
     """
     lent = contextlib.ExitStack()
+    # What the user's model warns of here it has warned of in the fit. Ours are not kept back.
+    lent.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", module=r"(?!diagnose\b)")
     try:
         rows = problems.attempt("finding the rows", None, lambda: _rows(trace, evaluate, data, lack))
         replayer = problems.attempt("opening the model", None, lambda: _replayer(trace, model, compiled, rows, lent))
