@@ -220,6 +220,9 @@ class Recorder:
 
     def fetched(self, batches: Sequence[Any]) -> None:
         """The batches of the execution that has begun."""
+        if len(batches) > getattr(self.model, "steps_per_execution", 1):
+            self._taken = [f"one step of the model's own took {len(batches)} batches"]
+            return
         self._taken = [self._take(data) for data in batches]
 
     def after_step(self, state: Any) -> None:

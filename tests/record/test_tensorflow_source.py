@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ if keras.config.backend() != "tensorflow":
 
 import tensorflow as tf
 
+from diagnose import Tracer, read_trace
 from diagnose.record.backends.tensorflow_source import DatasetSource, tap
 
 
@@ -133,3 +135,25 @@ def test_nothing_of_a_pipeline_outlives_it() -> None:
     del source, dataset
     gc.collect()
     assert [r() for r in references] == [None, None]
+
+
+def test_a_train_function_of_the_users_that_takes_several_batches_makes_one_step(tmp_path: Path) -> None:
+    class Accumulates(keras.Sequential):
+        def make_train_function(self, force: bool = False) -> Any:
+            super().make_train_function(force)
+            step = self.train_function
+
+            def two_at_once(iterator: Any) -> Any:
+                step(iterator)
+                return step(iterator)
+
+            self.train_function = two_at_once
+
+    model = Accumulates([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    tracer = Tracer(tmp_path / "fit.diag")
+    x = np.ones((16, 2), "float32")
+    model.fit(x, x[:, :1], batch_size=2, steps_per_epoch=4, epochs=1, verbose=0, callbacks=[tracer])
+    assert int(model.optimizer.iterations.numpy()) == 8
+    with read_trace(tracer.path) as trace:
+        assert [s.batch.missing for s in trace.steps] == ["one step of the model's own took 2 batches"] * 4

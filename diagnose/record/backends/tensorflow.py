@@ -156,18 +156,7 @@ def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[
             hook.after(None)
             return outputs
         hook.batch_axis(True)
-        outputs = None
-        for done in range(model.steps_per_execution):
-            try:
-                data = next(iterator)
-            except StopIteration:
-                if done == 0:
-                    return original(iterator)
-                break
-            hook.before(data, None)
-            outputs = original([data])
-            hook.after(None)
-        return outputs
+        return _one_by_one(model, original, hook, iterator, lambda data: original([data]))
 
     return traced
 
@@ -191,6 +180,13 @@ def _distributed(model: Any, original: Callable[..., Any], hook: StepHook, itera
         hook.fetched(data)
         hook.after(None)
         return outputs
+    return _one_by_one(model, original, hook, iterator, _one_step(original, iterator, steps))
+
+
+def _one_by_one(
+    model: Any, original: Callable[..., Any], hook: StepHook, iterator: Any, step: Callable[[Any], Any]
+) -> Any:
+    """One execution, each of its batches fetched here and given to `step`."""
     outputs = None
     for done in range(model.steps_per_execution):
         try:
@@ -200,7 +196,7 @@ def _distributed(model: Any, original: Callable[..., Any], hook: StepHook, itera
                 return original(iterator)
             break
         hook.before(data, None)
-        outputs = _one_step(original, iterator, steps)(data)
+        outputs = step(data)
         hook.after(None)
     return outputs
 
