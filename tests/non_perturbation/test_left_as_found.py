@@ -11,6 +11,7 @@ import pytest
 
 from diagnose import Tracer
 from tests.attach.fits import left, model, rows
+from tests.record.fits import BACKEND
 
 
 class At(keras.callbacks.Callback):
@@ -114,8 +115,15 @@ def outcome(way: tuple[str, Callable[[Any], None]], place: Callable[[Any], list[
     return found
 
 
+LOST_ON_JAX = (
+    "compiles at the start", "compiles at the start, and makes the function", "compiles as an epoch begins",
+    "compiles as an epoch begins, and makes the function", "compiles as an epoch ends",
+)  # fmt: skip
+"""There Keras itself loses the model's variables: no value can be read after that, traced or not."""
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [w for w in WAYS if BACKEND != "jax" or w not in LOST_ON_JAX])
 def test_a_fit_leaves_what_an_untraced_one_leaves(way: str, order: str, tmp_path: Path) -> None:
     untraced = outcome(WAYS[way], lambda cb: [cb], "list")
     tracer = Tracer(tmp_path / "fit.diag")

@@ -85,9 +85,10 @@ def test_a_traced_fit_is_the_same_fit(name: str, untraced: Callable[[str], Compa
     tracer = Tracer(tmp_path / "fit.diag")
     traced = run_case(case, tmp_path, insert(tracer))
     assert_same(plain, traced)
+    model = traced_model(tracer)
     tracer.close()
     assert_recorded(traced.first, tracer, case)
-    assert_unwrapped(traced_model(tracer))
+    assert_unwrapped(model)
 
 
 def traced_model(tracer: Tracer) -> Any:
