@@ -14,13 +14,13 @@ from diagnose.chosen import Wanted, analysed, is_short
 from diagnose.chosen import reevaluated as reevaluated_epochs
 from diagnose.confirm import confirm
 from diagnose.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, SavedModel
-from diagnose.diagnosis_json import to_dict
-from diagnose.errors import DiagnoseError, ReplayError
+from diagnose.errors import ReplayError
 from diagnose.facts import Facts
 from diagnose.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.own_trace import kept, own_trace
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
-from diagnose.problems import Problems, internal
+from diagnose.problems import Problems
 from diagnose.restore.decisions import Decision, decisions
 from diagnose.restore.own_restore import own_restore
 from diagnose.restore.reevaluated import held_value
@@ -29,8 +29,8 @@ from diagnose.restore.verdict import Values, clock, judge, restoring, validation
 from diagnose.rules import run_rules
 from diagnose.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.trace.format import VERSION as FORMAT_VERSION
-from diagnose.trace.model import Digest, Epoch, State
-from diagnose.trace.reader import Trace, no_odd_error, read_trace, store_diagnosis
+from diagnose.trace.model import Epoch, State
+from diagnose.trace.reader import Trace, no_odd_error, read_trace
 
 if TYPE_CHECKING:
     from diagnose.record.run import Run
@@ -69,36 +69,7 @@ def diagnose_run(
         )
     finally:
         trace.close()
-    return _kept(diagnosis, run.path, trace.digest)
-
-
-def _kept(diagnosis: Diagnosis, path: Path, digest: Digest) -> Diagnosis:
-    """Puts the diagnosis into its trace, the one whose chain ends in `digest`. Where that fails, it is said, and the
-    diagnosis is there all the same."""
-    try:
-        store_diagnosis(path, to_dict(diagnosis), verified=digest)
-    except Exception as error:
-        why = str(error) if isinstance(error, DiagnoseError) else internal("storing the diagnosis", error)
-        return replace(diagnosis, problems=(*diagnosis.problems, f"it is not kept in the trace: {why}"))
-    return diagnosis
-
-
-def own_trace(run: Run) -> Trace:
-    """The trace of a fit of this process.
-
-    Raises:
-        DiagnoseError: it is gone: its file was removed, or holds another recording by now.
-    """
-    shown = shown_path(run.path)
-    if not run.path.exists():
-        raise DiagnoseError(f"The trace of this fit is gone: there is no {shown} any more.")
-    trace = read_trace(run.path)
-    if (trace.info.get("recording") or {}).get("id") != run.id:
-        trace.close()
-        raise DiagnoseError(
-            f"The trace of this fit is gone: {shown} now holds another recording. Give each tracer a path of its own."
-        )
-    return trace
+    return kept(diagnosis, run.path, trace.digest)
 
 
 def analyse(
@@ -399,5 +370,5 @@ def analyse_file(
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
-        diagnosis = _kept(diagnosis, path, trace.digest)
+        diagnosis = kept(diagnosis, path, trace.digest)
     return diagnosis

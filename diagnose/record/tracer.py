@@ -7,7 +7,6 @@ import atexit
 import contextlib
 import copy
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from diagnose.errors import DiagnoseError, TraceWriteError
+from diagnose.errors import DiagnoseError
 from diagnose.record import describe
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
@@ -26,7 +25,7 @@ from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.live import LiveData, check_rows
-from diagnose.record.names import Names
+from diagnose.record.names import Names, check_writable
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
@@ -42,7 +41,6 @@ from diagnose.record.wiring import (
     set_wrapped,
     unwrap,
 )
-from diagnose.trace.create import refuse_link
 
 if TYPE_CHECKING:
     from diagnose.chosen import Wanted
@@ -381,24 +379,6 @@ def _left(run: Run) -> None:
         run.owner._take_out_now()
     with contextlib.suppress(RuntimeError):  # the process is ending; the trace is closed by `_close_all`
         threading.Thread(target=run.recorder.finish, args=("failed",), name="diagnose-closer").start()
-
-
-def check_writable(path: Path) -> None:
-    """Raises TraceWriteError where no trace can be written at `path`."""
-    if path.is_dir():
-        raise TraceWriteError(f"{path} is a folder; name a file in it.")
-    refuse_link(path)
-    try:
-        if path.exists() and path.stat().st_size:
-            with path.open("rb") as file:
-                if not file.read(16).startswith(b"SQLite format 3"):
-                    raise TraceWriteError(f"{path} exists and is not a trace; choose another path.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        let_through(error)
-        raise TraceWriteError(f"Cannot write a trace in {path.parent}: {error.strerror or error}.") from error
 
 
 @atexit.register
