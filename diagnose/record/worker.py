@@ -60,13 +60,28 @@ class Worker:
         self._ending = False
         self._closed = False
         self._status: str | None = None
-        self._thread = self._start(self._run)
+        self._done = threading.Event()
+        """Set when the thread has ended, or is about to and touches nothing any more. Not `Thread.is_alive`: a signal
+        handler that raises inside `Thread.join` makes a thread that runs look ended (Python 3.11, bpo-45274), and two
+        threads on one connection crash the process."""
+        try:
+            self._start(self._run)
+        except BaseException:  # a signal handler's, while `Thread.start` waits: the thread runs all the same
+            self._status = "failed"
+            self._ending = True
+            raise
 
-    def _start(self, run: Callable[[], None]) -> threading.Thread:
+    def _start(self, run: Callable[[], None]) -> None:
+        done = self._done = threading.Event()
+
+        def body() -> None:
+            try:
+                run()
+            finally:
+                done.set()
+
         # A daemon: it may be stuck in the disk when the process wants to end.
-        thread = threading.Thread(target=run, name="diagnose-writer", daemon=True)
-        thread.start()
-        return thread
+        threading.Thread(target=body, name="diagnose-writer", daemon=True).start()
 
     # ── on the training thread ──
 
@@ -100,22 +115,22 @@ class Worker:
             self._changed.notify_all()
         if self._late is None and not isinstance(self._error, TraceStalled):
             self._await()
-            if not self._thread.is_alive() and not self._closed:
+            if self._done.is_set() and not self._closed:
                 # It is gone and said nothing: what it left open is closed by another thread.
                 self._dropping()
-                self._thread = self._start(lambda: self._close(sealed=False))
+                self._start(lambda: self._close(sealed=False))
                 self._await()
 
     def _await(self) -> None:
         waiting = _Waiting(self._beats)
-        while self._thread.is_alive():
+        while not self._done.is_set():
             if waiting.over(SYNC_STALL_SECONDS if self._writer.syncing else STALL_SECONDS):
                 self._late = TraceStalled(
                     f"the end of {self._writer.path.name} could not be written in time (the disk does not answer, or "
                     "another program holds the file). It is written if that changes while this process runs."
                 )
                 return
-            self._thread.join(0.02)
+            self._done.wait(0.02)
 
     def _beats(self) -> int:
         return self._handled + self._writer.beats
@@ -125,7 +140,7 @@ class Worker:
 
     def _dropping(self) -> bool:
         """Whether items are dropped from now on."""
-        if self._error is None and not self._closed and not self._thread.is_alive():
+        if self._error is None and not self._closed and self._done.is_set():
             self._error = TraceWriteError("the thread that writes the trace is gone")
         return self._error is not None or self._ending
 

@@ -111,7 +111,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_a_page_that_says_so(
 
 
 def test_a_trace_that_cannot_be_written_costs_no_diagnosis(fitted: Any) -> None:
-    with broken("diagnose.analysis.store_diagnosis"):
+    with broken("diagnose.own_trace.store_diagnosis"):
         found = fitted[0].diagnose()
     assert [p for p in found.problems if p.startswith("it is not kept in the trace")] == list(found.problems)
     assert found.replay is not None and found.replay.reproduced == 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -285,3 +286,40 @@ def test_what_waits_is_bounded_by_its_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     thread.finish("complete")
     assert [item.step for item in slow.handled] == list(range(len(sizes)))
     assert 0 < most <= 1 << 20
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers of POSIX")
+def test_a_signal_while_the_end_is_waited_for_makes_no_second_thread_write() -> None:
+    """Python 3.11 takes a thread for ended whose `join` a signal handler interrupts; two on one connection crash."""
+
+    class Once(Slow):
+        inside = most = 0
+
+        def handle(self, item: Any) -> bool:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            found = super().handle(item)
+            self.inside -= 1
+            return found
+
+        def take_back(self, reason: str) -> None:
+            self.most = max(self.most, self.inside + 1)
+
+    def rings(signum: int, frame: Any) -> None:
+        raise TimeoutError("too late")
+
+    slow = Once(0.6, tells=True)
+    thread = Worker(slow, slow)  # type: ignore[arg-type]
+    items = [InfoItem(str(i), None) for i in range(2)]
+    for item in items:
+        thread.put(item)
+    before = signal.signal(signal.SIGALRM, rings)
+    try:
+        for _ in range(4):
+            signal.setitimer(signal.ITIMER_REAL, 0.15)
+            with pytest.raises(TimeoutError):
+                thread.finish("complete")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    thread.finish("complete")
+    assert slow.handled == items and slow.status == "complete" and slow.most == 1

@@ -151,7 +151,7 @@ def of_kind(kind: str, old: Any, others: Sequence[Any], chance: random.Random) -
     if kind == "real":
         return chance.choice((0.0, -1.0, 1e308, float("inf"), -float("inf"), "nan", 1e-320))
     if kind == "json":
-        return alter_json(old, chance)
+        return alter_json(old if isinstance(old, str) else "null", chance)  # it may have been altered before
     if kind == "text":
         return chance.choice((*TEXTS, RawText(b"\x80")))
     if kind == "digest":
