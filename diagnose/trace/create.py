@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ def is_written_here(path: Path) -> bool:
 
 
 def released(path: Path) -> None:
-    """To be called when a connection that `create` made is closed."""
+    """To be called when a connection that `create` made for `path` is closed."""
     _HERE.discard(path)
 
 
@@ -35,10 +36,11 @@ def create(path: Path, page_bytes: int, journal_bytes: int) -> tuple[sqlite3.Con
     `journal_bytes` after each transaction.
 
     Returns a connection inside an open transaction, usable from any one thread at a time, and a file descriptor for
-    syncing.
+    syncing. Whoever closes them calls `released`.
     Raises TraceWriteError.
     """
     try:
+        real = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_link(path)
         if is_written_here(path):
@@ -53,7 +55,7 @@ def create(path: Path, page_bytes: int, journal_bytes: int) -> tuple[sqlite3.Con
         raise TraceWriteError(f"{path} cannot be created: {error.strerror or error}.") from error
     db = None
     try:
-        db = sqlite3.connect(path.resolve(), isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+        db = sqlite3.connect(real, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
         for pragma in (
             f"page_size = {page_bytes}", "auto_vacuum = NONE", "encoding = 'UTF-8'",
             "trusted_schema = OFF", "secure_delete = OFF", "journal_mode = PERSIST",
@@ -70,13 +72,16 @@ def create(path: Path, page_bytes: int, journal_bytes: int) -> tuple[sqlite3.Con
             db.execute(table.ddl)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         db.execute("INSERT INTO diagnosis VALUES (1, ?, 'null', ?)", (created, diagnosis_digest(created, "null")))
-    except (sqlite3.Error, OSError) as error:
+        _HERE.add(real)
+    except BaseException as error:
         if db is not None:
             db.close()
         os.close(fd)
-        path.unlink(missing_ok=True)
-        raise TraceWriteError(f"{path} cannot be created: {error}.") from error
-    _HERE.add(path.resolve())
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        if isinstance(error, (sqlite3.Error, OSError, MemoryError)):
+            raise TraceWriteError(f"{path} cannot be created: {error}.") from error
+        raise
     return db, fd
 
 

@@ -69,11 +69,11 @@ class TraceStore:
         self._journal = journal_path(path)
         self._fd: int | None
         self._db: sqlite3.Connection | None
-        self._db, self._fd = create(path, page_bytes, journal_bytes(page_bytes))
         self._real = path.resolve()
+        self._db, self._fd = create(path, page_bytes, journal_bytes(page_bytes))
         try:
             self._commit_chain()
-        except TraceWriteError:
+        except BaseException:
             self._release()
             raise
 

@@ -14,6 +14,7 @@ from diagnose.trace.digest import row_digests
 from diagnose.trace.model import BatchRef, Leaf, Signature
 from diagnose.trace.reader import read_trace
 from diagnose.trace.rows import pack_rows
+from diagnose.trace.store import TraceStore
 from diagnose.trace.writer import TraceWriter
 from tests.trace import sample
 
@@ -277,3 +278,18 @@ def test_odd_values_in_typed_columns_are_kept(tmp_path: Path) -> None:
         (step,) = trace.steps
         assert step.metrics_before == b"" and step.seconds != step.seconds and step.batch.row_ids.tolist() == [1, 0]
         assert trace.events[0].kind == "lone \\ud800 surrogate" and trace.events[0].detail == {"key": "\ud800"}
+
+
+def test_a_file_whose_making_failed_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(self: TraceStore) -> None:
+        raise MemoryError
+
+    path = tmp_path / "a.diag"
+    monkeypatch.setattr(TraceStore, "_commit_chain", no_memory)
+    with pytest.raises(MemoryError):
+        TraceWriter(path)
+    monkeypatch.undo()
+    with TraceWriter(path) as writer:
+        writer.seal("complete")
+    with read_trace(path) as trace:
+        assert trace.status == "complete"
