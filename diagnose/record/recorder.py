@@ -108,6 +108,10 @@ class Recorder:
             self.architecture = described.get("architecture")
         return self.backend.live(self.model, self.variables, state)
 
+    def _forget_variables_if_others(self) -> None:
+        if self.variables is not None and not self.variables.same(Variables.of(self.model)):
+            self.variables = None
+
     def snapshot(self, live: Live) -> Snapshot:
         """Copies of the variables' values, in reused buffers."""
         if live.owned:
@@ -207,6 +211,8 @@ class Recorder:
     def before_step(self, data: Any, state: Any) -> None:
         if self._observed is None and self.step == 0:
             self.observe("before-first-step", None, state)
+        if self.step == 0:
+            self._forget_variables_if_others()  # the optimizer's slots may have been made since the first look
         if self.step == 0 and self._readable():
             optimizer = self._copies(self._live(state).optimizer())
             self.worker.put(previous.start(self.model, optimizer))
@@ -230,9 +236,7 @@ class Recorder:
         and the metrics are seen after the last only."""
         seconds = time.perf_counter() - self._step_started
         if self.step == 0:
-            # Metrics and optimizer slots may have been made in this step.
-            if self.variables is not None and not self.variables.same(Variables.of(self.model)):
-                self.variables = None
+            self._forget_variables_if_others()  # metrics and slots may have been made in this step
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))
             self.worker.put(InfoItem("metrics", describe_data.metrics(self.model)))
             self.worker.put(InfoItem("optimizer_variables", describe.optimizer_variables(self.model)))

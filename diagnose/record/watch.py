@@ -197,7 +197,7 @@ class Watch:
             self._end()
         self._held = self.run.end()
         self.recorder.finish(status)
-        if self.recorder.worker.failure is not None:
+        if self.recorder.failed is None and self.recorder.worker.failure is not None:
             stop(self.recorder, self.recorder.worker.failure)
         note_end(self)
 
