@@ -51,24 +51,32 @@ def guarded(method: F) -> F:
 
 def stop(recorder: Any, error: BaseException) -> None:
     """Ends tracing because of `error`: into the trace, one warning, nothing raised."""
-    recorder.take_out()
-    recorder.fail(error)
-    why = (
-        f": {error}"
-        if isinstance(error, RecordingEnded)
-        else (f" after an error in the tracer ({type(error).__name__}: {error}).")
-    )
-    text = f"diagnose: tracing stopped{why} Training goes on; the trace holds what was recorded until now."
+    for part in (recorder.take_out, lambda: recorder.fail(error)):
+        try:
+            part()
+        except Exception as another:  # such as no memory, which is what may have ended it
+            let_through(another)
     try:
-        warnings.warn(text, TracingStopped, stacklevel=3)
-    except Warning:  # the user turns warnings into errors: even then the fit goes on
-        print(text, file=sys.stderr)
+        why = (
+            f": {error}"
+            if isinstance(error, RecordingEnded)
+            else f" after an error in the tracer ({type(error).__name__}: {error})."
+        )
+    except Exception as another:
+        let_through(another)
+        why = "."
+    _say(f"diagnose: tracing stopped{why} Training goes on; the trace holds what was recorded until now.", 4)
 
 
 def not_traced(error: BaseException) -> None:
     """Warns that a fit could not be traced from its start, because of `error`."""
-    text = f"diagnose: this fit is not traced ({type(error).__name__}: {error})."
+    _say(f"diagnose: this fit is not traced ({type(error).__name__}: {error}).", 5)
+
+
+def _say(text: str, level: int) -> None:
     try:
-        warnings.warn(text, TracingStopped, stacklevel=4)
-    except Warning:
+        warnings.warn(text, TracingStopped, stacklevel=level)
+    except Warning:  # the user turns warnings into errors: even then the fit goes on
         print(text, file=sys.stderr)
+    except Exception as another:  # showing a warning reads the source around it
+        let_through(another)

@@ -12,10 +12,6 @@ import weakref
 from pathlib import Path
 from typing import Any, Self
 
-from diagnose.errors import TraceWriteError
-from diagnose.record.handlers import let_through
-from diagnose.trace.create import refuse_link
-
 
 class Names:
     """Gives names away: "NAME.diag" to the first fit of the tracer that was made with it, then "NAME-2.diag",
@@ -85,21 +81,3 @@ def _unpickled(token: str, path: str | None) -> Names:
     if found is None:
         found = _PICKLED[token] = Names(None if path is None else Path(path), token)
     return found
-
-
-def check_writable(path: Path) -> None:
-    """Raises TraceWriteError where no trace can be written at `path`."""
-    if path.is_dir():
-        raise TraceWriteError(f"{path} is a folder; name a file in it.")
-    refuse_link(path)
-    try:
-        if path.exists() and path.stat().st_size:
-            with path.open("rb") as file:
-                if not file.read(16).startswith(b"SQLite format 3"):
-                    raise TraceWriteError(f"{path} exists and is not a trace; choose another path.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        let_through(error)
-        raise TraceWriteError(f"Cannot write a trace in {path.parent}: {error.strerror or error}.") from error

@@ -25,7 +25,7 @@ from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.live import LiveData, check_rows
-from diagnose.record.names import Names, check_writable
+from diagnose.record.names import Names
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
@@ -41,6 +41,7 @@ from diagnose.record.wiring import (
     set_wrapped,
     unwrap,
 )
+from diagnose.record.writable import check_writable
 
 if TYPE_CHECKING:
     from diagnose.chosen import Wanted

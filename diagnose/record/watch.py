@@ -19,10 +19,11 @@ from diagnose.record.guard import guarded, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.items import InfoItem
 from diagnose.record.live import check_rows
-from diagnose.record.names import Names, check_writable
+from diagnose.record.names import Names
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
 from diagnose.record.wiring import TrainHook, open_run, unwrap
+from diagnose.record.writable import check_writable
 from diagnose.trace.model import Json
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from diagnose.errors import TraceWriteError
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import RecordingEnded
+from diagnose.record.handlers import let_through
 from diagnose.record.items import Item, nbytes, release
 from diagnose.trace.writer import TraceWriter
 
@@ -284,7 +285,9 @@ class Ended:
 
 def describe_error(error: BaseException) -> dict[str, str]:
     """An error as the detail of a "tracer-error" event."""
-    return {
-        "error": f"{type(error).__name__}: {error}",
-        "traceback": "".join(traceback.format_exception(error))[-8000:],
-    }
+    try:
+        text, where = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))[-8000:]
+    except Exception as another:  # a traceback is made with the sources, which have to be read
+        let_through(another)
+        text, where = type(error).__name__, ""
+    return {"error": text, "traceback": where}

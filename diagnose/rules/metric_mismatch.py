@@ -8,6 +8,7 @@ Keras itself on random predictions.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -66,8 +67,9 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, "No metric was compiled that could misread its labels unnoticed.")
     fitting: list[str] = []
     unclear: list[str] = []
+    names = Counter(str(m["name"]) for m in described)
     for metric in watched:
-        found = _check_metric(facts, metric, described)
+        found = _check_metric(facts, metric, names)
         if isinstance(found, Finding) and found.status == "failed":
             return found
         if isinstance(found, str):
@@ -80,12 +82,10 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "passed", title, {"metrics": fitting}, "")
 
 
-def _check_metric(
-    facts: Facts, metric: Mapping[str, Any], described: Sequence[Mapping[str, Any]]
-) -> Finding | str | None:
+def _check_metric(facts: Facts, metric: Mapping[str, Any], names: Mapping[str, int]) -> Finding | str | None:
     """A failed finding, None where the metric fits, or why it could not be checked."""
     name = str(metric["name"])
-    if sum(m["name"] == name for m in described) > 1:
+    if names[name] > 1:
         return f"Several metrics are called {name}: their steps' own values are not told apart."
     if metric.get("weighted") and any(s.batch.sample_weight is not None for s in facts.trace.steps):
         return f"{name} is weighted; what single labels count for is not checked."

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tracemalloc
 from typing import Any
 
 import ml_dtypes
@@ -120,3 +121,17 @@ def test_the_cost_is_no_less_than_the_memory(value: Any) -> None:
 
     # Dicts have room for entries to come; one value alone is not what fills the memory.
     assert json_cost(text) + 200 * (1 + text.count("{")) + 100 >= memory(from_json(text))
+
+
+@pytest.mark.parametrize("long", ['"' + "a" * 2_000_000 + '"', '"' + "\\n" * 1_000_000 + '"'])
+def test_a_long_text_in_something_deep_takes_no_more_than_itself(long: str) -> None:
+    """How deep a text is nested is counted outside its strings, which are looked over in one go."""
+    text = "[" * 70 + "]" * 70
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError):
+            from_json(f"[{text},{text},{long}")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(long)
