@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from diagnose import Tracer, read_trace
 from diagnose.record.backends.tensorflow_source import DatasetSource, tap
+from diagnose.record.guard import TracingStopped
 
 
 def ragged_and_text() -> tf.data.Dataset:
@@ -157,3 +158,26 @@ def test_a_train_function_of_the_users_that_takes_several_batches_makes_one_step
     assert int(model.optimizer.iterations.numpy()) == 8
     with read_trace(tracer.path) as trace:
         assert [s.batch.missing for s in trace.steps] == ["one step of the model's own took 2 batches"] * 4
+
+
+def test_a_pipeline_that_takes_no_map_is_read_as_it_is_and_tracing_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras asks for the pipeline in the middle of a fit: nothing of ours may be raised there."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise AttributeError("no such name in this release")
+
+    def losses(callbacks: list[Any]) -> list[float]:
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        x = np.ones((16, 2), "float32")
+        return list(model.fit(x, x[:, :1], batch_size=4, epochs=2, verbose=0, callbacks=callbacks).history["loss"])
+
+    plain = losses([])
+    monkeypatch.setattr(tf, "py_function", broken)
+    tracer = Tracer(tmp_path / "fit.diag")
+    with pytest.warns(TracingStopped, match="no such name in this release") as warned:
+        assert losses([tracer]) == plain
+    assert len([w for w in warned if w.category is TracingStopped]) == 1

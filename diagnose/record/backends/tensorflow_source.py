@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from diagnose.record.backends.base import Source
+from diagnose.record.handlers import let_through
 
 
 class DatasetSource(Source):
@@ -28,9 +29,14 @@ class DatasetSource(Source):
         self._tapped: tuple[Any, Any] | None = None
 
     def tapped(self, dataset: Any) -> Any:
-        """`dataset` with the map behind it. The same one for the same dataset: it is traced once."""
+        """`dataset` with the map behind it, or as it is where that cannot be. The same one for the same dataset: it is
+        traced once. Called by Keras in the middle of a fit, so nothing is raised here."""
         if self._tapped is None or self._tapped[0] is not dataset:
-            self._tapped = dataset, self._with_map(dataset)
+            try:
+                self._tapped = dataset, self._with_map(dataset)
+            except Exception as error:
+                let_through(error)
+                self._error, self._tapped = error, (dataset, dataset)
         return self._tapped[1]
 
     def clear(self) -> None:
@@ -102,7 +108,9 @@ def _runs_ahead_at_its_end(dataset: Any) -> bool:
 
 
 def _is_noted(leaf: Any) -> bool:
-    return leaf is not None and not isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec, tf.NoneTensorSpec))
+    # The spec of None has a public name from TensorFlow 2.20 on.
+    absent = leaf is None or type(leaf).__name__ == "NoneTensorSpec"
+    return not absent and not isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec))
 
 
 def _components(leaf: Any) -> list[Any]:
