@@ -101,7 +101,7 @@ def test_a_reader_that_holds_the_file_stops_the_recording_not_the_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "QUEUE_ITEMS", 4)
-    monkeypatch.setattr(worker, "COMMIT_SECONDS", 0.0)  # a transaction each, which the reader keeps from ending
+    monkeypatch.setattr(worker, "COMMIT_SECONDS", 0.002)  # a transaction is begun soon, which the reader keeps open
     plain, _, _ = trained(None)
     tracer = Tracer(tmp_path / "fit.diag")
     with contextlib.ExitStack() as stack:
