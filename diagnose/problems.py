@@ -111,15 +111,6 @@ def message(error: BaseException) -> str:
     return first if len(first) <= MOST_TEXT else f"{first[: MOST_TEXT - 1]}…"
 
 
-def say(text: str) -> None:
-    """One line on standard error, if there is one."""
-    line = f"diagnose: {' '.join(text.split())}"
-    try:
-        print(line, file=sys.stderr)
-    except (OSError, ValueError, AttributeError):
-        return  # closed, or nobody reads
-
-
 def _users_place(tb: TracebackType | None) -> str | None:
     found = None
     for frame in traceback.extract_tb(tb):

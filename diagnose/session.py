@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record.attach import Attachment
-from diagnose.record.least import check_bytes
+from diagnose.record.least import check_bytes, check_rows
 from diagnose.record.names import remove_folder
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ class Traces:
     """
 
     def __init__(self, folder: Path, max_bytes: int, rows: Rows = "keep", *, holds_arrays: bool = False) -> None:
-        if rows not in ("keep", "digests"):
-            raise DiagnoseError(f"rows must be 'keep' or 'digests', not {rows!r}.")
+        check_rows(rows)
         check_bytes(max_bytes)
         self.folder = folder
         self.rows = rows

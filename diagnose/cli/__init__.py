@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from diagnose.cli.console import Parser, complain, show_traceback
+from diagnose.cli.console import Parser, show_traceback
 from diagnose.errors import DiagnoseError, UsageError
+from diagnose.report.text import complain
 
 COMMANDS: Final = {
     "run": ("diagnose.cli.run", "run a scenario or a script, trace every fit, report"),

@@ -10,11 +10,6 @@ from typing import Any
 from diagnose.report.text import visible
 
 
-def complain(message: object) -> None:
-    """Prints one line on standard error, whatever text of others the message holds."""
-    print("diagnose:", visible(" ".join(str(message).split())), file=sys.stderr)
-
-
 def show_traceback() -> None:
     """Prints the traceback of the exception that is being handled."""
     print(visible(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)

@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +14,11 @@ from diagnose.cli.catalogue import find, is_scenario
 from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish, is_mismatch
 from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError, UsageError
-from diagnose.problems import internal, say
+from diagnose.problems import internal
 from diagnose.record.attach import Attachment, attached
 from diagnose.record.least import check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
+from diagnose.report.text import complain
 from diagnose.session import MAX_BYTES, Traces, wanted
 
 if TYPE_CHECKING:
@@ -85,14 +85,14 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
         return _nothing(str(script or name), attachment, outcome, options.only_fit)
     for diagnosis in diagnoses:
         if diagnosis.problems:
-            say(f"fit {diagnosis.fit}: not everything could be computed: {'; '.join(diagnosis.problems)}")
+            complain(f"fit {diagnosis.fit}: not everything could be computed: {'; '.join(diagnosis.problems)}")
     # The exit code is the script's, whatever becomes of the report.
     try:
         finish(diagnoses, out, output, shown=shown, asked=asked)
     except DiagnoseError as error:
-        say(str(error))
+        complain(str(error))
     except Exception as error:
-        say(f"no report could be written: {internal('writing the report', error)}")
+        complain(f"no report could be written: {internal('writing the report', error)}")
     if outcome.code:
         return outcome.code
     return MISMATCH if options.fail_on_mismatch and any(map(is_mismatch, diagnoses)) else 0
@@ -104,7 +104,7 @@ def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: in
         return outcome.code  # the chief of the cluster reports
     if attachment.runs:
         # What was traced is there to be analysed another time.
-        say(f"no fit of {script} could be analysed, so there is no report.")
+        complain(f"no fit of {script} could be analysed, so there is no report.")
         return outcome.code
     elif only_fit is not None and 0 < attachment.started < only_fit:
         text = f"There is no fit {only_fit}: {script} made {attachment.started}."
@@ -116,7 +116,7 @@ def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: in
         text = f"{script} made no fit, so there is nothing to diagnose."
     if not outcome.code:
         raise DiagnoseError(text)
-    print(f"diagnose: {text}", file=sys.stderr)
+    complain(text)
     return outcome.code
 
 
@@ -130,10 +130,10 @@ def _analyse(attachment: Attachment, name: str, epochs: Wanted) -> list[Diagnosi
         try:
             found.append(diagnose_run(run, epochs=epochs, name=name, number=number))
         except DiagnoseError as error:
-            say(f"fit {number} could not be analysed: {error}")
+            complain(f"fit {number} could not be analysed: {error}")
         except Exception as error:
             # A mistake of ours; the other fits are reported all the same.
-            say(f"fit {number} could not be analysed: {internal('analysis', error)}")
+            complain(f"fit {number} could not be analysed: {internal('analysis', error)}")
     return found
 
 

@@ -1,11 +1,11 @@
-"""The least that traces may be allowed to take on disk. Imports nothing that is heavy: `run` asks before the user's
-script has imported anything."""
+"""What a recording may be asked for: its size on disk, and whether it keeps rows. Imports nothing that is heavy: `run`
+asks before the user's script has imported anything."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from diagnose.errors import UsageError
+from diagnose.errors import DiagnoseError, UsageError
 
 LEAST_BYTES: Final = 1 << 20
 """A trace of less could hold little more than its own tables and journal."""
@@ -23,3 +23,9 @@ def size(nbytes: int) -> str:
         if nbytes >= 1 << power and nbytes % (1 << power) == 0:
             return f"{nbytes >> power} {unit}"
     return f"{nbytes} bytes"
+
+
+def check_rows(rows: str) -> None:
+    """Raises DiagnoseError unless it is one of the choices."""
+    if rows not in ("keep", "digests"):
+        raise DiagnoseError(f"rows must be 'keep' or 'digests', not {rows!r}.")

@@ -8,16 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from diagnose.errors import DiagnoseError
-
 MOST_HELD: Final = 1 << 30
 """Bytes of arrays of one fit that are kept alive; larger ones are known only as long as their owner keeps them."""
-
-
-def check_rows(rows: str) -> None:
-    """Raises DiagnoseError unless it is one of the choices."""
-    if rows not in ("keep", "digests"):
-        raise DiagnoseError(f"rows must be 'keep' or 'digests', not {rows!r}.")
 
 
 class _Gone(Exception):

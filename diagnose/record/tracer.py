@@ -24,7 +24,8 @@ from diagnose.record.guard import guarded, not_traced, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
-from diagnose.record.live import LiveData, check_rows
+from diagnose.record.least import check_rows
+from diagnose.record.live import LiveData
 from diagnose.record.names import Names
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder

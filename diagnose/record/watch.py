@@ -18,7 +18,7 @@ from diagnose.record.budget import Budget
 from diagnose.record.guard import guarded, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.items import InfoItem
-from diagnose.record.live import check_rows
+from diagnose.record.least import check_rows
 from diagnose.record.names import Names
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run

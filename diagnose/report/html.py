@@ -9,9 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from diagnose.diagnosis import Diagnosis
-from diagnose.problems import Problems, say
+from diagnose.problems import Problems
 from diagnose.report.figures import ledger_images, timeline_images
-from diagnose.report.text import printable
+from diagnose.report.text import complain, printable
 from diagnose.report.view import FitView, build
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def draw(diagnosis: Diagnosis, index: int = 0) -> Drawn:
     of_timeline = drawn("timeline", lambda: timeline_images(timeline, f"{index}-timeline") if timeline else NOTHING)
     of_ledger = drawn("ledger", lambda: ledger_images(ledger, f"{index}-ledger") if ledger else NOTHING)
     for text in problems.all:
-        say(f"fit {diagnosis.fit}: {text}")
+        complain(f"fit {diagnosis.fit}: {text}")
     if problems.all:
         # A figure that is not there must not look like one that had nothing to show.
         view = replace(view, notice=" ".join((*filter(None, [view.notice]), *map(_sentence, problems.all))))

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -143,3 +144,11 @@ def span(first: int, last: int) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 update`, `3 updates`, with thousands separated."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def complain(message: object) -> None:
+    """Prints one line on standard error, if there is one, whatever text of others the message holds."""
+    try:
+        print("diagnose:", visible(" ".join(str(message).split())), file=sys.stderr)
+    except (OSError, ValueError, AttributeError):
+        return  # closed, or nobody reads
