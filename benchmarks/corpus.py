@@ -24,11 +24,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from diagnose.api.session import MAX_BYTES, Traces, wanted
 from diagnose.cli.catalogue import find, names
 from diagnose.cli.script import run_script
 from diagnose.record.attach import attached
 from diagnose.rules import RULES
-from diagnose.session import MAX_BYTES, Traces, wanted
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_case(name: str, seed: int | None = None) -> Case:
     seed, with the scenario's own."""
     import keras
 
-    from diagnose.analysis import diagnose_run
+    from diagnose.analysis.analyze import diagnose_run
 
     keras.backend.clear_session()
     before = sys.argv, list(sys.path), sys.modules["__main__"]

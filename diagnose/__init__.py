@@ -8,24 +8,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from diagnose.version import __version__
+
 if TYPE_CHECKING:
-    from diagnose.diagnosis import Diagnosis
+    from diagnose.api.session import trace
     from diagnose.errors import DiagnoseError
     from diagnose.record.tracer import Tracer
     from diagnose.record.watch import watch
-    from diagnose.session import trace
-    from diagnose.trace.reader import Trace, read_trace
+    from diagnose.result.diagnosis import Diagnosis
+    from diagnose.tracefile.reader import Trace, read_trace
 
-__version__ = "0.1.0"
 
 _HOMES = {
-    "Diagnosis": "diagnose.diagnosis",
+    "Diagnosis": "diagnose.result.diagnosis",
     "DiagnoseError": "diagnose.errors",
-    "Trace": "diagnose.trace.reader",
+    "Trace": "diagnose.tracefile.reader",
     "Tracer": "diagnose.record.tracer",
-    "load_ipython_extension": "diagnose.notebook",
-    "read_trace": "diagnose.trace.reader",
-    "unload_ipython_extension": "diagnose.notebook",
+    "load_ipython_extension": "diagnose.api.notebook",
+    "read_trace": "diagnose.tracefile.reader",
+    "trace": "diagnose.api.session",
+    "unload_ipython_extension": "diagnose.api.notebook",
     "watch": "diagnose.record.watch",
 }
 
@@ -33,9 +35,6 @@ __all__ = ["DiagnoseError", "Diagnosis", "Trace", "Tracer", "__version__", "read
 
 
 def __getattr__(name: str) -> Any:
-    if name == "trace":
-        # The subpackage of this name is the function, too: importing it always sets this attribute.
-        return importlib.import_module("diagnose.trace")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'diagnose' has no attribute {name!r}")

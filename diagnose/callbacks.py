@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from diagnose.model_state import state_variables
+from diagnose.frameworks.keras.model_state import state_variables
 
 __all__ = ["OwnedEarlyStopping", "ReevaluatedMetrics"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,47 +14,144 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "diagnose"
 
-LAYERS = {
-    "trace": {"errors", "trace"},
-    "record": {"errors", "trace", "record", "tensorflow_tools", "model_state", "diagnose"},
-    "replay": {"errors", "problems", "trace", "replay", "tensorflow_tools", "model_state"},
-    "ledger": {"errors", "trace", "replay", "ledger", "diagnosis"},
-    "weights_files": {"errors", "trace", "weights_files"},
-    "restore": {"errors", "trace", "weights_files", "restore", "diagnosis"},
-    "rules": {"errors", "trace", "restore", "rules", "facts", "diagnosis"},
-    "policies": {"errors", "trace", "restore", "policies", "diagnosis"},
-    "report": {"errors", "problems", "report", "diagnosis", "diagnosis_json"},
-}
-"""What a package may import when it is imported; imports inside functions and for type checkers are not counted."""
-
 HEAVY = ("keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "jinja2")
 
+SHARED = {"errors", "version"}
+"""What everything may import but `frameworks`."""
 
-def imported(path: Path) -> set[str]:
-    """First components below `diagnose` that a module imports at its top level."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-            if node.module == "diagnose":
-                names = [f"diagnose.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "diagnose":
-                known = len(parts) > 1 and ((PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file())
-                found.add(parts[1] if known else "diagnose")
+ROOMS = {
+    "errors": set(),
+    "version": set(),
+    "frameworks": set(),
+    "callbacks": {"frameworks"},
+    "tracefile": {"errors"},
+    "result": {"errors"},
+    "decide": {"tracefile", "result"},
+    "record": {"tracefile", "frameworks", "result"},
+    "replay": {"tracefile", "frameworks", "result"},
+    "ledger": {"replay", "tracefile", "result"},
+    "identify": {"tracefile", "result"},
+    "policies": {"decide", "tracefile", "result"},
+    "rules": {"decide", "replay", "tracefile", "result"},
+    "analysis": {"tracefile", "result", "decide", "record", "replay", "ledger", "identify", "policies", "rules"},
+    "report": {"result"},
+    "api": {"analysis", "record", "report", "result", "tracefile"},
+    "cli": {"api", "analysis", "report", "policies", "decide", "record", "replay", "tracefile", "result"},
+    "__init__": {"api", "record", "result", "tracefile"},
+    "__main__": {"cli"},
+}
+"""What the modules of each room may import of this package, counted over all imports: at the top of a module, inside
+functions, and for types."""
+
+LIFTS = {
+    ("result.diagnosis", "report"),  # Diagnosis.to_html, .to_json, .save, .steps, …
+    ("record.tracer", "analysis"),  # Tracer.diagnose
+    ("record.watch", "analysis"),  # Watch.diagnose
+    ("tracefile.reader", "identify"),  # Trace.identify
+}
+"""The methods of public classes that reach up, which they may inside a function and for types only."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One module of this package importing another; `lazy`: inside a function, or for types only."""
+
+    source: str
+    target: str
+    lazy: bool
+
+    @property
+    def rooms(self) -> tuple[str, str]:
+        return self.source.split(".")[0], self.target.split(".")[0]
+
+    @property
+    def is_lift(self) -> bool:
+        return self.lazy and (self.source, self.rooms[1]) in LIFTS
+
+
+def module_names() -> dict[str, Path]:
+    """Every module below `diagnose` by its dotted name, packages by their own."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if "_scenarios" not in parts:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
     return found
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_point_one_way(layer: str) -> None:
-    paths = sorted((PACKAGE / layer).rglob("*.py"))
-    assert paths
-    wrong = {str(p.relative_to(ROOT)): imported(p) - LAYERS[layer] for p in paths if imported(p) - LAYERS[layer]}
-    assert wrong == {}
+def imports() -> list[Import]:
+    """All imports between modules of this package."""
+    modules = module_names()
+    found = set()
+    for source, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = set(tree.body)
+        for node in ast.walk(tree):
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}: relative imports hide where they point"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                first, _, rest = name.partition(".")
+                if first != "diagnose":
+                    continue
+                while rest and rest not in modules:
+                    rest = rest.rpartition(".")[0]
+                target = rest or "__init__"
+                if target != source:
+                    found.add(Import(source, target, node not in top))
+    return sorted(found, key=lambda each: (each.source, each.target, each.lazy))
+
+
+def circles(arrows: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """The sets of names that reach one another, each of more than one name."""
+    graph: dict[str, set[str]] = {}
+    for a, b in arrows:
+        graph.setdefault(a, set()).add(b)
+    reach: dict[str, set[str]] = {}
+    for name in graph:
+        seen, left = set(), [name]
+        while left:
+            for other in graph.get(left.pop(), set()) - seen:
+                seen.add(other)
+                left.append(other)
+        reach[name] = seen
+    found = {
+        tuple(sorted({name, *(b for b in reach[name] if name in reach.get(b, set()))}))
+        for name in graph
+        if name in reach[name]
+    }
+    return sorted(map(list, found))
+
+
+def test_every_room_has_its_row() -> None:
+    assert {name.split(".")[0] for name in module_names()} == set(ROOMS)
+
+
+def test_imports_only_go_down() -> None:
+    wrong = [
+        f"{each.source} -> {each.target}"
+        for each in imports()
+        if each.rooms[0] != each.rooms[1]
+        and not each.is_lift
+        and each.rooms[1] not in (ROOMS[each.rooms[0]] | (SHARED if each.rooms[0] != "frameworks" else set()))
+    ]
+    assert wrong == []
+
+
+def test_the_table_itself_has_no_circle() -> None:
+    assert circles((room, other) for room, below in ROOMS.items() for other in below) == []
+
+
+def test_no_circle_of_modules() -> None:
+    assert circles((each.source, each.target) for each in imports() if not each.is_lift) == []
+
+
+def test_no_exemption_is_idle() -> None:
+    used = {(each.source, each.rooms[1]) for each in imports() if each.is_lift}
+    assert used == LIFTS
 
 
 def loaded_by(code: str) -> set[str]:
@@ -68,7 +167,7 @@ def loaded_by(code: str) -> set[str]:
         "import diagnose",
         "from diagnose import read_trace, Diagnosis, DiagnoseError",
         "import diagnose.cli; diagnose.cli.main(['scenarios'])",
-        "import diagnose.analysis, diagnose.record.attach, diagnose.rules, diagnose.restore.verdict",
+        "import diagnose.analysis.analyze, diagnose.record.attach, diagnose.rules, diagnose.decide.verdict",
     ],
 )
 def test_what_is_not_used_is_not_loaded(code: str) -> None:
@@ -76,7 +175,7 @@ def test_what_is_not_used_is_not_loaded(code: str) -> None:
 
 
 def test_only_record_and_replay_name_keras() -> None:
-    allowed = {"record", "replay", "tensorflow_tools.py", "callbacks.py"}
+    allowed = {"frameworks", "record", "replay", "callbacks.py", "analysis"}
     named = {
         path.relative_to(PACKAGE).parts[0]
         for path in PACKAGE.rglob("*.py")

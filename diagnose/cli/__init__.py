@@ -9,7 +9,7 @@ from typing import Final
 
 from diagnose.cli.console import Parser, show_traceback
 from diagnose.errors import DiagnoseError, UsageError
-from diagnose.report.text import complain
+from diagnose.result.text import complain
 
 COMMANDS: Final = {
     "run": ("diagnose.cli.run", "run a scenario or a script, trace every fit, report"),

@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import Any
 
-from diagnose.report.text import visible
+from diagnose.result.text import visible
 
 
 def show_traceback() -> None:

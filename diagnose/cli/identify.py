@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from diagnose.report.text import visible_json
-    from diagnose.trace.jsontext import to_json
-    from diagnose.trace.reader import read_trace
+    from diagnose.result.text import visible_json
+    from diagnose.tracefile.jsontext import to_json
+    from diagnose.tracefile.reader import read_trace
 
     output = Output(as_json=options.json)
     with read_trace(options.trace) as trace:

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diagnose.diagnosis import Diagnosis
-from diagnose.report.text import visible
+from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.text import visible
 
 if TYPE_CHECKING:
-    from diagnose.chosen import Wanted
+    from diagnose.analysis.chosen import Wanted
 
 MISMATCH = 3
 

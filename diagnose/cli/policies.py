@@ -7,9 +7,9 @@ from pathlib import Path
 
 from diagnose.cli.output import nobody_reads
 from diagnose.cli.report import add_model, read
-from diagnose.diagnosis import Policies
 from diagnose.errors import DiagnoseError
-from diagnose.report.text import visible
+from diagnose.result.diagnosis import Policies
+from diagnose.result.text import visible
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +36,10 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> Policies:
+    from diagnose.decide.decisions import decisions
     from diagnose.policies.standard import parse
     from diagnose.policies.table import table
-    from diagnose.restore.decisions import decisions
-    from diagnose.trace.reader import read_trace
+    from diagnose.tracefile.reader import read_trace
 
     asked = None if options.policy is None else [parse(text) for text in options.policy]
     diagnosis = read(options)
@@ -55,8 +55,8 @@ def _table(options: argparse.Namespace) -> Policies:
 
 
 def _json(table: Policies) -> str:
-    from diagnose.diagnosis_json import policies_dict
     from diagnose.report.json import spelled
+    from diagnose.result.codec import policies_dict
 
     return spelled(policies_dict(table))
 

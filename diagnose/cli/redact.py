@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    from diagnose.trace.redact import redact
+    from diagnose.tracefile.redact import redact
 
     output = Output(as_json=False)
     source: Path = options.trace

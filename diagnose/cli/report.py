@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.cli.output import Output, add_epochs, add_out, finish
-from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError, UsageError
 from diagnose.report.folder import claimed
 from diagnose.report.json import dumps
+from diagnose.result.diagnosis import Diagnosis
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +55,9 @@ def execute(options: argparse.Namespace) -> int:
 
 def read(options: argparse.Namespace) -> Diagnosis:
     """The diagnosis that the trace holds, or a new one where there is a model."""
-    from diagnose.analysis import analyse_file
-    from diagnose.diagnosis_json import from_dict
-    from diagnose.trace.reader import read_trace
+    from diagnose.analysis.analyze import analyse_file
+    from diagnose.result.codec import from_dict
+    from diagnose.tracefile.reader import read_trace
 
     trace = read_trace(options.trace)
     try:

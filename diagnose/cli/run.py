@@ -10,20 +10,20 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diagnose.api.session import MAX_BYTES, Traces, wanted
 from diagnose.cli.catalogue import find, is_scenario
 from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish, is_mismatch
 from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError, UsageError
-from diagnose.problems import internal
 from diagnose.record.attach import Attachment, attached
 from diagnose.record.least import check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
-from diagnose.report.text import complain
-from diagnose.session import MAX_BYTES, Traces, wanted
+from diagnose.result.problems import internal
+from diagnose.result.text import complain
 
 if TYPE_CHECKING:
-    from diagnose.chosen import Wanted
-    from diagnose.diagnosis import Diagnosis
+    from diagnose.analysis.chosen import Wanted
+    from diagnose.result.diagnosis import Diagnosis
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _OURS = f"{TRACES}|{REPORT}"
@@ -123,7 +123,7 @@ def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: in
 def _analyse(attachment: Attachment, name: str, epochs: Wanted) -> list[Diagnosis]:
     if not attachment.runs:
         return []
-    from diagnose.analysis import diagnose_run
+    from diagnose.analysis.analyze import diagnose_run
 
     found = []
     for number, run in attachment.runs.items():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from diagnose.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
 from diagnose.ledger.factors import AFTER, AGGREGATION, CLASS_WEIGHTS, FACTORS, present, setting
 from diagnose.ledger.shapley import exact_sum, shapley
 from diagnose.replay.pooling import pooled
 from diagnose.replay.replayer import PENALTIES, Replayer
-from diagnose.trace.model import Epoch
+from diagnose.result.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
+from diagnose.tracefile.model import Epoch
 
 NOISE = 1e-6
 """Relative size below which another batching is taken for float rounding, for metrics whose class does not tell."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from diagnose.replay.replayer import Replayer, Schedule, Setting
-from diagnose.trace.model import Epoch, Step
+from diagnose.tracefile.model import Epoch, Step
 
 LAG: Final = "weights-lag"
 DRIFT: Final = "weights-drift"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from diagnose.restore.decisions import Decision, metric_directions
-from diagnose.restore.reevaluated import prefixes
-from diagnose.trace.reader import Trace
+from diagnose.decide.decisions import Decision, metric_directions
+from diagnose.decide.reevaluated import prefixes
+from diagnose.tracefile.reader import Trace
 
 Mode = Literal["min", "max"]
 Values = tuple[float | None, ...]

@@ -6,6 +6,7 @@ import ast
 import math
 from collections.abc import Iterator
 
+from diagnose.decide.decisions import Decision
 from diagnose.errors import UsageError
 from diagnose.policies.log import Log
 from diagnose.policies.stopping import (
@@ -20,7 +21,6 @@ from diagnose.policies.stopping import (
     Unanswerable,
     Weighted,
 )
-from diagnose.restore.decisions import Decision
 
 PATIENCE = 5
 """For a run without an EarlyStopping of its own."""

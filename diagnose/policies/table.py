@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from diagnose.diagnosis import Policies, PolicyRow
+from diagnose.decide.decisions import Decision
+from diagnose.decide.reevaluated import evaluated_state, is_reevaluated
+from diagnose.decide.verdict import validation_of
 from diagnose.errors import DiagnoseError
 from diagnose.policies.log import Log, log_of
 from diagnose.policies.standard import own, standard
 from diagnose.policies.stopping import Outcome, Policy, ReduceLROnPlateau, Unanswerable, code
-from diagnose.restore.decisions import Decision
-from diagnose.restore.reevaluated import evaluated_state, is_reevaluated
-from diagnose.restore.verdict import validation_of
-from diagnose.trace.model import Epoch
-from diagnose.trace.reader import Trace
+from diagnose.result.diagnosis import Policies, PolicyRow
+from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.reader import Trace
 
 Reevaluated = Mapping[int, Mapping[str, float]]
 

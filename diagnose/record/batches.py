@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from diagnose.record.handlers import let_through
-from diagnose.trace.composite import Composite, Strings, parts_of
-from diagnose.trace.model import DTYPES, Json, Leaf, NDArray, Signature
+from diagnose.tracefile.composite import Composite, Strings, parts_of
+from diagnose.tracefile.model import DTYPES, Json, Leaf, NDArray, Signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any, Final, Self
 
 from diagnose.record.guard import RecordingEnded
 from diagnose.record.least import LEAST_BYTES, check_bytes, size
-from diagnose.trace import format as fmt
-from diagnose.trace.store import journal_bytes
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile import format as fmt
+from diagnose.tracefile.store import journal_bytes
+from diagnose.tracefile.writer import TraceWriter
 
 SMALL_BYTES: Final = 64 << 20
 """A trace that may take less than this has small pages."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from diagnose.record.handlers import let_through
-from diagnose.trace.model import Json
+from diagnose.tracefile.model import Json
 
 HOOKS = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_test_end")
 ALL = "*"

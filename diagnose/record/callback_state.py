@@ -12,7 +12,7 @@ import keras
 
 from diagnose.record import describe
 from diagnose.record.handlers import let_through
-from diagnose.trace.model import Json
+from diagnose.tracefile.model import Json
 
 _CLOCK_TICK: Final = 20_000_000
 """Nanoseconds by which the time a file system notes can lie behind the clock."""

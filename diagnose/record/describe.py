@@ -15,14 +15,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from diagnose import __version__
-from diagnose.model_state import carried_variables, state_variables
+from diagnose.frameworks.keras.model_state import carried_variables, state_variables
 from diagnose.record import describe_data
 from diagnose.record.callback_code import reads, thresholds
 from diagnose.record.handlers import let_through
 from diagnose.record.previous import roles
 from diagnose.record.saved_places import saved_places
-from diagnose.trace.model import Json
+from diagnose.tracefile.model import Json
+from diagnose.version import __version__
 
 LIBRARIES = ("keras", "tensorflow", "jax", "jaxlib", "torch", "numpy")
 

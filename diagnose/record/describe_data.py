@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnose.record.handlers import let_through
-from diagnose.trace.model import Json
+from diagnose.tracefile.model import Json
 
 
 def outputs(model: Any) -> list[dict[str, Json]] | None:

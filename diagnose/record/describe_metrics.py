@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from diagnose.record.handlers import let_through
-from diagnose.trace.model import Json
+from diagnose.tracefile.model import Json
 
 
 def metric_variables(model: Any) -> list[dict[str, Json]]:

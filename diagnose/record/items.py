@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from diagnose.record.batches import TakenBatch
 from diagnose.record.previous import StartItem
-from diagnose.trace.model import Json, NDArray
+from diagnose.tracefile.model import Json, NDArray
 
 
 class Snapshot:

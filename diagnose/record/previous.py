@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from diagnose.record.handlers import let_through
-from diagnose.trace.digest import group_digest
-from diagnose.trace.model import Digest, Json, NDArray
+from diagnose.tracefile.digest import group_digest
+from diagnose.tracefile.model import Digest, Json, NDArray
 
 MOST_FITS: Final = 16
 """Earlier fits that are remembered, the last ones."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import DiagnoseError
-from diagnose.model_state import variables_exist
+from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
@@ -33,9 +33,9 @@ from diagnose.record.items import (
     TrainEndItem,
 )
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.trace.composite import Composite
-from diagnose.trace.digest import array_digest
-from diagnose.trace.model import Digest, Json, NDArray
+from diagnose.tracefile.composite import Composite
+from diagnose.tracefile.digest import array_digest
+from diagnose.tracefile.model import Digest, Json, NDArray
 
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from diagnose.record.budget import Budget, Meter, Tier, TraceFull
-from diagnose.trace.store import content_bytes
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.store import content_bytes
+from diagnose.tracefile.writer import TraceWriter
 
 
 class Room:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from diagnose.record.budget import Tier
 from diagnose.record.items import StateItem
 from diagnose.record.room import Room
-from diagnose.trace.digest import array_digest, group_digest
-from diagnose.trace.model import Digest, NDArray
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.digest import array_digest, group_digest
+from diagnose.tracefile.model import Digest, NDArray
+from diagnose.tracefile.writer import TraceWriter
 
 INSIDE_EPOCHS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end", "between steps")
 """Hooks that come with every step: what they change goes first as a trace fills up."""

@@ -45,8 +45,8 @@ from diagnose.record.wiring import (
 from diagnose.record.writable import check_writable
 
 if TYPE_CHECKING:
-    from diagnose.chosen import Wanted
-    from diagnose.diagnosis import Diagnosis
+    from diagnose.analysis.chosen import Wanted
+    from diagnose.result.diagnosis import Diagnosis
 
 _LIVE: weakref.WeakSet[Tracer] = weakref.WeakSet()
 _LIVE_STATE = frozenset(
@@ -360,7 +360,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
             DiagnoseError: nothing was traced, there is no such fit or epoch, or the file of the fit is gone or holds
             another recording by now.
         """
-        from diagnose.analysis import diagnose_run
+        from diagnose.analysis.analyze import diagnose_run
 
         self.close_left()
         if not self.runs and self.silent:

@@ -24,10 +24,10 @@ from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
 from diagnose.record.wiring import TrainHook, open_run, unwrap
 from diagnose.record.writable import check_writable
-from diagnose.trace.model import Json
+from diagnose.tracefile.model import Json
 
 if TYPE_CHECKING:
-    from diagnose.diagnosis import Diagnosis
+    from diagnose.result.diagnosis import Diagnosis
 
 
 class Watch:
@@ -226,7 +226,7 @@ class Watch:
 
     def diagnose(self, evaluate: Any = None, *, data: Any = None) -> Diagnosis:
         """Closes the recording and analyses it. `evaluate`, `data`: see `Tracer.diagnose`."""
-        from diagnose.analysis import diagnose_run
+        from diagnose.analysis.analyze import diagnose_run
 
         self.close()
         return diagnose_run(self.run, evaluate=evaluate, data=data, name="loop")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.errors import DiagnoseError
-from diagnose.model_state import variables_exist
+from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.encoder import Encoder
@@ -22,8 +22,8 @@ from diagnose.record.names import numbered
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
 from diagnose.record.worker import Worker
-from diagnose.trace.create import is_written_here
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.create import is_written_here
+from diagnose.tracefile.writer import TraceWriter
 
 
 class TrainHook:

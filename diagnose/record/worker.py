@@ -15,7 +15,7 @@ from diagnose.record.encoder import Encoder
 from diagnose.record.guard import RecordingEnded
 from diagnose.record.handlers import let_through
 from diagnose.record.items import Item, nbytes, release
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.writer import TraceWriter
 
 COMMIT_SECONDS = 0.25
 """A killed process loses at most about this much of the trace."""

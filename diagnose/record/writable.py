@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diagnose.errors import TraceWriteError
 from diagnose.record.handlers import let_through
-from diagnose.trace.create import refuse_link
+from diagnose.tracefile.create import refuse_link
 
 
 def check_writable(path: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
-from diagnose.model_state import state_variables
-from diagnose.problems import described
+from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.reachable import reachable_variables
-from diagnose.trace.model import NDArray
+from diagnose.result.problems import described
+from diagnose.tracefile.model import NDArray
 
 _KEPT = (
     "train_function", "test_function", "predict_function", "stop_training", "stop_evaluating", "_eval_epoch_iterator",

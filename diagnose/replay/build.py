@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.model_state import state_variables, variables_exist
-from diagnose.problems import described
+from diagnose.frameworks.keras.model_state import state_variables, variables_exist
 from diagnose.replay.runs import weights_as_given
-from diagnose.trace.reader import Trace
+from diagnose.result.problems import described
+from diagnose.tracefile.reader import Trace
 
 
 def build(model: Any, trace: Trace) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from diagnose.replay.passes import TRAINING
 from diagnose.replay.replayer import Replayer
-from diagnose.trace.model import NDArray, Step
-from diagnose.trace.steps import was_reset
+from diagnose.tracefile.model import NDArray, Step
+from diagnose.tracefile.steps import was_reset
 
 RELATIVE = {"float32": 1e-5, "float64": 1e-9, "float16": 1e-2, "bfloat16": 3e-2}
 """Largest relative error of one step's metric increment, by the dtype the model computes in."""

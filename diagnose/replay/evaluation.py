@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import DiagnoseError, ReplayError
-from diagnose.model_state import state_variables
-from diagnose.problems import users_code
+from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.backends import current_backend
 from diagnose.replay.runs import joined, weights_as_given
-from diagnose.trace.digest import row_digests
-from diagnose.trace.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
-from diagnose.trace.reader import Trace
-from diagnose.trace.replicas import Spread
-from diagnose.trace.rows import leaves_of, pack_rows
+from diagnose.result.problems import users_code
+from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.replicas import Spread
+from diagnose.tracefile.rows import leaves_of, pack_rows
 
 KERAS_BATCH_SIZE = 32
 """What `Model.evaluate` uses for arrays when it gets no batch size

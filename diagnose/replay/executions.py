@@ -11,8 +11,8 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.replay.remake import NOT_THE_SAME
-from diagnose.trace.digest import array_digest, group_digest
-from diagnose.trace.model import NDArray, State, Step
+from diagnose.tracefile.digest import array_digest, group_digest
+from diagnose.tracefile.model import NDArray, State, Step
 
 if TYPE_CHECKING:
     from diagnose.replay.replayer import Replayer

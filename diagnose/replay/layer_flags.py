@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diagnose.trace.model import Json
-from diagnose.trace.reader import Trace
+from diagnose.tracefile.model import Json
+from diagnose.tracefile.reader import Trace
 
 
 @contextlib.contextmanager

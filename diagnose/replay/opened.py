@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.problems import Problems, users_code
 from diagnose.replay.borrow import borrowed
 from diagnose.replay.evaluation import EvaluationData, given, rows_fit_used
 from diagnose.replay.layer_flags import layers_as_recorded
 from diagnose.replay.replayer import Replayer
 from diagnose.replay.supply import supply
-from diagnose.trace.content import DIGESTS_ONLY
-from diagnose.trace.reader import Trace
+from diagnose.result.problems import Problems, users_code
+from diagnose.tracefile.content import DIGESTS_ONLY
+from diagnose.tracefile.reader import Trace
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def opened(
     of giving the model back, which is complete apart from what they name.
 
     Args:
-        model, compiled, evaluate, data, lack: see `diagnose.analysis.analyse`.
+        model, compiled, evaluate, data, lack: see `diagnose.analysis.analyze.analyse`.
 
     Raises:
         DiagnoseError: `evaluate` or `data` is of another form.

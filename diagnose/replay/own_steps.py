@@ -10,7 +10,7 @@ from diagnose.errors import ReplayError
 from diagnose.replay.backends.base import Runner
 from diagnose.replay.forward import LayerModes
 from diagnose.replay.runs import BatchRun
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.model import NDArray
 
 if TYPE_CHECKING:
     from diagnose.replay.passes import Pass, Passes

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
-from diagnose.model_state import state_variables
-from diagnose.problems import users_code
+from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
 from diagnose.replay.own_steps import OwnSteps
 from diagnose.replay.runs import BatchRun, weights_as_given
-from diagnose.trace.composite import Ragged, Sparse, Strings
-from diagnose.trace.model import Json, NDArray
-from diagnose.trace.reader import Trace
+from diagnose.result.problems import users_code
+from diagnose.tracefile.composite import Ragged, Sparse, Strings
+from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.reader import Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.errors import ReplayError
-from diagnose.problems import users_code
 from diagnose.replay.backends.common import initial_optimizer_state, optimizer_variables
-from diagnose.trace.digest import array_digest
-from diagnose.trace.model import Digest, NDArray, State, Step
+from diagnose.result.problems import users_code
+from diagnose.tracefile.digest import array_digest
+from diagnose.tracefile.model import Digest, NDArray, State, Step
 
 if TYPE_CHECKING:
     from diagnose.replay.replayer import Replayer

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
-from diagnose.problems import users_code
 from diagnose.replay.build import build, same_variables
 from diagnose.replay.executions import seen_through
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
@@ -20,10 +19,11 @@ from diagnose.replay.reachable import own_optimizers
 from diagnose.replay.remake import Remaker
 from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_of
 from diagnose.replay.states import States
-from diagnose.trace.model import Batch, BatchRef, NDArray, State, Step
-from diagnose.trace.reader import Trace
-from diagnose.trace.replicas import Spread
-from diagnose.trace.steps import logged_steps
+from diagnose.result.problems import users_code
+from diagnose.tracefile.model import Batch, BatchRef, NDArray, State, Step
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.replicas import Spread
+from diagnose.tracefile.steps import logged_steps
 
 PENALTIES: Final = "loss: penalties"
 """The name, among a setting's values, of the part of `loss` that comes from `model.losses`."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.trace.model import Batch, Json, NDArray, Step
-from diagnose.trace.replicas import part
-from diagnose.trace.rows import build
+from diagnose.tracefile.model import Batch, Json, NDArray, Step
+from diagnose.tracefile.replicas import part
+from diagnose.tracefile.rows import build
 
 
 @dataclass(frozen=True, slots=True)

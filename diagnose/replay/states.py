@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import ReplayError
-from diagnose.trace.model import Digest, NDArray, State, Step
+from diagnose.tracefile.model import Digest, NDArray, State, Step
 
 if TYPE_CHECKING:
     from diagnose.replay.replayer import Replayer

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from diagnose.replay.stored_names import CLASSES, FUNCTIONS, LAYER, MODEL, OPERATION, OPERATIONS
-from diagnose.trace.model import DTYPES
+from diagnose.tracefile.model import DTYPES
 
 Places = Sequence[str]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from diagnose.replay.evaluation import KERAS_BATCH_SIZE, as_columns, as_numpy, as_parts, as_recorded_leaves
-from diagnose.trace.digest import row_digests
-from diagnose.trace.model import BatchRef, Digest, NDArray
-from diagnose.trace.reader import Trace
-from diagnose.trace.rows import leaves_of, pack_rows
+from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile.model import BatchRef, Digest, NDArray
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.rows import leaves_of, pack_rows
 
 
 def supply(trace: Trace, data: Any) -> int:

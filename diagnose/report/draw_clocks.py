@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from diagnose.report.figures import PALETTE, WIDTH
-from diagnose.report.text import number, span, spell
 from diagnose.report.timeline import Tie, TimelineView
+from diagnose.result.text import number, span, spell
 
 LEFT, RIGHT = 1.2, 0.3
 _CHAR = 0.078

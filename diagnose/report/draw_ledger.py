@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from diagnose.report.figures import PALETTE, WIDTH
 from diagnose.report.ledger_view import LedgerRow, LedgerView
-from diagnose.report.text import shorten, ticks
+from diagnose.result.text import shorten, ticks
 
 _ROW = 0.27
 _HEAD = 0.42

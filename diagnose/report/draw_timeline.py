@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from diagnose.report.draw_clocks import LEFT, RIGHT, Rows, draw_clocks, drawable, labelled_ties
 from diagnose.report.figures import PALETTE, WIDTH
-from diagnose.report.text import compact, shorten, spell, ticks, width
 from diagnose.report.timeline import Tie, TimelineView
+from diagnose.result.text import compact, shorten, spell, ticks, width
 
 _VALUES = 2.35
 _CONTEXT = 0.75

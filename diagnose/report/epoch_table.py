@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diagnose.diagnosis import Diagnosis, EpochRow
-from diagnose.report.text import ABSENT, compact, exact, printable, span, spell
+from diagnose.result.diagnosis import Diagnosis, EpochRow
+from diagnose.result.text import ABSENT, compact, exact, printable, span, spell
 
 MOST_ROWS = 400
 """Longer tables leave out rows that nothing points at."""

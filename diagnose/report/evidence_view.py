@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.diagnosis import Diagnosis
 from diagnose.report.prose import Fact
-from diagnose.report.text import exact, number, plural, printable, span
+from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.text import exact, number, plural, printable, span
 
 _MOST_RUNS = 20
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from diagnose.report.text import printable
+from diagnose.result.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from diagnose.diagnosis import Diagnosis, Ledger
 from diagnose.errors import MissingLedgerError
+from diagnose.result.diagnosis import Diagnosis, Ledger
 
 if TYPE_CHECKING:
     import pandas as pd

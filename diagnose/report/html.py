@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from diagnose.diagnosis import Diagnosis
-from diagnose.problems import Problems
 from diagnose.report.figures import ledger_images, timeline_images
-from diagnose.report.text import complain, printable
 from diagnose.report.view import FitView, build
+from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.problems import Problems
+from diagnose.result.text import complain, printable
 
 if TYPE_CHECKING:
     import jinja2

@@ -1,5 +1,5 @@
 """`diagnosis.json`: strict JSON text of one or several diagnoses, and back. The shape of one fit is in
-`diagnose.diagnosis_json`."""
+`diagnose.result.codec`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from diagnose.diagnosis import Diagnosis
-from diagnose.diagnosis_json import SCHEMA, from_dict, to_dict
 from diagnose.errors import DiagnoseError
-from diagnose.report.text import visible_json
+from diagnose.result.codec import SCHEMA, from_dict, to_dict
+from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.text import visible_json
 
 
 def dumps(diagnoses: Sequence[Diagnosis]) -> str:

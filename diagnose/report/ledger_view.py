@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from diagnose.diagnosis import Diagnosis, Ledger
-from diagnose.report.text import compact, exact, number, printable, spell
 from diagnose.report.timeline import key_metric
+from diagnose.result.diagnosis import Diagnosis, Ledger
+from diagnose.result.text import compact, exact, number, printable, spell
 
 MOST_LEDGERS = 4
 """Waterfalls drawn per fit; the rest stand in the table of ledgers."""

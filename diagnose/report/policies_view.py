@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from diagnose.diagnosis import Policies, PolicyRow
-from diagnose.report.text import ABSENT, clip, exact, number, printable, spell, width
+from diagnose.result.diagnosis import Policies, PolicyRow
+from diagnose.result.text import ABSENT, clip, exact, number, printable, spell, width
 
 COLUMNS = 100
 

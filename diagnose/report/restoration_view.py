@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from diagnose.diagnosis import Restoration
 from diagnose.report.prose import Piece, inline
-from diagnose.report.text import ABSENT, exact, plural, printable, span, spell
+from diagnose.result.diagnosis import Restoration
+from diagnose.result.text import ABSENT, exact, plural, printable, span, spell
 
 Tone = Literal["good", "bad", "neutral"]
 

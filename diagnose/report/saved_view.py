@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diagnose.diagnosis import SavedModel
-from diagnose.report.text import ABSENT, exact, printable, span, spell
+from diagnose.result.diagnosis import SavedModel
+from diagnose.result.text import ABSENT, exact, printable, span, spell
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diagnose.diagnosis import Diagnosis
 from diagnose.report.prose import Piece
 from diagnose.report.restoration_view import RestorationRow
-from diagnose.report.text import ABSENT, clip, width
 from diagnose.report.view import FindingView, FitView, build
+from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.text import ABSENT, clip, width
 
 LINES = 15
 COLUMNS = 100

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from diagnose.diagnosis import Diagnosis, Finding, Ledger, LedgerEntry, LossPart, LossSplit
-from diagnose.report.text import plural
+from diagnose.result.diagnosis import Diagnosis, Finding, Ledger, LedgerEntry, LossPart, LossSplit
+from diagnose.result.text import plural
 
 MOST_METRICS: Final = 40
 MOST_FINDINGS: Final = 150

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from diagnose.diagnosis import Diagnosis, EpochRow, Restoration, Span
-from diagnose.report.text import number, printable, shorten, span, spell
+from diagnose.result.diagnosis import Diagnosis, EpochRow, Restoration, Span
+from diagnose.result.text import number, printable, shorten, span, spell
 
 WHOLE_UP_TO = 40
 """Fits with at most this many epochs are drawn whole; longer ones with a focus window and the full curve as context."""

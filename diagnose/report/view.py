@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from diagnose.diagnosis import Diagnosis, Finding
 from diagnose.report.epoch_table import EpochTable, build_epochs
 from diagnose.report.evidence_view import EvidenceView, build_evidence
 from diagnose.report.ledger_view import LedgerView, build_ledgers
@@ -14,9 +13,10 @@ from diagnose.report.policies_view import PoliciesView, build_policies
 from diagnose.report.prose import Block, Fact, Piece, blocks, facts, inline
 from diagnose.report.restoration_view import RestorationView, Tone, build_restoration
 from diagnose.report.saved_view import SavedLine, saved_line
-from diagnose.report.text import exact, number, plural, printable
 from diagnose.report.thin import thinned
 from diagnose.report.timeline import TimelineView, build_timeline
+from diagnose.result.diagnosis import Diagnosis, Finding
+from diagnose.result.text import exact, number, plural, printable
 
 MOST_ADVICE = 20_000
 """Characters of one finding's advice that are shown."""

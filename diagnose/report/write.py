@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError
+from diagnose.result.diagnosis import Diagnosis
 
 _FIGURE = re.compile(r"(fit-\d+-)?(timeline|ledger)\.png")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from diagnose.diagnosis import Finding
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules import (
     augmentation_gap,
     batch_averaged_metric,
@@ -43,6 +42,7 @@ from diagnose.rules import (
     unadapted_normalization,
     wrong_direction,
 )
+from diagnose.rules.facts import Facts
 
 Rule = Callable[[Facts], Finding]
 

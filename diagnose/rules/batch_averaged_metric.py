@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.diagnosis import Finding, Ledger
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding, Ledger
 from diagnose.rules.batch_means import BatchMeans, batch_means, close
 from diagnose.rules.common import MATERIAL, material, not_applicable, number
+from diagnose.rules.facts import Facts
 
 NAME = "batch-averaged-metric"
 

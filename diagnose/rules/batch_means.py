@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diagnose.facts import Facts
-from diagnose.trace.increments import mean, sums
-from diagnose.trace.model import Epoch
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.increments import mean, sums
+from diagnose.tracefile.model import Epoch
 
 CLOSE = 1e-4
 """Relative size below which a difference may be the rounding of a float32 running total."""

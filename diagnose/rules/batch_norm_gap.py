@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import counted, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import find_gap, named
-from diagnose.trace.digest import array_digest, numpy_dtype
-from diagnose.trace.model import State
+from diagnose.tracefile.digest import array_digest, numpy_dtype
+from diagnose.tracefile.model import State
 
 NAME = "batch-norm-gap"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.earlier_fit import continues
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import Code, own_call
 
 NAME = "checkpoint-best-kept"

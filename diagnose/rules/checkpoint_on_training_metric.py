@@ -6,12 +6,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision
+from diagnose.decide.decisions import Decision
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, not_applicable, number, timing
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
-from diagnose.trace.model import Epoch
+from diagnose.tracefile.model import Epoch
 
 NAME = "checkpoint-on-training-metric"
 

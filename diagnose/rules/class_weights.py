@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.diagnosis import Finding
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import largest, material, not_applicable, number
-from diagnose.trace.model import Batch
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.model import Batch
 
 NAME = "class-weights"
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.diagnosis import Finding, Ledger, LedgerEntry
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision
+from diagnose.decide.decisions import Decision
+from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
+from diagnose.rules.facts import Facts
 
 TIMING = ("weights-lag", "weights-drift")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
+from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import find_gap, named
 
 NAME = "dropout-gap"

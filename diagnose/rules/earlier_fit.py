@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diagnose.facts import Facts
+from diagnose.rules.facts import Facts
 
 
 def continues(facts: Facts) -> bool:

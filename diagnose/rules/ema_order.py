@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.ema import Averages, Content, saved_by, set_at_end
-from diagnose.restore.verdict import validation_of
+from diagnose.decide.ema import Averages, Content, saved_by, set_at_end
+from diagnose.decide.verdict import validation_of
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_of_fit
-from diagnose.trace.model import State
+from diagnose.tracefile.model import State
 
 NAME = "ema-order"
 

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, metric_in_question, not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.means import held, own_train_step, plain_means
-from diagnose.trace.increments import mean, sums
-from diagnose.trace.model import Epoch
-from diagnose.trace.steps import was_reset
+from diagnose.tracefile.increments import mean, sums
+from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.steps import was_reset
 
 NAME = "evaluate-inside-epoch"
 

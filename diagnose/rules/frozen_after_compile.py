@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable
+from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
 
 NAME = "frozen-after-compile"

@@ -13,10 +13,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.batch_means import CLOSE, BatchMeans, batch_means
 from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.facts import Facts
 
 NAME = "masked-metric"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from diagnose.facts import Facts
-from diagnose.trace.increments import mean, sums
-from diagnose.trace.model import Step
-from diagnose.trace.reader import Trace
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.increments import mean, sums
+from diagnose.tracefile.model import Step
+from diagnose.tracefile.reader import Trace
 
 CLOSE = 1e-5
 """Relative; what the logs and the state differ by at most, one being computed from the other in float32."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts, Scored
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts, Scored
 
 NAME = "metric-after-update"
 

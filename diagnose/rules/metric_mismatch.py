@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from diagnose.diagnosis import Finding
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, not_applicable, number
-from diagnose.trace.model import NDArray, Step
-from diagnose.trace.values import own_values
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.model import NDArray, Step
+from diagnose.tracefile.values import own_values
 
 NAME = "metric-mismatch"
 

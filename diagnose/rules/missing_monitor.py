@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.decisions import stopped_by
-from diagnose.restore.not_finite import first_batch, first_logged
-from diagnose.restore.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.decisions import stopped_by
+from diagnose.decide.not_finite import first_batch, first_logged
+from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import counted, not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
-from diagnose.trace.model import Epoch
+from diagnose.tracefile.model import Epoch
 
 NAME = "missing-monitor"
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.diagnosis import Finding, Ledger, LedgerEntry
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.rules.common import largest, material, not_applicable, number, scale
+from diagnose.rules.facts import Facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.verdict import restoring
+from diagnose.decide.verdict import restoring
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
 
 NAME = "no-restore"

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision
+from diagnose.decide.decisions import Decision
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import deciding_call
 
 NAME = "one-step-epoch"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 
 NAME = "optimizer-not-restored"
 

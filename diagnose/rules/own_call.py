@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision
-from diagnose.restore.watchers import Kind, Watcher, watchers
+from diagnose.decide.decisions import Decision
+from diagnose.decide.watchers import Kind, Watcher, watchers
+from diagnose.rules.facts import Facts
 
 CLASSES: Final[dict[Kind, str]] = {
     "early-stopping": "EarlyStopping", "checkpoint": "ModelCheckpoint", "plateau": "ReduceLROnPlateau",

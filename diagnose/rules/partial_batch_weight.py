@@ -7,10 +7,10 @@ keras/src/trainers/compile_utils.py, 3.8 to 3.15.1): so it is on TensorFlow as s
 
 from __future__ import annotations
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.batch_means import BatchMeans, batch_means
 from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.facts import Facts
 
 NAME = "partial-batch-weight"
 

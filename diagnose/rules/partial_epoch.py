@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules import reshuffled_split
 from diagnose.rules.common import largest, material, not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
     fit_arguments,

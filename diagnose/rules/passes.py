@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from diagnose.trace.model import BatchRef
-from diagnose.trace.reader import Trace
+from diagnose.tracefile.model import BatchRef
+from diagnose.tracefile.reader import Trace
 
 Rows = npt.NDArray[np.int64]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.diagnosis import Finding, Ledger
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding, Ledger
 from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_of_fit
 
 NAME = "penalty-in-loss"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable
+from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
     distinct,

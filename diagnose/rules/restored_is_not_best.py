@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision
-from diagnose.restore.own_best import Logged, choose, logged
-from diagnose.restore.verdict import restoring
+from diagnose.decide.decisions import Decision
+from diagnose.decide.own_best import Logged, choose, logged
+from diagnose.decide.verdict import restoring
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
 
 NAME = "restored-is-not-best"

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.means import own_train_step, plain_means, running
-from diagnose.trace.model import Step
-from diagnose.trace.values import own_values
+from diagnose.tracefile.model import Step
+from diagnose.tracefile.values import own_values
 
 NAME = "running-mean-batch-logs"
 

@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from diagnose.diagnosis import Finding
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable
+from diagnose.rules.facts import Facts
 from diagnose.rules.passes import fit_arguments
-from diagnose.trace.model import BatchRef, NDArray
-from diagnose.trace.reader import Trace
-from diagnose.trace.rows import leaves_of
+from diagnose.tracefile.model import BatchRef, NDArray
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.rows import leaves_of
 
 NAME = "split-tail"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
 
 NAME = "state-carried"

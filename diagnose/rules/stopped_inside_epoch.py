@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import metric_in_question, not_applicable, number
-from diagnose.trace.model import Event
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.model import Event
 
 NAME = "stopped-inside-epoch"
 

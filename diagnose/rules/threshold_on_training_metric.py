@@ -7,10 +7,10 @@ import operator
 from collections.abc import Mapping
 from typing import Any, Final
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision, stopped_by
+from diagnose.decide.decisions import Decision, stopped_by
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 
 NAME = "threshold-on-training-metric"
 

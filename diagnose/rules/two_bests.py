@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.decisions import Decision
-from diagnose.restore.verdict import restoring
+from diagnose.decide.decisions import Decision
+from diagnose.decide.verdict import restoring
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
-from diagnose.trace.model import Epoch
+from diagnose.tracefile.model import Epoch
 
 NAME = "two-bests"
 

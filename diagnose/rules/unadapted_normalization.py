@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.diagnosis import Finding
 from diagnose.errors import ReplayError
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
-from diagnose.trace.digest import array_digest, numpy_dtype
-from diagnose.trace.model import NDArray, State
+from diagnose.tracefile.digest import array_digest, numpy_dtype
+from diagnose.tracefile.model import NDArray, State
 
 NAME = "unadapted-normalization"
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from diagnose.diagnosis import Finding
-from diagnose.facts import Facts
-from diagnose.restore.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
+from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
-from diagnose.trace.model import Epoch
+from diagnose.tracefile.model import Epoch
 
 NAME = "wrong-direction"
 

@@ -23,7 +23,9 @@ def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded("import diagnose; diagnose.__version__; dir(diagnose); import diagnose.errors", tmp_path) & HEAVY
 
 
-@pytest.mark.parametrize("module", ["analysis", "cli.run", "cli.report", "report", "trace.reader", "rules", "restore"])
+@pytest.mark.parametrize(
+    "module", ["analysis", "cli.run", "cli.report", "report", "tracefile.reader", "rules", "decide.verdict"]
+)
 def test_all_but_recording_and_replay_loads_without_keras_and_plots(module: str, tmp_path: Path) -> None:
     code = f"import diagnose.{module}"
     assert not loaded(code, tmp_path) & {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas"}

@@ -12,29 +12,29 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.diagnosis import Diagnosis
+from diagnose.result.diagnosis import Diagnosis
 
 PHASES = {
-    "decisions": "diagnose.analysis.decisions",
-    "own restore": "diagnose.analysis.own_restore",
-    "choosing epochs": "diagnose.analysis.analysed",
+    "decisions": "diagnose.analysis.analyze.decisions",
+    "own restore": "diagnose.analysis.analyze.own_restore",
+    "choosing epochs": "diagnose.analysis.analyze.analysed",
     "finding the rows": "diagnose.replay.opened.rows_fit_used",
     "opening the model": "diagnose.replay.opened.Replayer",
     "re-evaluation": "diagnose.replay.replayer.larger_batches",
-    "verdict": "diagnose.analysis.judge",
-    "verdict's notes": "diagnose.analysis.with_notes",
+    "verdict": "diagnose.analysis.analyze.judge",
+    "verdict's notes": "diagnose.analysis.analyze.with_notes",
     "replay of the steps": "diagnose.replay.check._compare",
     "ledgers": "diagnose.ledger.build.shapley",
-    "from zero state": "diagnose.asked_states.from_zero_state",
-    "started": "diagnose.asked_states.started",
-    "end of epoch": "diagnose.asked_states.end_of_epoch",
-    "saved files": "diagnose.asked_states.saved_models",
-    "headline": "diagnose.analysis.headline",
-    "epochs": "diagnose.analysis.epoch_row",
-    "steps": "diagnose.analysis.step_rows",
-    "replay check": "diagnose.analysis.replay_check",
-    "versions": "diagnose.analysis.versions",
-    "policies": "diagnose.analysis.policies_table",
+    "from zero state": "diagnose.analysis.asked_states.from_zero_state",
+    "started": "diagnose.analysis.asked_states.started",
+    "end of epoch": "diagnose.analysis.asked_states.end_of_epoch",
+    "saved files": "diagnose.analysis.asked_states.saved_models",
+    "headline": "diagnose.analysis.analyze.headline",
+    "epochs": "diagnose.analysis.analyze.epoch_row",
+    "steps": "diagnose.analysis.analyze.step_rows",
+    "replay check": "diagnose.analysis.analyze.replay_check",
+    "versions": "diagnose.analysis.analyze.versions",
+    "policies": "diagnose.analysis.analyze.policies_table",
 }
 """What breaks, by the name the reader is told."""
 
@@ -82,7 +82,7 @@ def test_one_phase_that_breaks_is_named_and_the_rest_is_there(phase: str, fitted
     with broken(PHASES[phase]):
         if phase == "re-evaluation":  # in larger batches only where the fit is long
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("diagnose.analysis.is_short", lambda trace: False)
+                patch.setattr("diagnose.analysis.analyze.is_short", lambda trace: False)
                 found = tracer.diagnose()
         else:
             found = tracer.diagnose()
@@ -111,7 +111,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_a_page_that_says_so(
 
 
 def test_a_trace_that_cannot_be_written_costs_no_diagnosis(fitted: Any) -> None:
-    with broken("diagnose.own_trace.store_diagnosis"):
+    with broken("diagnose.analysis.own_trace.store_diagnosis"):
         found = fitted[0].diagnose()
     assert [p for p in found.problems if p.startswith("it is not kept in the trace")] == list(found.problems)
     assert found.replay is not None and found.replay.reproduced == 6

@@ -35,13 +35,13 @@ def test_an_error_of_ours_is_one_line_and_a_traceback_where_asked_for(
 
 
 def test_an_analysis_that_breaks_on_a_file_says_so_and_goes_on(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diagnose.analysis import analyse
-    from diagnose.trace.reader import read_trace
+    from diagnose.analysis.analyze import analyse
+    from diagnose.tracefile.reader import read_trace
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("diagnose.analysis.headline", broken)
+    monkeypatch.setattr("diagnose.analysis.analyze.headline", broken)
     with read_trace(trace) as opened:
         found = analyse(opened)
     assert any("an error in diagnose itself (headline" in problem for problem in found.problems)
@@ -51,13 +51,13 @@ def test_an_analysis_that_breaks_on_a_file_says_so_and_goes_on(trace: Path, monk
 def test_records_that_no_analysis_can_begin_with_are_a_trace_error(
     trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diagnose.analysis import analyse
-    from diagnose.trace.reader import read_trace
+    from diagnose.analysis.analyze import analyse
+    from diagnose.tracefile.reader import read_trace
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("diagnose.analysis.reevaluated_epochs", broken)
+    monkeypatch.setattr("diagnose.analysis.analyze.reevaluated_epochs", broken)
     with read_trace(trace) as opened, pytest.raises(TraceError, match=r"cannot be analysed.*ZeroDivisionError: of all"):
         analyse(opened)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.analysis import analyse_file
+from diagnose.analysis.analyze import analyse_file
 from tests.cli.command import diagnose, fits, strict_json
 from tests.cli.test_report import without_keras
 

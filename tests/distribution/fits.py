@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from diagnose import Tracer
-from diagnose.trace.reader import read_trace
+from diagnose.tracefile.reader import read_trace
 
 layers = keras.layers
 ROWS = 22 if DEVICES == 2 else 25

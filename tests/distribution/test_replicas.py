@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diagnose.trace.replicas import even_shares
+from diagnose.tracefile.replicas import even_shares
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from diagnose.errors import ReplayError
-from diagnose.trace.replicas import Spread
+from diagnose.tracefile.replicas import Spread
 
 GOOD: dict[str, Any] = {
     "replicas": {"strategy": "MirroredStrategy", "count": 2, "local": 2},

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diagnose.diagnosis_json import to_dict
+from diagnose.result.codec import to_dict
 from tests.hostile import forge
 from tests.report import examples
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from diagnose.diagnosis_json import to_dict
+from diagnose.result.codec import to_dict
 from tests.hostile import forge as records
 from tests.hostile import whole
 from tests.report import examples

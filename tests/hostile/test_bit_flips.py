@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from diagnose.errors import ReplayError, TraceError
-from diagnose.trace.reader import read_trace, store_diagnosis
-from tests.trace import sample
+from diagnose.tracefile.reader import read_trace, store_diagnosis
+from tests.tracefile import sample
 
 FLIPS = 600
 PAGE = 65536

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from diagnose.errors import TraceError
-from diagnose.trace import format as fmt
-from diagnose.trace.reader import read_trace, store_diagnosis
+from diagnose.tracefile import format as fmt
+from diagnose.tracefile.reader import read_trace, store_diagnosis
 from tests.hostile.forge import change
-from tests.trace import sample
+from tests.tracefile import sample
 
 
 @pytest.fixture(scope="module")

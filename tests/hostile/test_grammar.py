@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from diagnose.analysis import analyse
+from diagnose.analysis.analyze import analyse
 from diagnose.cli import main
-from diagnose.diagnosis_json import from_dict
 from diagnose.errors import DiagnoseError, TraceError
 from diagnose.report import html, json, terminal
-from diagnose.trace.reader import Trace, read_trace
+from diagnose.result.codec import from_dict
+from diagnose.tracefile.reader import Trace, read_trace
 from tests.hostile import whole
 from tests.hostile.grammar import Forge
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diagnose.cli import main
-from diagnose.diagnosis_json import to_dict
+from diagnose.result.codec import to_dict
 from tests.hostile import forge, whole
 from tests.report import examples
 

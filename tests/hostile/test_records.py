@@ -12,12 +12,12 @@ import pytest
 import xxhash
 
 from diagnose.errors import ReplayError, TraceError
-from diagnose.trace.digest import row_digests
-from diagnose.trace.model import BatchRef, Leaf, Signature
-from diagnose.trace.reader import read_trace, store_diagnosis
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile.model import BatchRef, Leaf, Signature
+from diagnose.tracefile.reader import read_trace, store_diagnosis
+from diagnose.tracefile.writer import TraceWriter
 from tests.hostile.forge import CHAINED, add, change, encoded, records, rewrite
-from tests.trace import sample
+from tests.tracefile import sample
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,7 @@ def test_structure_that_is_no_tree(path: Path, structure: Any, match: str) -> No
 
 
 def test_batch_of_one_row_a_billion_times(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diagnose.trace.format.MAX_BATCH_BYTES", 10**6)
+    monkeypatch.setattr("diagnose.tracefile.format.MAX_BATCH_BYTES", 10**6)
     change(path, "UPDATE steps SET row_ids = zeroblob(8 * 60000) WHERE step = 0", rechain=True)
     with read_trace(path) as trace, pytest.raises(TraceError, match="larger than any batch"):
         trace.batch(trace.steps[0].batch)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from diagnose.errors import WeightsFileError
-from diagnose.weights_files import open_weights
+from diagnose.identify.files import open_weights
 
 KERNEL = np.arange(6, dtype="float32").reshape(2, 3)
 

@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 import pytest
 
-from diagnose.trace.digest import array_digest, group_digest
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.digest import array_digest, group_digest
+from diagnose.tracefile.writer import TraceWriter
 from tests.cli.command import ROOT
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read as Linux tells it")

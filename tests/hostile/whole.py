@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.trace.digest import group_digest, row_digests
-from diagnose.trace.model import BatchRef, Leaf, Signature
-from diagnose.trace.rows import pack_rows
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.digest import group_digest, row_digests
+from diagnose.tracefile.model import BatchRef, Leaf, Signature
+from diagnose.tracefile.rows import pack_rows
+from diagnose.tracefile.writer import TraceWriter
 
 EPOCHS, STEPS, BATCH = 4, 3, 8
 LOSSES = (1.0856356620788574, 0.9441116452217102, 0.77052241563797, 0.7154029011726379)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose.diagnosis import Ledger
+from diagnose.result.diagnosis import Ledger
 from tests.replay.fits import classifier, fit, labels, linear, rows
 
 BUSY = {"class_weight": {0: 1.0, 1: 3.0}}

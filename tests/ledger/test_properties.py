@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from diagnose import Tracer
-from diagnose.diagnosis import Ledger
+from diagnose.result.diagnosis import Ledger
 
 MODES = {"dropout", "batch-norm", "augmentation", "other-training-mode"}
 FEW = settings(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.diagnosis import Diagnosis, Ledger
+from diagnose.result.diagnosis import Diagnosis, Ledger
 
 FLOAT32 = 1e-5
 """Largest residual, relative to the larger of the two values, in a model that computes in float32."""

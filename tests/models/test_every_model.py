@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose.diagnosis import Ledger
+from diagnose.result.diagnosis import Ledger
 from tests.metrics.proof import Proof, assert_everything_explained, factors, prove
 
 layers, ops = keras.layers, keras.ops

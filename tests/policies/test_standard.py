@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from diagnose.decide.decisions import Decision
 from diagnose.errors import UsageError
 from diagnose.policies.log import Log
 from diagnose.policies.standard import parse, standard
 from diagnose.policies.stopping import EarlyStopping, Threshold, Weighted, code
-from diagnose.restore.decisions import Decision
 
 LOG = Log(
     (1, 2, 3),

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from diagnose import DiagnoseError, Tracer, read_trace
-from diagnose.diagnosis import Diagnosis, PolicyRow
-from diagnose.diagnosis_json import from_dict, to_dict
+from diagnose.decide.decisions import decisions
 from diagnose.policies.stopping import EarlyStopping, NoStopping, ReduceLROnPlateau, Threshold
 from diagnose.policies.table import table
 from diagnose.report.policies_view import COLUMNS, build_policies, lines
-from diagnose.restore.decisions import decisions
+from diagnose.result.codec import from_dict, to_dict
+from diagnose.result.diagnosis import Diagnosis, PolicyRow
 
 EPOCHS = 8
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from diagnose import Tracer, read_trace
-from diagnose.trace.model import State
-from diagnose.trace.reader import Trace
+from diagnose.tracefile.model import State
+from diagnose.tracefile.reader import Trace
 
 BACKEND = keras.config.backend()
 

@@ -29,11 +29,11 @@ from diagnose.record.items import (
     TrainEndItem,
 )
 from diagnose.record.least import LEAST_BYTES
-from diagnose.trace.journal import journal_path
-from diagnose.trace.model import Leaf, Signature
-from diagnose.trace.reader import Trace, read_trace
-from diagnose.trace.store import TraceStore
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.journal import journal_path
+from diagnose.tracefile.model import Leaf, Signature
+from diagnose.tracefile.reader import Trace, read_trace
+from diagnose.tracefile.store import TraceStore
+from diagnose.tracefile.writer import TraceWriter
 
 SIGNATURE = Signature({"x": {"leaf": 0}, "y": {"none": True}}, (Leaf("float32", (8,)),))
 BATCH = 16

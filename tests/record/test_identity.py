@@ -15,9 +15,9 @@ import pytest
 
 import diagnose
 from diagnose import DiagnoseError, Tracer, read_trace
-from diagnose.analysis import analyse_file
+from diagnose.analysis.analyze import analyse_file
 from diagnose.errors import TraceWriteError
-from diagnose.trace.reader import store_diagnosis
+from diagnose.tracefile.reader import store_diagnosis
 from tests.attach.fits import fit, model, rows
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from diagnose.record import previous
 from diagnose.record.previous import MOST_EPOCHS, MOST_FITS, Start, StartItem, roles
-from diagnose.trace.digest import array_digest
+from diagnose.tracefile.digest import array_digest
 
 ROLES = [{"role": "iterations"}, {"role": "learning_rate"}, {"role": "slot"}]
 

@@ -14,7 +14,7 @@ import keras
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.analysis import analyse_file
+from diagnose.analysis.analyze import analyse_file
 from diagnose.errors import TraceError
 from tests.record.fits import fit, linear, rows
 

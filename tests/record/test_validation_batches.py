@@ -13,7 +13,7 @@ from diagnose.record.budget import Budget
 from diagnose.record.encoder import Encoder
 from diagnose.record.items import EvaluationBatchItem, EvaluationItem, nbytes
 from diagnose.record.worker import Worker
-from diagnose.trace.writer import TraceWriter
+from diagnose.tracefile.writer import TraceWriter
 from tests.record.fits import linear, rows
 from tests.record.test_budget import Fit
 

@@ -22,7 +22,7 @@ from diagnose.record.encoder import Encoder
 from diagnose.record.guard import TracingStopped
 from diagnose.record.items import InfoItem, Snapshot, StateItem
 from diagnose.record.worker import Worker
-from diagnose.trace.store import TraceStore
+from diagnose.tracefile.store import TraceStore
 from tests.record.fits import linear, rows
 
 FAR = 20.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.diagnosis import Diagnosis
+from diagnose.result.diagnosis import Diagnosis
 from tests.replay.own_models import BACKEND, Own
 from tests.replay.raising_models import KINDS, State, contents, data, layers, made
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.analysis import analyse
+from diagnose.analysis.analyze import analyse
 from diagnose.errors import DiagnoseError
 from tests.replay.fits import BACKEND, Copies, classifier, fit, labels, linear, rows
 

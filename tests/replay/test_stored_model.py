@@ -13,11 +13,11 @@ import pytest
 from keras import layers
 
 from diagnose import Tracer
-from diagnose.analysis import analyse_file
+from diagnose.analysis.analyze import analyse_file
 from diagnose.record import describe
 from diagnose.replay.stored_model import build
-from diagnose.trace.jsontext import from_json, to_json
-from diagnose.trace.reader import read_trace
+from diagnose.tracefile.jsontext import from_json, to_json
+from diagnose.tracefile.reader import read_trace
 
 OLD = tuple(int(part) for part in keras.__version__.split(".")[:2]) < (3, 9)
 TENSORFLOW = keras.config.backend() == "tensorflow"

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from diagnose.diagnosis import (
+from diagnose.result.diagnosis import (
     Best,
     Diagnosis,
     EpochRow,

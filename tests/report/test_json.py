@@ -13,7 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from diagnose.diagnosis import (
+from diagnose.errors import DiagnoseError
+from diagnose.report.json import dumps, loads
+from diagnose.result.codec import from_dict, to_dict
+from diagnose.result.diagnosis import (
     Best,
     Diagnosis,
     EpochRow,
@@ -24,9 +27,6 @@ from diagnose.diagnosis import (
     Restoration,
     Span,
 )
-from diagnose.diagnosis_json import from_dict, to_dict
-from diagnose.errors import DiagnoseError
-from diagnose.report.json import dumps, loads
 from tests.report import examples
 
 CONTRACT = {

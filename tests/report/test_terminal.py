@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from diagnose.diagnosis import Diagnosis
 from diagnose.report.terminal import COLUMNS, LINES, summary
-from diagnose.report.text import width
+from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.text import width
 from tests.report import examples
 from tests.report.test_json import diagnoses
 

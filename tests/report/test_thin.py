@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from diagnose.diagnosis import Diagnosis, Finding, LedgerEntry
 from diagnose.report import html, terminal
 from diagnose.report.thin import MOST_ENTRIES, MOST_FINDINGS, MOST_METRICS, thinned
 from diagnose.report.timeline import MOST_TIES, build_timeline
 from diagnose.report.view import build
+from diagnose.result.diagnosis import Diagnosis, Finding, LedgerEntry
 from tests.report import examples
 
 PASSED = Finding("a-rule", "passed", "nothing", {}, "")

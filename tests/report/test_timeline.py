@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from diagnose.diagnosis import Diagnosis, EpochRow, Span
 from diagnose.report.timeline import FOCUS_EPOCHS, build_timeline, computed_at, key_metric
+from diagnose.result.diagnosis import Diagnosis, EpochRow, Span
 from tests.report import examples
 
 

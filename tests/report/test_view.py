@@ -6,12 +6,12 @@ import itertools
 import math
 from dataclasses import replace
 
-from diagnose.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.report.epoch_table import MOST_ROWS, build_epochs
 from diagnose.report.evidence_view import size_text
 from diagnose.report.ledger_view import MOST_LEDGERS, ledger_view
 from diagnose.report.prose import blocks, facts
 from diagnose.report.view import build
+from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from tests.report import examples
 
 

@@ -99,7 +99,7 @@ def test_to_html_and_to_json(tmp_path: Path) -> None:
 def test_heavy_libraries_load_only_when_used() -> None:
     code = """
 import sys
-import diagnose.diagnosis, diagnose.diagnosis_json, diagnose.report, diagnose.report.json, diagnose.report.terminal
+import diagnose.result.diagnosis, diagnose.result.codec, diagnose.report, diagnose.report.json, diagnose.report.terminal
 heavy = {"pandas", "matplotlib", "jinja2", "keras", "tensorflow"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from tests.report import examples

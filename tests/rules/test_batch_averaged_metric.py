@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose.diagnosis import Ledger, LedgerEntry
-from diagnose.facts import Facts
+from diagnose.result.diagnosis import Ledger, LedgerEntry
 from diagnose.rules import batch_averaged_metric
-from diagnose.trace.reader import read_trace
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.reader import read_trace
 from tests.rules.advice import blocks
 from tests.rules.traced import Traced, numpy, traced
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.facts import Facts
-from diagnose.restore.decisions import decisions
+from diagnose.decide.decisions import decisions
 from diagnose.rules import checkpoint_on_training_metric
+from diagnose.rules.facts import Facts
 from tests.rules.advice import blocks
 from tests.rules.runs import Seen, Witness, data, fit
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diagnose import read_trace
-from diagnose.facts import Facts
 from diagnose.rules import ema_order
+from diagnose.rules.facts import Facts
 from tests.rules.advice import blocks
 from tests.rules.runs import Seen, Witness, fit
 

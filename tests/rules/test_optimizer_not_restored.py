@@ -9,8 +9,8 @@ import pytest
 
 import diagnose
 from diagnose import Diagnosis, read_trace
-from diagnose.facts import Facts
 from diagnose.rules import optimizer_not_restored
+from diagnose.rules.facts import Facts
 from tests.rules.advice import blocks
 from tests.rules.runs import Witness, data
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.restore.watchers import watchers
+from diagnose.decide.watchers import watchers
 from diagnose.rules.own_call import Code, own_call
-from diagnose.trace.reader import read_trace
+from diagnose.tracefile.reader import read_trace
 from tests.rules.advice import blocks
 
 rng = np.random.default_rng(3)

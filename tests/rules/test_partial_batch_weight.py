@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose.facts import Facts
 from diagnose.rules import partial_batch_weight
 from diagnose.rules.batch_means import BatchMeans
-from diagnose.trace.reader import read_trace
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.reader import read_trace
 from tests.rules.advice import blocks
 from tests.rules.traced import Traced, numpy, traced
 

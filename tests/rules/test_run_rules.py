@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from diagnose import rules
-from diagnose.diagnosis import Finding
+from diagnose.result.diagnosis import Finding
 
 
 def test_a_crashing_rule_is_reported_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:

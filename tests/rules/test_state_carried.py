@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.facts import Facts
 from diagnose.rules import state_carried
-from diagnose.trace.reader import read_trace
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.reader import read_trace
 from tests.rules.advice import blocks
 
 RULE = "state-carried"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.trace.reader import Trace, store_diagnosis
-from diagnose.trace.writer import TraceWriter
-from tests.trace import sample
+from diagnose.tracefile.reader import Trace, store_diagnosis
+from diagnose.tracefile.writer import TraceWriter
+from tests.tracefile import sample
 
 ROOT = Path(__file__).resolve().parents[2]
 

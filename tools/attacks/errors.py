@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.errors import DiagnoseError, TraceError
-from diagnose.trace.reader import read_trace
+from diagnose.tracefile.reader import read_trace
 from tools.attacks import bases
 from tools.attacks.failing import ERRORS, Injection, failing
 from tools.attacks.runner import Attack, Failed, Finished

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.errors import ReplayError, TraceError
-from diagnose.trace.reader import read_trace
+from diagnose.tracefile.reader import read_trace
 from tools.attacks import bases
 from tools.attacks.kills import check_prefix, kill_a_writer
 from tools.attacks.runner import Attack, Failed

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from diagnose.cli import COMMANDS, main
 from diagnose.errors import TraceError
-from diagnose.trace.reader import read_trace
+from diagnose.tracefile.reader import read_trace
 from tools.attacks import bases, grammar
 from tools.attacks.runner import Attack, Failed
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diagnose.trace import format as fmt
-from diagnose.trace.chain import Chain, diagnosis_digest
-from diagnose.trace.digest import content_digest
+from diagnose.tracefile import format as fmt
+from diagnose.tracefile.chain import Chain, diagnosis_digest
+from diagnose.tracefile.digest import content_digest
 from tools.attacks import values
 
 TAGGED = {table.name: table for table in fmt.CHAINED}

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from diagnose.errors import TraceError
-from diagnose.trace import format as fmt
-from diagnose.trace.reader import Trace, read_trace
-from tests.trace import killed_writer
+from diagnose.tracefile import format as fmt
+from diagnose.tracefile.reader import Trace, read_trace
+from tests.tracefile import killed_writer
 from tools.attacks.bases import ROOT, environment
 from tools.attacks.runner import Attack, Failed
 

@@ -141,7 +141,7 @@ def strings_in(texts: Sequence[str]) -> list[str]:
 
 
 def of_kind(kind: str, old: Any, others: Sequence[Any], chance: random.Random) -> Any:
-    """Another value for a column of this kind (`diagnose.trace.format.Kind`)."""
+    """Another value for a column of this kind (`diagnose.tracefile.format.Kind`)."""
     if chance.random() < 0.25:
         return chance.choice(others)
     if chance.random() < 0.1:

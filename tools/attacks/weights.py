@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import WeightsFileError
-from diagnose.weights_files import open_weights
+from diagnose.identify.files import open_weights
 from tools.attacks import bases
 from tools.attacks.flips import damage
 from tools.attacks.forged import ask

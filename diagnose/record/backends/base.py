@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from diagnose.model_state import state_variables
-from diagnose.trace.composite import Composite
-from diagnose.trace.model import NDArray
+from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.tracefile.composite import Composite
+from diagnose.tracefile.model import NDArray
 
 
 @dataclass(frozen=True, slots=True)

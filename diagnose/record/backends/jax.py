@@ -10,8 +10,8 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
-from diagnose.trace.composite import Composite, Sparse
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.composite import Composite, Sparse
+from diagnose.tracefile.model import NDArray
 
 
 class JaxBackend:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts
 from diagnose.record.backends import tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
-from diagnose.tensorflow_tools import graph_function, local_parts
-from diagnose.trace.composite import Composite, Ragged, Sparse, Strings
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.composite import Composite, Ragged, Sparse, Strings
+from diagnose.tracefile.model import NDArray
 
 PACKED_BYTES = 4 << 20
 """Models up to this size are read in one piece."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from diagnose.frameworks.keras.tensorflow_tools import local_parts
 from diagnose.record.backends.base import Distribution
-from diagnose.tensorflow_tools import local_parts
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.model import NDArray
 
 _PUBLIC = ("MultiWorkerMirroredStrategy", "MirroredStrategy")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from diagnose.trace.composite import Composite
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.composite import Composite
+from diagnose.tracefile.model import NDArray
 
 
 class Runner(Protocol):

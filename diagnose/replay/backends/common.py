@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from diagnose.model_state import state_variables
-from diagnose.trace.model import NDArray
+from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.tracefile.model import NDArray
 
 
 def assign(variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:

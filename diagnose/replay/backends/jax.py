@@ -13,8 +13,8 @@ from jax.experimental import sparse as jax_sparse
 from diagnose.errors import ReplayError
 from diagnose.replay.backends.base import Runner
 from diagnose.replay.backends.common import batch_of, optimizer_variables
-from diagnose.trace.composite import Composite, Sparse
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.composite import Composite, Sparse
+from diagnose.tracefile.model import NDArray
 
 
 class JaxReplay:

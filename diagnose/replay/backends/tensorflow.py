@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts
 from diagnose.replay.backends.base import Runner
 from diagnose.replay.backends.common import AssigningRunner, batch_of
-from diagnose.tensorflow_tools import graph_function, local_parts
-from diagnose.trace.composite import Composite, Ragged, Sparse
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.composite import Composite, Ragged, Sparse
+from diagnose.tracefile.model import NDArray
 
 
 class TensorFlowReplay:

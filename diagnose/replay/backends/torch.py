@@ -13,8 +13,8 @@ from keras import ops
 from diagnose.errors import ReplayError
 from diagnose.replay.backends.base import Runner
 from diagnose.replay.backends.common import AssigningRunner, batch_of
-from diagnose.trace.composite import Composite, Sparse
-from diagnose.trace.model import NDArray
+from diagnose.tracefile.composite import Composite, Sparse
+from diagnose.tracefile.model import NDArray
 
 
 class TorchReplay:

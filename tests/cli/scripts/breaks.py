@@ -36,9 +36,9 @@ elif how == "report":
 elif how == "folder":
     Path("out/report.html").mkdir(parents=True)
 elif how == "everything":
-    import diagnose.analysis
+    import diagnose.analysis.analyze
 
-    diagnose.analysis._Analysis = None
+    diagnose.analysis.analyze._Analysis = None
 elif how == "traces":
     for path in Path("out").glob("*.diag"):
         path.write_bytes(b"no trace")

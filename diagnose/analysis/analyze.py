@@ -1,0 +1,374 @@
+"""From a trace to a Diagnosis: replay what is needed, build ledgers, judge, run the rules. The only module that knows
+all phases."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diagnose.analysis import asked_states
+from diagnose.analysis.chosen import Wanted, analysed, is_short
+from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
+from diagnose.analysis.confirm import confirm
+from diagnose.analysis.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.own_trace import kept, own_trace
+from diagnose.analysis.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
+from diagnose.decide.decisions import Decision, decisions
+from diagnose.decide.own_restore import own_restore
+from diagnose.decide.reevaluated import held_value
+from diagnose.decide.saved import saved_models
+from diagnose.decide.verdict import Values, clock, judge, restoring, validation_of
+from diagnose.errors import ReplayError
+from diagnose.policies.table import restorable
+from diagnose.policies.table import table as policies_table
+from diagnose.result.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, SavedModel
+from diagnose.result.problems import Problems
+from diagnose.rules import run_rules
+from diagnose.rules.facts import Facts
+from diagnose.tracefile.format import VERSION as FORMAT_VERSION
+from diagnose.tracefile.model import Epoch, State
+from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
+
+if TYPE_CHECKING:
+    from diagnose.record.run import Run
+    from diagnose.replay.check import EpochCheck
+    from diagnose.replay.evaluation import EvaluationData
+    from diagnose.replay.replayer import Replayer
+
+
+def diagnose_run(
+    run: Run,
+    *,
+    evaluate: Any = None,
+    data: Any = None,
+    epochs: Wanted = None,
+    name: str = "fit",
+    number: int | None = None,
+) -> Diagnosis:
+    """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
+    from diagnose.analysis.own_model import model_of
+
+    live = run.live if data is None else None
+    trace = own_trace(run)
+    try:
+        model, compiled = model_of(run)
+        diagnosis = analyse(
+            trace,
+            model,
+            compiled,
+            evaluate=evaluate,
+            data=data if live is None else live.parts(),
+            lack="" if live is None else live.lack,
+            epochs=epochs,
+            name=name,
+            number=number or run.number,
+            no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
+        )
+    finally:
+        trace.close()
+    return kept(diagnosis, run.path, trace.digest)
+
+
+def analyse(
+    trace: Trace,
+    model: Any = None,
+    compiled: Mapping[str, Any] | None = None,
+    *,
+    evaluate: Any = None,
+    data: Any = None,
+    lack: str = "",
+    epochs: Wanted = None,
+    name: str = "fit",
+    number: int = 1,
+    no_model: str = "it needs the model",
+) -> Diagnosis:
+    """Analyses a trace.
+
+    Args:
+        model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all
+            that needs replay says so.
+        compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
+        evaluate, data, epochs: see `Tracer.diagnose`.
+        lack: why `data` does not have all rows, where that is known.
+        no_model: why there is no model, where there is none.
+    """
+    problems = Problems()
+    if model is None:
+        problems.cannot(no_model)
+    guard = no_odd_error(trace.path) if model is None else contextlib.nullcontext()
+    with guard, _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
+        diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
+    if problems.all != diagnosis.problems:  # the model could not be given back
+        diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
+    return diagnosis
+
+
+@contextlib.contextmanager
+def _opened(
+    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
+) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
+    if model is None:
+        yield None, None
+        return
+    from diagnose.replay.opened import opened
+
+    with opened(trace, model, compiled, evaluate, data, lack, problems) as found:
+        yield found
+
+
+class _Analysis:
+    """Measures one fit. Each measurement that cannot be made is left empty, and `problems` say why: what the user's
+    model raises, and errors of our own, cost what they are in and nothing else."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        replayer: Replayer | None,
+        data: EvaluationData | None,
+        problems: Problems,
+        wanted: Wanted,
+    ) -> None:
+        self.trace = trace
+        self.replayer = replayer
+        self.data = data
+        self.problems = problems
+        self.attempt = problems.attempt
+        self.wanted = wanted
+        self.chosen: list[int] = []
+        self._checks: dict[int, EpochCheck | None] = {}
+        own = self.attempt("own restore", None, lambda: own_restore(trace))
+        found: tuple[Decision, ...] = self.attempt("decisions", (), lambda: decisions(trace))
+        self.decisions = (*found, *([] if own is None else [own]))
+        self.restorer: Decision | None = restoring(self.decisions)
+
+    def diagnosis(self, name: str, number: int) -> Diagnosis:
+        trace, replayer, attempt = self.trace, self.replayer, self.attempt
+        chosen: list[int] = attempt("choosing epochs", [], self._chosen_epochs)
+        self.chosen = chosen
+        reevaluated = self._reevaluate(reevaluated_epochs(trace, self.wanted, self.decisions, chosen))
+        again: tuple[int, ...] = attempt("policies", (), lambda: tuple(restorable(trace, self.decisions, reevaluated)))
+        reevaluated |= self._reevaluate(again)
+        evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated)
+        held_validation: dict[str, float] = attempt("validation", {}, self._held_validation)
+        restoration = attempt("verdict", None, lambda: self._restoration(reevaluated, evaluated, held_validation))
+        checks = self._check(chosen)
+        ledgers = self._ledgers(chosen, evaluated)
+        restoration = attempt("verdict's notes", restoration, lambda: with_notes(restoration, ledgers, trace))
+        saved: tuple[SavedModel, ...] = attempt("saved files", (), self._saved)
+        facts = Facts(
+            trace=self.trace,
+            decisions=self.decisions,
+            restoration=restoration,
+            ledgers=tuple(ledgers),
+            reevaluated=reevaluated,
+            evaluated=evaluated,
+            held_validation=held_validation,
+            checks=checks,
+            no_replay=None if ledgers else self.problems.reason,
+            **self._asked(chosen, evaluated, ledgers),
+        )
+        findings = run_rules(facts)
+        info = self.trace.info
+        model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
+        model.pop("architecture", None)
+        shown = ("name", "class", "kind")
+        model["layers"] = [{key: layer.get(key) for key in shown} for layer in model["layers"]]
+        environment = dict(info.get("environment") or {})
+        return Diagnosis(
+            fit=number,
+            keras=environment.get("keras", "unknown"),
+            backend=str(info.get("backend", "unknown")),
+            steps_total=max(len(trace.steps), trace.updates),
+            headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
+            epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),
+            step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
+            replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
+            ledgers=tuple(ledgers),
+            restoration=restoration,
+            findings=findings,
+            name=name,
+            versions=attempt("versions", {}, lambda: versions(trace, replayer)),
+            evaluation_data={}
+            if self.data is None
+            else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
+            environment=environment,
+            model=model,
+            trace={
+                "path": shown_path(self.trace.path),
+                "bytes": self.trace.nbytes,
+                "format": FORMAT_VERSION,
+                "status": self.trace.status,
+            },
+            saved=saved,
+            policies=attempt("policies", None, lambda: policies_table(trace, self.decisions, reevaluated)),
+            # Last: what could not be done until here.
+            problems=self.problems.all,
+            notice=notice(trace, self.problems),
+        )
+
+    def _epoch_rows(self, reevaluated: Mapping[int, Mapping[str, float]]) -> tuple[EpochRow, ...]:
+        return tuple(epoch_row(self.trace, e, reevaluated, e.epoch in self.chosen) for e in self.trace.epochs)
+
+    def _saved(self) -> tuple[SavedModel, ...]:
+        if self.replayer is None or self.data is None:
+            return saved_models(self.trace)
+        return asked_states.saved(self.replayer, self._validation_values)
+
+    # ── measurements ──
+
+    def _asked(
+        self, chosen: Sequence[int], evaluated: Mapping[str, float], ledgers: Sequence[Ledger]
+    ) -> dict[str, Any]:
+        """What single rules ask for, by the names in `Facts`."""
+        replayer, data = self.replayer, self.data
+        if replayer is None or data is None:
+            return {}
+        epochs = list(dict.fromkeys(x.epoch for x in ledgers))
+        asked: dict[str, Callable[[], Any]] = {
+            "from_zero_state": lambda: asked_states.from_zero_state(replayer),
+            "in_one_batch": lambda: asked_states.in_one_batch(replayer, data, evaluated),
+            "scored": lambda: asked_states.scored(replayer, chosen),
+            "started": lambda: asked_states.started(replayer),
+            "ema_values": lambda: asked_states.ema_values(replayer, self.decisions, self._validation_values),
+            "end_of_epoch": lambda: asked_states.end_of_epoch(replayer, epochs),
+        }
+        return {name: self.attempt(name.replace("_", " "), {}, measure) for name, measure in asked.items()}
+
+    def _reevaluate(self, epochs: Sequence[int]) -> dict[int, dict[str, float]]:
+        if self.replayer is None or self.data is None:
+            return {}
+        found, coarse = {}, not is_short(self.trace)
+        for epoch in epochs:
+            with self.problems.noted("re-evaluation"):
+                found[epoch] = self.replayer.evaluate_state(self.replayer.states.end_of(epoch), coarse=coarse)
+        return found
+
+    def _evaluated(self) -> dict[str, float]:
+        """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not
+        end)."""
+        if self.replayer is None or self.data is None:
+            return {}
+        from diagnose.replay.evaluation import keras_evaluate
+
+        state = self.replayer.states.final()
+        if self.data.composite or not self.replayer.evaluates_alike:
+            return self.replayer.evaluate_state(state)
+        arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
+        return keras_evaluate(self.replayer.model, arrays, self.data, copies)
+
+    def _restoration(
+        self,
+        reevaluated: Mapping[int, Mapping[str, float]],
+        evaluated: Mapping[str, float],
+        held_validation: Mapping[str, float],
+    ) -> Restoration | None:
+        if self.restorer is None:
+            return None
+        key = self.restorer.monitor
+        if not self.restorer.on_training_value:
+            # Where an average was validated in the place of the weights, no epoch's own value was logged.
+            values = {
+                e.epoch: e.logs[key]
+                for e in self.trace.epochs
+                if isinstance(e.logs.get(key), (int, float)) and e.last_version in clock(self.trace, e, key).owners
+            }
+        else:
+            values = {e: v[key] for e, v in reevaluated.items() if key in v}
+        held = held_validation if key.startswith("val_") else evaluated
+        if self.restorer.reevaluated:
+            held = held_value(self.trace, key)
+        found = judge(
+            self.trace,
+            self.restorer,
+            self.trace.final,
+            Values(held=held.get, confirm=self._confirm, reevaluated=values),
+        )
+        if found is None:
+            return None
+        if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
+            again = f"Of {len(self.trace.epochs)} epochs, {len(values)} were evaluated again"
+            found = replace(found, notes=(*found.notes, f"{again}, those with the best logged values among them."))
+        return restoration_sentence(found)
+
+    def _held_validation(self) -> dict[str, float]:
+        """The validation metrics of the weights after fit, over the batches of the last validation pass."""
+        final = self.trace.final
+        if self.replayer is None or final is None or not self.trace.evaluations:
+            return {}
+        return self._validation_values(final, self.trace.evaluations[-1].epoch)
+
+    def _validation_values(self, state: State, epoch: int) -> dict[str, float]:
+        found = validation_of(self.trace, epoch)
+        if self.replayer is None or found is None or found.batches is None:
+            return {}
+        try:
+            batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
+            fixed = self.trace.info.get("validation_batch_axis") == "fixed"
+            if self.replayer.spread is not None and self.replayer.spread.partial is not None:
+                return {}
+            values = self.replayer.over(state, batches, fixed=fixed, evaluation=found.evaluation)
+            return {f"val_{k}": v for k, v in values.items()}
+        except ReplayError:
+            return {}
+
+    def _confirm(self, epoch: Epoch, key: str) -> bool | None:
+        if self.replayer is None:
+            return None
+        return confirm(self.replayer, epoch, key, self._checked, self._validation_values)
+
+    def _chosen_epochs(self) -> list[int]:
+        nothing = Values(held=lambda key: None, confirm=lambda epoch, key: None, reevaluated={})
+        first = None if self.restorer is None else judge(self.trace, self.restorer, self.trace.final, nothing)
+        return analysed(self.trace, self.wanted, self.decisions, None if first is None else first.restored_epoch)
+
+    def _checked(self, epoch: int) -> EpochCheck | None:
+        from diagnose.replay.check import check_epoch
+
+        if epoch not in self._checks:
+            self._checks[epoch] = None
+            # What a ledger walks includes inference mode, which the model may not have; its steps need it not.
+            for walked in (True, False) if self.data is not None and epoch in self.chosen else (False,):
+                with self.problems.noted("replay of the steps"):
+                    assert self.replayer is not None
+                    self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
+                    break
+        return self._checks[epoch]
+
+    def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
+        if self.replayer is None:
+            return {}
+        epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
+        found = {epoch: self._checked(epoch) for epoch in epochs}
+        if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
+            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.unrecorded))
+        return {epoch: check for epoch, check in found.items() if check is not None}
+
+    def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
+        if self.replayer is None or self.data is None:
+            return []
+        from diagnose.ledger.build import build_ledgers
+
+        found: list[Ledger] = []
+        for epoch in self.trace.epochs:
+            if epoch.epoch in chosen:
+                with self.problems.noted("ledgers"):
+                    found.extend(build_ledgers(self.replayer, epoch, evaluated))
+        return found
+
+
+def analyse_file(
+    path: Path, model: Any = None, *, data: Any = None, epochs: Wanted = None, name: str = "fit"
+) -> Diagnosis:
+    """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
+    trace = read_trace(path)
+    try:
+        number = int((trace.info.get("fit") or {}).get("number", 1))
+        diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
+    finally:
+        trace.close()
+    if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one
+        diagnosis = kept(diagnosis, path, trace.digest)
+    return diagnosis

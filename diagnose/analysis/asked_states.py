@@ -1,0 +1,109 @@
+"""Values of single states that one rule or table asks about: what a fit started from, an average of weights, a saved
+file, states of layers set to zero."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from diagnose.analysis.chosen import is_short
+from diagnose.decide.decisions import Decision
+from diagnose.decide.ema import Averages, saved_by, set_at_end
+from diagnose.decide.saved import MOST_EVALUATED, saved_models, state_saved
+from diagnose.errors import ReplayError
+from diagnose.result.diagnosis import SavedModel
+from diagnose.rules.facts import Scored
+from diagnose.tracefile.model import State
+
+if TYPE_CHECKING:
+    from diagnose.replay.evaluation import EvaluationData
+    from diagnose.replay.replayer import Replayer
+
+Validate = Callable[[State, int], Mapping[str, float]]
+"""The validation metrics of a state over the batches of an epoch's pass."""
+
+
+def started(replayer: Replayer) -> dict[str, float]:
+    """Metrics of the weights this fit started from, where it continues an earlier one; else empty."""
+    trace = replayer.trace
+    continues = bool((trace.info.get("start") or {}).get("previous")) or any(s.epoch > 1 for s in trace.steps[:1])
+    try:
+        return replayer.evaluate_state(replayer.states.before(trace.steps[0])) if continues and trace.steps else {}
+    except ReplayError:
+        return {}
+
+
+def ema_values(replayer: Replayer, decisions: Sequence[Decision], validate: Validate) -> dict[str, dict[str, float]]:
+    """Metrics of the average that Keras put into the model at the end ("average"), and of what a ModelCheckpoint saved
+    ("saved"); empty where the optimizer keeps no average."""
+    trace = replayer.trace
+    if Averages.of(trace) is None:
+        return {}
+    states = {"average": set_at_end(trace)}
+    for decision in decisions:
+        found = saved_by(trace, decision) if decision.kind == "checkpoint" else None
+        if found is not None:
+            states["saved"] = found[1]
+    last = trace.evaluations[-1].epoch if trace.evaluations else 0
+    values: dict[str, dict[str, float]] = {}
+    for name, state in states.items():
+        if state is not None:
+            with contextlib.suppress(ReplayError):
+                values[name] = {**replayer.evaluate_state(state), **validate(state, last)}
+    return values
+
+
+def from_zero_state(replayer: Replayer) -> dict[str, float]:
+    """What `evaluate` would return, had the states of stateful layers been zero before."""
+    try:
+        return replayer.evaluate_from_zero(replayer.states.final())
+    except ReplayError:
+        return {}
+
+
+def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[str]) -> dict[str, float]:
+    """What `evaluate` would return for all rows in one batch, where the class of an `evaluated` metric does not tell
+    that its value is the same for any batches; else empty."""
+    from diagnose.replay import evaluation
+    from diagnose.replay.pooling import pooled
+
+    if replayer.passes.carried or all(pooled(replayer.model, name) for name in evaluated):
+        return {}
+    batch = evaluation.in_one_batch(data)
+    try:
+        return {} if batch is None else replayer.over(replayer.states.final(), [batch])
+    except ReplayError:
+        return {}
+
+
+def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:
+    """For a model with a train step of its own, which may score before or after its update."""
+    found = {}
+    for epoch in epochs if replayer.passes.own_train else ():
+        with contextlib.suppress(ReplayError):
+            found[epoch] = Scored(replayer.scored(epoch, "before"), replayer.scored(epoch, "after"))
+    return found
+
+
+def end_of_epoch(replayer: Replayer, epochs: Iterable[int]) -> dict[int, dict[str, float]]:
+    """Over an epoch's own batches, in training mode, with its last weights; of epochs with a ledger, which were
+    replayed to this point already."""
+    from diagnose.replay.replayer import Setting
+
+    last = Setting("epoch-end", frozenset(), True, "fit")
+    return {epoch: replayer.value(last, epoch) for epoch in epochs}
+
+
+def saved(replayer: Replayer, validate: Validate) -> tuple[SavedModel, ...]:
+    """The files that callbacks wrote, the last ones with the values of the weights in them."""
+    found, known = saved_models(replayer.trace), dict[int, Mapping[str, float]]()
+    for entry in found[-MOST_EVALUATED:]:
+        if entry.metric is not None and entry.event not in known:
+            state = state_saved(replayer.trace, entry)
+            with contextlib.suppress(ReplayError):
+                if state is not None:
+                    values = replayer.evaluate_state(state, coarse=not is_short(replayer.trace))
+                    known[entry.event] = {**values, **validate(state, entry.epoch or 0)}
+    return tuple(replace(s, value=known.get(s.event, {}).get(s.metric or "")) for s in found)

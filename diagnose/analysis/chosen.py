@@ -1,0 +1,78 @@
+"""Which epochs are analysed, and which are evaluated again. Reads the trace; measures nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
+
+from diagnose.decide.decisions import Decision
+from diagnose.errors import DiagnoseError
+from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.reader import Trace
+
+Wanted: TypeAlias = Sequence[int] | Literal["all"] | None
+"""Epochs (1-based) the user asked for; None: those of interest."""
+
+SHORT_STEPS = 200
+SHORT_SECONDS = 10.0
+"""Fits of so few steps, or whose steps took so little time, are replayed and evaluated again whole."""
+
+CANDIDATES = 5
+"""Of a longer fit, so many epochs with the best logged values are evaluated again for each decision on one."""
+
+
+def is_short(trace: Trace) -> bool:
+    """Whether all of it can be replayed in little time."""
+    return trace.updates <= SHORT_STEPS or (
+        not trace.unrecorded and sum(step.seconds for step in trace.steps) <= SHORT_SECONDS
+    )
+
+
+def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], restored: int | None) -> list[int]:
+    """The epochs that get a ledger: the last, the best by each monitor, the restored, and the one after each of these.
+
+    Raises:
+        DiagnoseError: an epoch that was asked for is not in the trace.
+    """
+    epochs = [e.epoch for e in trace.epochs]
+    if wanted == "all":
+        return epochs
+    if wanted is not None:
+        missing = sorted(set(wanted) - set(epochs))
+        if missing:
+            there = f"its epochs are {epochs[0]} to {epochs[-1]}" if epochs else "no epoch was finished"
+            raise DiagnoseError(f"This fit has no epoch {', '.join(map(str, missing))}: {there}.")
+        return [e for e in epochs if e in set(wanted)]
+    best = [e.epoch for d in decisions for e in ranked(trace, d)[:1]]
+    found = {e for start in (*best, *([] if restored is None else [restored])) for e in (start, start + 1)}
+    return [e for e in epochs if e in found | set(epochs[-1:])]
+
+
+def reevaluated(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], chosen: Sequence[int]) -> list[int]:
+    """The epochs whose last weights are evaluated again: all of a short fit; of a long one those analysed, and, where
+    something is decided by a training value, the best logged ones with the one before each."""
+    epochs = [e.epoch for e in trace.epochs]
+    if wanted == "all" or is_short(trace):
+        return epochs
+    found = set(chosen) | set(_candidates(trace, decisions))
+    return [e for e in epochs if e in found]
+
+
+def ranked(trace: Trace, decision: Decision) -> list[Epoch]:
+    """The epochs in which the decision's value was logged, the best first, the first of equals before the others."""
+    mode = decision.direction
+    if mode is None and decision.op is not None:
+        mode = "max" if decision.op in (">", ">=") else "min"
+    if mode is None:
+        return []
+    key = decision.monitor
+    logged = [e for e in trace.epochs if isinstance(e.logs.get(key), (int, float)) and not math.isnan(e.logs[key])]
+    return sorted(logged, key=lambda e: (e.logs[key] if mode == "min" else -e.logs[key], e.epoch))
+
+
+def _candidates(trace: Trace, decisions: Sequence[Decision]) -> Iterator[int]:
+    for decision in decisions:
+        if decision.on_training_value:
+            for epoch in ranked(trace, decision)[:CANDIDATES]:
+                yield from (epoch.epoch - 1, epoch.epoch)

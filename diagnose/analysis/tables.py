@@ -1,0 +1,169 @@
+"""The tables of a diagnosis: epochs, steps, replay check, versions kept, and the notice. Reads what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diagnose.decide.verdict import validation_of
+from diagnose.result.diagnosis import EpochRow, ReplayCheck, StepRow
+from diagnose.result.problems import Problems
+from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.values import own_values
+
+MOST_PROBLEMS = 3
+
+if TYPE_CHECKING:
+    from diagnose.replay.check import EpochCheck
+    from diagnose.replay.replayer import Replayer
+
+
+def epoch_row(trace: Trace, e: Epoch, reevaluated: Mapping[int, Mapping[str, float]], analysed: bool) -> EpochRow:
+    """One epoch: what was logged, and the same metrics of its last version over the evaluation data."""
+    validation = validation_of(trace, e.epoch)
+    state = None if validation is None else trace.states[validation.state]
+    return EpochRow(
+        epoch=e.epoch,
+        first_version=e.first_version,
+        last_version=e.last_version,
+        logged={k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))},
+        reevaluated=dict(reevaluated.get(e.epoch, {})),
+        learning_rate=e.learning_rate,
+        validation_version=None if state is None or state.label != "version" else state.version,
+        analysed=analysed,
+    )
+
+
+def step_rows(trace: Trace, checks: Mapping[int, EpochCheck]) -> Iterator[StepRow]:
+    """All steps, with replayed values where they were replayed."""
+    replayed = {s.step.step: s for check in checks.values() for s in check.steps}
+    for step in trace.steps:
+        check = replayed.get(step.step)
+        yield StepRow(
+            step=step.step,
+            epoch=step.epoch,
+            batch_index=step.batch_index,
+            computed_at=step.computed_at,
+            produced=step.produced,
+            values=own_values(trace, step) if check is None else check.recorded,
+            replayed=None if check is None else check.replayed,
+            reproduced=None if check is None else check.reproduced,
+        )
+
+
+def replay_check(
+    trace: Trace, replayer: Replayer | None, checks: Mapping[int, EpochCheck], reason: str | None
+) -> ReplayCheck | None:
+    """How many steps came out as recorded, and the largest error on logged values."""
+    if replayer is None:
+        return None
+    from diagnose.replay.check import relative_tolerance
+
+    errors: dict[str, float] = {}
+    for e in trace.epochs:
+        check = checks.get(e.epoch)
+        for metric, value in (check.value if check else {}).items():
+            logged = e.logs.get(metric)
+            if isinstance(logged, (int, float)):
+                difference = 0.0 if value == logged or (value != value and logged != logged) else abs(value - logged)
+                errors[metric] = max(errors.get(metric, 0.0), difference)
+    steps = [s for check in checks.values() for s in check.steps]
+    tolerance = relative_tolerance(replayer)
+    return ReplayCheck(
+        steps=len(steps),
+        reproduced=sum(s.reproduced for s in steps),
+        max_abs_error=errors,
+        tolerance={metric: tolerance for metric in errors},
+        epochs=tuple(checks),
+        reason=reason,
+    )
+
+
+def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
+    """How many versions there are, how many are kept, and by which rule."""
+    policy = trace.info.get("policy") or {}
+    made = [s for s in trace.states if s.label == "version"]
+    kept = sum(trace.index.kept(s) is not None for s in made)
+    total = max(len(made), trace.updates + 1) if trace.unrecorded else len(made)
+    if kept == total:
+        text = "the weights of every update"
+    elif policy.get("every_update"):
+        text = "the weights of every update until the trace was full, then of the ends of epochs"
+    else:
+        text = "the weights at the ends of epochs"
+    again = 0 if replayer is None else len(replayer.remaker.versions)
+    if again:
+        text += f"; {again} more were made again by training, each equal by its digest"
+    return {"total": total, "kept": kept, "policy": text}
+
+
+def notice(trace: Trace, problems: Problems) -> str | None:
+    """What a reader must know first: an interrupted recording, a limit, what could not be computed."""
+    told = [*_about_recording(trace)]
+    # Where the recording itself ended early, that is the reason for most that is missing.
+    missing = problems.errors if told else problems.all
+    limited = _limited(trace)
+    if limited and not told:
+        told.append(limited)
+    if missing:
+        shown = "; ".join(missing[:MOST_PROBLEMS])
+        more = f" (and {len(missing) - MOST_PROBLEMS} more)" if len(missing) > MOST_PROBLEMS else ""
+        told.append(
+            f"Not everything could be replayed: {shown}{more}. What needs it is left out or marked not applicable."
+        )
+    return " ".join(told) or None
+
+
+def _about_recording(trace: Trace) -> Iterator[str]:
+    error = next((e for e in trace.events if e.kind == "tracer-error"), None)
+    so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(range(max(len(trace.steps), trace.updates)), 'step')}"
+    if error is not None:
+        what = error.detail.get("error")
+        yield f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
+        return
+    stopped = next((e for e in trace.events if e.kind == "tracing-stopped"), None)
+    if stopped is not None:
+        yield f"Tracing stopped: {str(stopped.detail.get('reason')).rstrip('.')}. This report covers {so_far}."
+    elif not trace.sealed:
+        yield f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
+    elif trace.status != "complete":
+        yield f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
+
+
+def _limited(trace: Trace) -> str:
+    """What is not in the trace because a limit on its size was reached."""
+    events = [e.detail for e in trace.events if e.kind == "limit"]
+    if not events:
+        return ""
+    reason = str(events[0].get("reason"))
+    found = list(dict.fromkeys(str(e.get("what")) for e in events))
+    by_digest = [what for what in found if what != "steps"]
+    parts = [f"{_and(by_digest)} were recorded by digest only"] if by_digest else []
+    if "steps" in found:
+        parts.append(_without_steps(trace))
+    return f"{reason[:1].upper()}{reason[1:]}. As it filled up, {', and '.join(parts)}."
+
+
+def _without_steps(trace: Trace) -> str:
+    if not trace.unrecorded:
+        return "steps and validation batches were no longer recorded"
+    first = min(trace.unrecorded)
+    return f"no steps or validation batches were recorded from epoch {first} on"
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def shown_path(path: Path) -> str:
+    """From where the process stands, if it is below, else the name: reports are passed on and need not tell more."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):
+        return path.name

@@ -1,0 +1,1 @@
+"""What a user holds: sessions and the notebook."""

@@ -1,0 +1,1 @@
+"""What is private of a framework, each in one place."""

@@ -1,0 +1,1 @@
+"""Keras and its insides in one place."""

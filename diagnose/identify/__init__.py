@@ -1,0 +1,1 @@
+"""Whose weights: of a model, a file, or an average of versions."""

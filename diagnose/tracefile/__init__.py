@@ -1,0 +1,1 @@
+"""The trace file: typed header and events, format, writer and reader. Knows nothing of Keras."""

@@ -1,0 +1,315 @@
+"""Reads and verifies all records of an open trace, and the index of its contents. Loads no contents."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, cast
+
+import numpy as np
+
+from diagnose.tracefile import format as fmt
+from diagnose.tracefile.bounds import Budget
+from diagnose.tracefile.chain import Chain, Value, decode_values, diagnosis_digest
+from diagnose.tracefile.digest import split_digests
+from diagnose.tracefile.jsontext import from_json, json_cost
+from diagnose.tracefile.model import (
+    DTYPES,
+    BatchRef,
+    Digest,
+    Epoch,
+    Evaluation,
+    Event,
+    Json,
+    Leaf,
+    Signature,
+    State,
+    Step,
+    itemsize,
+)
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayEntry:
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    blob: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    first_row: int
+    count: int
+    signature: int
+    digests: bytes
+    kept: bool
+    blob: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All of a trace but its contents and its diagnosis."""
+
+    info: Mapping[str, Json]
+    status: str | None
+    signatures: tuple[Signature, ...]
+    blocks: tuple[RowBlock, ...]
+    rows: int
+    states: tuple[State, ...]
+    steps: tuple[Step, ...]
+    batch_lists: Mapping[Digest, tuple[BatchRef, ...]]
+    evaluations: tuple[Evaluation, ...]
+    epochs: tuple[Epoch, ...]
+    events: tuple[Event, ...]
+    arrays: Mapping[Digest, ArrayEntry]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the file was created and no more: it has no seal either."""
+        found = (self.info, self.signatures, self.states, self.steps, self.evaluations, self.epochs, self.events)
+        return self.status is None and not any(found)
+
+
+def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
+    """Reads and verifies all records. Raises ValueError naming what is wrong, or sqlite3.Error."""
+    budget = Budget(nbytes)
+    tables = {table.name: _read(db, table, budget) for table in fmt.CHAINED}
+    arrays = _read(db, fmt.ARRAYS, budget)
+    _verify_chain(tables)
+    if len(arrays) != tables["chain"][-1][2]:
+        raise ValueError(f"its index of arrays has {len(arrays)} entries instead of {tables['chain'][-1][2]}")
+
+    signatures = tuple(_signature(row) for row in tables["signatures"])
+    blocks = _blocks(tables["row_blocks"], signatures)
+    index = _arrays(arrays)
+    widths = [signature.row_nbytes for signature in signatures]
+    stored = sum(block.count * widths[block.signature] for block in blocks if block.kept)
+    if stored + sum(entry.nbytes for entry in index.values()) > nbytes:
+        raise ValueError("its contents are said to be larger than the file")
+
+    build = _Builder(budget, len(signatures), blocks[-1].first_row + blocks[-1].count if blocks else 0)
+    states = tuple(build.state(number, row) for number, row in enumerate(tables["states"]))
+    build.states = len(states)
+    info = {row[1]: from_json(row[2]) for row in tables["info"]}
+    _verify_index(arrays, info.pop(fmt.INDEX_KEY, None))
+    if not all(digest in index for state in states if state.kept for digest in state.arrays):
+        raise ValueError("an array of a kept state is missing in its index of arrays")
+    return Records(
+        info=info,
+        status=_status(tables),
+        signatures=signatures,
+        blocks=blocks,
+        rows=build.rows,
+        states=states,
+        steps=tuple(build.step(row) for row in tables["steps"]),
+        batch_lists={row[1]: build.batch_list(row[2]) for row in tables["batch_lists"]},
+        evaluations=tuple(build.evaluation(number, row) for number, row in enumerate(tables["evaluations"])),
+        epochs=tuple(build.epoch(row) for row in tables["epochs"]),
+        events=tuple(Event(row[0], row[1], row[2], row[3], _mapping(row[4])) for row in tables["events"]),
+        arrays=index,
+    )
+
+
+def load_diagnosis(db: sqlite3.Connection, nbytes: int) -> str:
+    """The JSON text of the stored diagnosis ("null" if none), verified. Raises ValueError or sqlite3.Error."""
+    rows = db.execute("SELECT id, created, json, digest FROM diagnosis LIMIT 2").fetchall()
+    if len(rows) != 1:
+        raise ValueError("its table for the diagnosis does not have one row")
+    fmt.check_row(fmt.DIAGNOSIS, rows[0])
+    if rows[0][0] != 1 or diagnosis_digest(rows[0][1], rows[0][2]) != rows[0][3]:
+        raise ValueError("the diagnosis in it does not match its digest")
+    Budget(nbytes).take(json_cost(rows[0][2]))
+    return cast(str, rows[0][2])
+
+
+def _read(db: sqlite3.Connection, table: fmt.Table, budget: Budget) -> list[Row]:
+    rows: list[Row] = []
+    last = -1
+    texts = table.json
+    for row in db.execute(f"SELECT {', '.join(table.names)} FROM {table.name}"):
+        budget.take_row(row)
+        fmt.check_row(table, row)
+        for place in texts:
+            budget.take(json_cost(row[place]))
+        if row[0] <= last:
+            raise ValueError(f"the rows of its table {table.name} are out of order")
+        last = row[0]
+        rows.append(row)
+    return rows
+
+
+def _verify_chain(tables: Mapping[str, list[Row]]) -> None:
+    chain = Chain()
+    merged = sorted(((table, row) for table in fmt.CHAINED for row in tables[table.name]), key=lambda item: item[1][0])
+    if not merged or merged[-1][0] is not fmt.CHAIN:
+        raise ValueError("its last record is not a digest of the others")
+    verified = 0
+    for position, (table, row) in enumerate(merged, start=1):
+        if row[0] != position:
+            raise ValueError(f"record {position} is missing")
+        if table is fmt.CHAIN:
+            if row[1] != chain.digest():
+                raise ValueError(f"a record between {verified + 1} and {position} does not match the running digest")
+            verified = position
+        assert table.tag is not None
+        chain.add(table.tag, row)
+
+
+def _verify_index(rows: list[Row], expected: Json) -> None:
+    """The index of arrays is not chained, but its digest is. Traces of older releases have none."""
+    if expected is None:
+        return
+    index = Chain()
+    for row in rows:
+        index.add(fmt.INDEX_TAG, row)
+    if index.digest().hex() != expected:
+        raise ValueError("its index of arrays does not match its digest")
+
+
+def _status(tables: Mapping[str, list[Row]]) -> str | None:
+    if not tables["seal"]:
+        return None
+    if (
+        len(tables["seal"]) > 1
+        or tables["seal"][0][0] != tables["chain"][-1][0] - 1
+        or tables["seal"][0][1] not in fmt.STATUSES
+    ):
+        raise ValueError("its seal is not a valid one")
+    return cast(str, tables["seal"][0][1])
+
+
+def _shape(value: Json) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > fmt.MAX_DIMS or not all(type(n) is int and n >= 0 for n in value):
+        raise ValueError("a shape in it is not a list of whole numbers")
+    # NumPy multiplies the sizes of empty arrays too, so zeros do not make the others harmless.
+    if prod(n for n in value if n) >= 2**58:
+        raise ValueError("a shape in it is larger than any array")
+    return tuple(value)
+
+
+def _dtype(value: Json) -> str:
+    if not isinstance(value, str) or value not in DTYPES:
+        raise ValueError(f"dtype {value!r:.40} is not one a trace may hold")
+    return value
+
+
+def _mapping(text: str) -> dict[str, Json]:
+    value = from_json(text)
+    if not isinstance(value, dict):
+        raise ValueError("a record that should be a JSON object is not one")
+    return value
+
+
+def _signature(row: Row) -> Signature:
+    leaves = from_json(row[2])
+    if not isinstance(leaves, list) or not all(isinstance(leaf, list) and len(leaf) == 3 for leaf in leaves):
+        raise ValueError("the leaves of a batch signature are not well formed")
+    return Signature(from_json(row[1]), tuple(Leaf(_dtype(d), _shape(s), bool(whole)) for d, s, whole in leaves))
+
+
+def _blocks(rows: list[Row], signatures: tuple[Signature, ...]) -> tuple[RowBlock, ...]:
+    blocks = []
+    total = 0
+    for _, first, count, signature, digests, kept, blob in rows:
+        if (
+            first != total
+            or count < 1
+            or len(digests) != 16 * count
+            or not 0 <= signature < len(signatures)
+            or kept not in (0, 1)
+        ):
+            raise ValueError("a block of rows does not fit the blocks before it")
+        total += count
+        blocks.append(RowBlock(first, count, signature, digests, bool(kept), blob))
+    return tuple(blocks)
+
+
+def _arrays(rows: list[Row]) -> dict[Digest, ArrayEntry]:
+    index = {}
+    for _, digest, dtype, shape_text, nbytes, blob in rows:
+        shape = _shape(from_json(shape_text))
+        if prod(shape) * itemsize(_dtype(dtype)) != nbytes:
+            raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot have {nbytes} bytes")
+        index[digest] = ArrayEntry(dtype, shape, nbytes, blob)
+    return index
+
+
+class _Builder:
+    """Turns rows into the model's records, and holds their references against what exists."""
+
+    def __init__(self, budget: Budget, signatures: int, rows: int) -> None:
+        self.budget = budget
+        self.signatures = signatures
+        self.rows = rows
+        self.states = 0
+
+    def state(self, number: int, row: Row) -> State:
+        _, version, label, trainable, non_trainable, seeds, optimizer, arrays, optimizer_arrays, kept = row
+        if (version is not None and version < 0) or kept not in (0, 1):
+            raise ValueError(f"state {number} is not well formed")
+        return State(
+            number, version, label, trainable, non_trainable, seeds, optimizer, split_digests(arrays),
+            None if optimizer_arrays is None else split_digests(optimizer_arrays), bool(kept),
+        )  # fmt: skip
+
+    def step(self, row: Row) -> Step:
+        _, step, epoch, batch_index, computed_at, produced, *rest = row
+        if min(step, epoch, batch_index, computed_at, produced) < 0:
+            raise ValueError("a step has a negative number")
+        before, after, generator, seconds = rest[5:]
+        batch = self.batch(tuple(rest[:5]))
+        return Step(step, epoch, batch_index, computed_at, produced, batch, before, after, generator, float(seconds))
+
+    def batch(self, values: Row) -> BatchRef:
+        signature, ids, sample_weight, whole, missing = values
+        if len(ids) % 8 or (signature is not None and not 0 <= signature < self.signatures):
+            raise ValueError("a batch is not well formed")
+        row_ids = np.frombuffer(ids, "<i8").astype(np.int64, copy=False)
+        row_ids.flags.writeable = False
+        if row_ids.size and not -1 <= row_ids.min() <= row_ids.max() < self.rows:
+            raise ValueError("a batch names rows that do not exist")
+        return BatchRef(signature, row_ids, sample_weight, split_digests(whole), missing)
+
+    def batch_list(self, encoded: bytes) -> tuple[BatchRef, ...]:
+        values = decode_values(encoded, self.budget.values())
+        width = len(fmt.BATCH_COLUMNS)
+        self.budget.take(fmt.VALUE_COST * len(values) + fmt.BATCH_COST * (len(values) // width))
+        if len(values) % width:
+            raise ValueError("a list of batches is not well formed")
+        batches = []
+        for start in range(0, len(values), width):
+            row: list[Value] = values[start : start + width]
+            fmt.check_row(fmt.BATCH, (0, *row))
+            batches.append(self.batch(tuple(row)))
+        return tuple(batches)
+
+    def evaluation(self, number: int, row: Row) -> Evaluation:
+        _, epoch, after_step, state, batches, logs = row
+        return Evaluation(number, epoch, after_step, self._state(state), batches, _mapping(logs))
+
+    def epoch(self, row: Row) -> Epoch:
+        _, epoch, first, last, logs, state, rate_text, seconds = row
+        rate = from_json(rate_text)
+        if rate is not None and type(rate) not in (int, float):
+            raise ValueError("a learning rate is not a number")
+        if epoch < 1 or not 0 <= first <= last:
+            raise ValueError(f"epoch {epoch} is not well formed")
+        return Epoch(
+            epoch,
+            first,
+            last,
+            _mapping(logs),
+            self._state(state),
+            None if rate is None else float(rate),
+            float(seconds),
+        )
+
+    def _state(self, state: int) -> int:
+        if not 0 <= state < self.states:
+            raise ValueError(f"a record names state {state}, which does not exist")
+        return state

@@ -1,0 +1,112 @@
+"""Packs the leaves of a batch into rows of bytes and builds batches from rows again. Does not know any file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from diagnose.tracefile.composite import KINDS, from_parts
+from diagnose.tracefile.digest import array_bytes, numpy_dtype
+from diagnose.tracefile.model import Json, NDArray, Signature, itemsize
+
+MAX_STRUCTURE_DEPTH = 32
+
+
+def pack_rows(leaves: Sequence[NDArray]) -> npt.NDArray[np.uint8]:
+    """Packs row-wise leaves, each of shape (n, …), into uint8 of shape (n, row bytes): leaf after leaf, C order,
+    little endian.
+
+    The result may share memory with a single leaf. Raises ValueError if there is no leaf or they differ in n.
+    """
+    if not leaves or any(leaf.ndim == 0 or len(leaf) != len(leaves[0]) for leaf in leaves):
+        raise ValueError("rows are packed from at least one leaf, all with the same number of rows")
+    count = len(leaves[0])
+    widths = [prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in leaves]
+    if len(leaves) == 1:
+        return array_bytes(leaves[0]).reshape(count, widths[0])
+    packed = np.empty((count, sum(widths)), np.uint8)
+    start = 0
+    for leaf, width in zip(leaves, widths, strict=True):
+        packed[:, start : start + width] = array_bytes(leaf).reshape(count, width)
+        start += width
+    return packed
+
+
+def unpack_rows(packed: npt.NDArray[np.uint8], signature: Signature) -> list[NDArray]:
+    """The row-wise leaves of `signature`, read-only, from packed rows of shape (n, signature.row_nbytes).
+
+    Raises ValueError if the width does not match or a bool is neither 0 nor 1, ImportError if a dtype needs
+    `ml_dtypes`.
+    """
+    if packed.ndim != 2 or packed.shape[1] != signature.row_nbytes:
+        raise ValueError(
+            f"packed rows of shape {packed.shape} do not fit a signature of {signature.row_nbytes} bytes a row"
+        )
+    count = len(packed)
+    leaves: list[NDArray] = []
+    start = 0
+    for leaf in signature.leaves:
+        if leaf.whole:
+            continue
+        width = prod(leaf.shape) * itemsize(leaf.dtype)
+        part = np.array(packed[:, start : start + width], order="C")
+        leaves.append(typed(part.reshape(count * width), leaf.dtype, (count, *leaf.shape)))
+        start += width
+    return leaves
+
+
+def typed(data: npt.NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> NDArray:
+    """Flat bytes as a read-only array of a dtype in `DTYPES`. Raises ValueError if a bool is neither 0 nor 1."""
+    if dtype == "bool" and data.size and int(data.max()) > 1:
+        raise ValueError("a bool is neither 0 nor 1")
+    array = data.view(numpy_dtype(dtype).newbyteorder("<")).reshape(shape)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    array.flags.writeable = False
+    return array
+
+
+def build(node: Json, leaves: Sequence[NDArray], depth: int = 0) -> Any:
+    """The tree a signature's structure describes, with `leaves` in place. Raises ValueError if the description is not
+    a valid one."""
+    if depth > MAX_STRUCTURE_DEPTH or not isinstance(node, dict) or len(node) != 1:
+        raise ValueError("a batch's structure is not a tree of leaves, lists, tuples and dicts")
+    ((kind, content),) = node.items()
+    if kind == "leaf" and type(content) is int and 0 <= content < len(leaves):
+        return leaves[content]
+    if kind == "none":
+        return None
+    if kind in ("list", "tuple") and isinstance(content, list):
+        items = [build(child, leaves, depth + 1) for child in content]
+        return items if kind == "list" else tuple(items)
+    if kind == "dict" and isinstance(content, dict):
+        return {name: build(child, leaves, depth + 1) for name, child in content.items()}
+    if kind in KINDS and isinstance(content, list):
+        return from_parts(kind, [build(child, leaves, depth + 1) for child in content])
+    raise ValueError(f"a batch's structure has an unknown part {kind!r:.40}")
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """The arrays of a batch's tree, in order."""
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in leaves_of(value)]
+    if isinstance(tree, (list, tuple)):
+        return [leaf for value in tree for leaf in leaves_of(value)]
+    return [tree]
+
+
+def rows_in(tree: Any) -> int:
+    """The number of rows of a batch's x: the length of its first leaf, 0 where there is none."""
+    if tree is None:
+        return 0
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return next((n for n in map(rows_in, tree) if n), 0)
+    return len(tree) if getattr(tree, "ndim", 1) else 0
