@@ -15,7 +15,7 @@ from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
 from diagnose.analysis.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
+from diagnose.analysis.tables import epoch_row, model_shown, notice, replay_check, shown_path, step_rows, versions
 from diagnose.decide.decisions import Decision, decisions
 from diagnose.decide.own_restore import own_restore
 from diagnose.decide.reevaluated import held_value
@@ -171,16 +171,12 @@ class _Analysis:
             **self._asked(chosen, evaluated, ledgers),
         )
         findings = run_rules(facts)
-        info = self.trace.info
-        model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
-        model.pop("architecture", None)
-        shown = ("name", "class", "kind")
-        model["layers"] = [{key: layer.get(key) for key in shown} for layer in model["layers"]]
-        environment = dict(info.get("environment") or {})
+        header = self.trace.header
+        environment = dict(header.environment)
         return Diagnosis(
             fit=number,
             keras=environment.get("keras", "unknown"),
-            backend=str(info.get("backend", "unknown")),
+            backend=header.backend,
             steps_total=max(len(trace.steps), trace.updates),
             headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),
@@ -195,7 +191,7 @@ class _Analysis:
             if self.data is None
             else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
             environment=environment,
-            model=model,
+            model=model_shown(header.model),
             trace={
                 "path": shown_path(self.trace.path),
                 "bytes": self.trace.nbytes,
@@ -306,7 +302,7 @@ class _Analysis:
             return {}
         try:
             batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
-            fixed = self.trace.info.get("validation_batch_axis") == "fixed"
+            fixed = self.trace.header.validation_batch_axis == "fixed"
             if self.replayer.spread is not None and self.replayer.spread.partial is not None:
                 return {}
             values = self.replayer.over(state, batches, fixed=fixed, evaluation=found.evaluation)
@@ -365,7 +361,7 @@ def analyse_file(
     """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
     trace = read_trace(path)
     try:
-        number = int((trace.info.get("fit") or {}).get("number", 1))
+        number = trace.header.fit.number
         diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
     finally:
         trace.close()

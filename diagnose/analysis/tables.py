@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from diagnose.decide.verdict import validation_of
 from diagnose.result.diagnosis import EpochRow, ReplayCheck, StepRow
 from diagnose.result.problems import Problems
+from diagnose.tracefile.about import Model
+from diagnose.tracefile.events import Limit, TracerError, TracingStopped
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.values import own_values
@@ -83,13 +87,12 @@ def replay_check(
 
 def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     """How many versions there are, how many are kept, and by which rule."""
-    policy = trace.info.get("policy") or {}
     made = [s for s in trace.states if s.label == "version"]
     kept = sum(trace.index.kept(s) is not None for s in made)
     total = max(len(made), trace.updates + 1) if trace.unrecorded else len(made)
     if kept == total:
         text = "the weights of every update"
-    elif policy.get("every_update"):
+    elif trace.header.policy.every_update:
         text = "the weights of every update until the trace was full, then of the ends of epochs"
     else:
         text = "the weights at the ends of epochs"
@@ -97,6 +100,14 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     if again:
         text += f"; {again} more were made again by training, each equal by its digest"
     return {"total": total, "kept": kept, "policy": text}
+
+
+def model_shown(model: Model) -> dict[str, Any]:
+    """The model as it stands in a diagnosis, without what it is built from."""
+    shown: dict[str, Any] = msgspec.to_builtins(model)
+    del shown["architecture"]
+    layers = [{"name": layer.name, "class": layer.class_name, "kind": layer.kind} for layer in model.layers]
+    return {**shown, "layers": layers}
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:
@@ -117,15 +128,15 @@ def notice(trace: Trace, problems: Problems) -> str | None:
 
 
 def _about_recording(trace: Trace) -> Iterator[str]:
-    error = next((e for e in trace.events if e.kind == "tracer-error"), None)
+    error = next(iter(trace.events_of(TracerError)), None)
     so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(range(max(len(trace.steps), trace.updates)), 'step')}"
     if error is not None:
-        what = error.detail.get("error")
+        what = error.detail.error
         yield f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
         return
-    stopped = next((e for e in trace.events if e.kind == "tracing-stopped"), None)
+    stopped = next(iter(trace.events_of(TracingStopped)), None)
     if stopped is not None:
-        yield f"Tracing stopped: {str(stopped.detail.get('reason')).rstrip('.')}. This report covers {so_far}."
+        yield f"Tracing stopped: {str(stopped.detail.reason).rstrip('.')}. This report covers {so_far}."
     elif not trace.sealed:
         yield f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
     elif trace.status != "complete":
@@ -134,11 +145,11 @@ def _about_recording(trace: Trace) -> Iterator[str]:
 
 def _limited(trace: Trace) -> str:
     """What is not in the trace because a limit on its size was reached."""
-    events = [e.detail for e in trace.events if e.kind == "limit"]
+    events = [e.detail for e in trace.events_of(Limit)]
     if not events:
         return ""
-    reason = str(events[0].get("reason"))
-    found = list(dict.fromkeys(str(e.get("what")) for e in events))
+    reason = str(events[0].reason)
+    found = list(dict.fromkeys(e.what for e in events))
     by_digest = [what for what in found if what != "steps"]
     parts = [f"{_and(by_digest)} were recorded by digest only"] if by_digest else []
     if "steps" in found:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from diagnose.decide.reevaluated import is_reevaluated
-from diagnose.tracefile.model import Json
+from diagnose.tracefile.about import Callback
+from diagnose.tracefile.events import CallbacksFinal, StopRequested
 from diagnose.tracefile.reader import Trace
 
 
@@ -49,34 +50,27 @@ def decisions(trace: Trace) -> tuple[Decision, ...]:
     """All decisions, in callback order."""
     found: list[Decision] = []
     for cb in _callbacks(trace):
-        settings, name = cb["settings"], cb["class"]
-        family = [name, *cb["bases"]]
+        settings, name, family = cb.settings, cb.class_name, cb.family
         monitor = settings.get("monitor")
         if "EarlyStopping" in family and isinstance(monitor, str):
             found.append(Decision(name, "early-stopping", monitor, settings))
         elif "ModelCheckpoint" in family and isinstance(monitor, str) and settings.get("save_best_only"):
             found.append(Decision(name, "checkpoint", monitor, settings))
-        for t in cb["thresholds"]:
-            found.append(Decision(name, "threshold", t["key"], settings, t["op"], t["value"], t["hook"], t["code"]))
+        for t in cb.thresholds:
+            found.append(Decision(name, "threshold", t.key, settings, t.op, t.value, t.hook, t.code))
     return tuple(replace(d, reevaluated=is_reevaluated(trace, d.monitor)) for d in found)
 
 
 def metric_directions(trace: Trace) -> dict[str, Literal["min", "max"]]:
     """Which way Keras says its compiled metrics are better, by name in the logs."""
-    found = ((str(m.get("name")), m.get("direction")) for m in trace.info.get("metrics") or [])
-    return {name: direction for name, direction in found if direction in ("min", "max")}
+    found = ((m.name, m.direction) for m in trace.header.metrics or ())
+    return {name: direction for name, direction in found if direction in ("min", "max")}  # type: ignore[misc]
 
 
-def _callbacks(trace: Trace) -> list[dict[str, Json]]:
-    for event in trace.events:
-        if event.kind == "callbacks-final":
-            return list(event.detail["callbacks"])
-    return list(trace.info.get("callbacks") or [])
+def _callbacks(trace: Trace) -> tuple[Callback, ...]:
+    return next((e.detail.callbacks for e in trace.events_of(CallbacksFinal)), trace.header.callbacks)
 
 
 def stopped_by(trace: Trace) -> str | None:
     """The callback seen to set `stop_training`, None if none did."""
-    for event in trace.events:
-        if event.kind == "stop-requested" and event.detail.get("callback"):
-            return str(event.detail["callback"])
-    return None
+    return next((e.detail.callback for e in trace.events_of(StopRequested) if e.detail.callback), None)

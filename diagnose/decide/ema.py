@@ -10,6 +10,7 @@ import numpy as np
 
 from diagnose.decide.decisions import Decision
 from diagnose.errors import ReplayError
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import Digest, Epoch, NDArray, State
 from diagnose.tracefile.reader import Trace
 
@@ -49,8 +50,8 @@ class Averages:
     @classmethod
     def of(cls, trace: Trace) -> Averages | None:
         """None where the optimizer kept none, or the trace does not say which of its variables are averages."""
-        listed = trace.info.get("optimizer_variables") or []
-        places = {v["of"]: i for i, v in enumerate(listed) if v.get("role") == "average" and v.get("of") is not None}
+        listed = trace.header.optimizer_variables
+        places = {v.of: i for i, v in enumerate(listed) if v.role == "average" and v.of is not None}
         return cls(trace, places) if places else None
 
     def content(self, state: State, epochs: Iterable[int]) -> Content | None:
@@ -129,9 +130,9 @@ def made_by_update(trace: Trace, version: int) -> State | None:
 
 def set_at_end(trace: Trace) -> State | None:
     """The state after Keras put the average into the model, at the end of training and before any `on_train_end`."""
-    for event in trace.events:
-        if event.kind == "weights-changed" and event.detail["hook"] == "on_train_end":
-            return None if event.detail["callback"] is not None else trace.states[event.detail["after"]]
+    for event in trace.events_of(WeightsChanged):
+        if event.detail.hook == "on_train_end":
+            return None if event.detail.callback is not None else trace.states[event.detail.after]
     return None
 
 
@@ -140,17 +141,17 @@ def saved_by(trace: Trace, decision: Decision) -> tuple[Epoch, State] | None:
     held when its turn came among the callbacks. None where that is not certain."""
     best = decision.settings.get("best")
     epoch = next((e for e in trace.epochs if best is not None and e.logs.get(decision.monitor) == best), None)
-    classes = [cb["class"] for cb in trace.info.get("callbacks") or []]
+    classes = [cb.class_name for cb in trace.header.callbacks]
     if epoch is None or decision.settings.get("save_freq", "epoch") != "epoch":
         return None
     if len(set(classes)) < len(classes) or decision.callback not in classes:
         return None
     turn = classes.index(decision.callback)
     state = made_by_update(trace, epoch.last_version)
-    for event in trace.events:
-        if event.kind == "weights-changed" and event.epoch == epoch.epoch and event.step == epoch.last_version:
-            who = event.detail["callback"]
-            if event.detail["hook"] == "on_epoch_end" and who in classes and classes.index(who) > turn:
+    for event in trace.events_of(WeightsChanged):
+        if event.epoch == epoch.epoch and event.step == epoch.last_version:
+            who = event.detail.callback
+            if event.detail.hook == "on_epoch_end" and who in classes and classes.index(who) > turn:
                 break
-            state = trace.states[event.detail["after"]]
+            state = trace.states[event.detail.after]
     return None if state is None else (epoch, state)

@@ -3,10 +3,12 @@ trace only."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from diagnose.decide.decisions import Decision, metric_directions
 from diagnose.decide.reevaluated import is_reevaluated
+from diagnose.tracefile.about import Callback
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import Epoch, Event
 from diagnose.tracefile.reader import Trace
 
@@ -20,16 +22,15 @@ def own_restore(trace: Trace) -> Decision | None:
     final = trace.final
     if final is None:
         return None
-    for event in reversed(trace.events):
-        if event.kind != "weights-changed" or trace.states[event.detail["after"]].weights != final.weights:
+    for event in reversed(trace.events_of(WeightsChanged)):
+        if trace.states[event.detail.after].weights != final.weights:
             continue
         described = _callback(trace, event)
         versions = trace.index.versions_of(final)
         epoch = next((e for e in trace.epochs if e.last_version in versions), None)
         if described is None or epoch is None:
             return None
-        reads = described.get("reads") or {}
-        keys = [str(k) for k in reads.get("on_epoch_end", []) if _is_number(epoch, str(k))]
+        keys = [k for k in (described.reads or {}).get("on_epoch_end", ()) if _is_number(epoch, k)]
         if not keys:
             return None
         settings = {
@@ -39,17 +40,16 @@ def own_restore(trace: Trace) -> Decision | None:
             "reads": keys,
         }
         again = is_reevaluated(trace, keys[0])
-        return Decision(str(event.detail["callback"]), "own-restore", keys[0], settings, reevaluated=again)
+        return Decision(str(event.detail.callback), "own-restore", keys[0], settings, reevaluated=again)
     return None
 
 
-def _callback(trace: Trace, event: Event) -> dict[str, Any] | None:
+def _callback(trace: Trace, event: Event[WeightsChanged]) -> Callback | None:
     """What is recorded of the callback that wrote the weights; None for Keras's own, and where the name is not its
     alone."""
-    name = event.detail.get("callback")
-    found = [cb for cb in trace.info.get("callbacks") or [] if cb["class"] == name]
+    found = [cb for cb in trace.header.callbacks if cb.class_name == event.detail.callback]
     one = found[0] if len(found) == 1 else None
-    return None if one is None or one["builtin"] or "EarlyStopping" in one["bases"] else dict(one)
+    return None if one is None or one.builtin or "EarlyStopping" in one.bases else one
 
 
 def _is_number(epoch: Epoch, key: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from diagnose.tracefile.model import Epoch, Json, State
+from diagnose.tracefile.about import Callback
+from diagnose.tracefile.events import WeightsChanged
+from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace
 
 CLASSES = ("ReevaluatedMetrics", "OwnedEarlyStopping")
@@ -10,7 +12,7 @@ CLASSES = ("ReevaluatedMetrics", "OwnedEarlyStopping")
 
 def prefixes(trace: Trace) -> tuple[str, ...]:
     """What the names of such values begin with in this fit; empty where it had no such callback."""
-    found = (cb["settings"].get("prefix") for cb in _callbacks(trace) if _is_ours(cb))
+    found = (cb.settings.get("prefix") for cb in trace.header.callbacks if _is_ours(cb))
     return tuple(dict.fromkeys(prefix for prefix in found if isinstance(prefix, str) and prefix))
 
 
@@ -22,14 +24,12 @@ def is_reevaluated(trace: Trace, key: str) -> bool:
 def evaluated_state(trace: Trace, epoch: Epoch) -> State:
     """The state that the values of an epoch were computed with: the epoch's last, before callbacks that came later
     changed it."""
-    place = next((i for i, cb in enumerate(_callbacks(trace)) if _is_ours(cb)), -1)
-    later = {cb["class"] for cb in _callbacks(trace)[place + 1 :]}
-    for event in trace.events:
-        at_end = (
-            event.kind == "weights-changed" and event.epoch == epoch.epoch and event.detail["hook"] == "on_epoch_end"
-        )
-        if at_end and event.detail["callback"] in later:
-            return trace.states[event.detail["before"]]
+    place = next((i for i, cb in enumerate(trace.header.callbacks) if _is_ours(cb)), -1)
+    later = {cb.class_name for cb in trace.header.callbacks[place + 1 :]}
+    for event in trace.events_of(WeightsChanged):
+        at_end = event.epoch == epoch.epoch and event.detail.hook == "on_epoch_end"
+        if at_end and event.detail.callback in later:
+            return trace.states[event.detail.before]
     return trace.states[epoch.state]
 
 
@@ -48,9 +48,5 @@ def held_value(trace: Trace, key: str) -> dict[str, float]:
     return {}
 
 
-def _is_ours(cb: dict[str, Json]) -> bool:
-    return any(name in CLASSES for name in (cb["class"], *cb["bases"]))
-
-
-def _callbacks(trace: Trace) -> list[dict[str, Json]]:
-    return list(trace.info.get("callbacks") or [])
+def _is_ours(cb: Callback) -> bool:
+    return any(name in CLASSES for name in cb.family)

@@ -11,6 +11,7 @@ from diagnose.decide.decisions import Decision
 from diagnose.decide.own_best import chosen
 from diagnose.decide.reevaluated import evaluated_state, is_reevaluated
 from diagnose.result.diagnosis import Best, Restoration, Span, Verdict
+from diagnose.tracefile.events import ChangesLeftOut
 from diagnose.tracefile.model import Epoch, Evaluation, State
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.steps import logged_steps
@@ -53,7 +54,7 @@ def _clock_without_steps(trace: Trace, epoch: Epoch) -> Clock:
     """Where only the ends of epochs are recorded: of one step, what was there before it; of several, no owner."""
     span = Span(epoch.first_version, epoch.last_version - 1)
     state = trace.index.held_at(span.first)
-    unsaid = any(event.kind == "changes-left-out" for event in trace.events)
+    unsaid = bool(trace.events_of(ChangesLeftOut))
     if span.first < span.last or state is None or unsaid:
         return Clock(span, ())
     if _overwritten(trace, state):
@@ -96,7 +97,7 @@ def _writer(trace: Trace, state: State) -> str:
     event = trace.index.writer_of(state)
     if event is None:
         return "unknown"
-    return str(event.detail["callback"] or f"Keras or the script, before {event.detail['hook']}")
+    return str(event.detail.callback or f"Keras or the script, before {event.detail.hook}")
 
 
 def restoring(decisions: tuple[Decision, ...]) -> Decision | None:

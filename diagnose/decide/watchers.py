@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from diagnose.tracefile.events import CallbacksFinal, FileSaved
 from diagnose.tracefile.model import Epoch, Event
 from diagnose.tracefile.reader import Trace
 
@@ -20,9 +21,9 @@ _KINDS: Final[dict[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """`place` is its index in `info["callbacks"]`. `settings` are those after fit where that was reached (`finished`).
-    `start` are those after all callbacks' `on_train_begin`, None in traces that lack them; `held_weights` and
-    `used_before` as of then."""
+    """`place` is its index in the header's callbacks. `settings` are those after fit where that was reached
+    (`finished`). `start` are those after all callbacks' `on_train_begin`, None in traces that lack them;
+    `held_weights` and `used_before` as of then."""
 
     place: int
     callback: str
@@ -64,9 +65,9 @@ class Watcher:
         found = [(e, self.value(e)) for e in trace.epochs]
         return [(e, v) for e, v in found if v is not None and not math.isnan(v)]
 
-    def saves(self, trace: Trace) -> list[Event]:
+    def saves(self, trace: Trace) -> list[Event[FileSaved]]:
         """The files it was seen to write."""
-        return [e for e in trace.events if e.kind == "file-saved" and e.detail.get("place") == self.place]
+        return [e for e in trace.events_of(FileSaved) if e.detail.place == self.place]
 
 
 def best_of(settings: Mapping[str, Any]) -> float | None:
@@ -84,12 +85,11 @@ def best_epoch(valued: list[tuple[Epoch, float]], direction: str) -> tuple[Epoch
 
 def watchers(trace: Trace) -> tuple[Watcher, ...]:
     """In callback order. A `ModelCheckpoint` that saves in any case compares nothing, and is none."""
-    described = list(trace.info.get("callbacks") or [])
-    final = next((list(e.detail["callbacks"]) for e in trace.events if e.kind == "callbacks-final"), None)
-    start = list(trace.info.get("callbacks_at_start") or [])
+    described, start = trace.header.callbacks, trace.header.callbacks_at_start
+    final = next((e.detail.callbacks for e in trace.events_of(CallbacksFinal)), None)
     found = []
     for place, cb in enumerate(described if final is None else final):
-        settings, family = cb["settings"], [cb["class"], *cb["bases"]]
+        settings, family = cb.settings, cb.family
         kind = next((_KINDS[name] for name in family if name in _KINDS), None)
         monitor = settings.get("monitor")
         if (
@@ -98,19 +98,19 @@ def watchers(trace: Trace) -> tuple[Watcher, ...]:
             or (kind == "checkpoint" and not settings.get("save_best_only"))
         ):
             continue
-        before = start[place] if len(start) == len(described) else None
+        before = start[place] if place < len(start) == len(described) else None
         found.append(
             Watcher(
                 place,
-                cb["class"],
+                cb.class_name,
                 kind,
                 monitor,
-                bool(cb["builtin"]),
+                cb.builtin,
                 settings,
                 final is not None,
-                None if before is None else before["settings"],
-                None if before is None else before["best_weights"],
-                before is not None and bool(before["used_before"]),
+                None if before is None else before.settings,
+                None if before is None else before.best_weights,
+                before is not None and before.used_before,
             )
         )
     return tuple(found)

@@ -72,7 +72,7 @@ def restorable(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Reeva
 
 def _standard(trace: Trace, log: Log, decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
     """Without the policies that this fit had anyway and that are no matter of stopping."""
-    present = {cb["class"] for cb in trace.info.get("callbacks") or []}
+    present = {cb.class_name for cb in trace.header.callbacks}
     found = standard(log, decisions)
     return tuple(p for p in found if not (isinstance(p, ReduceLROnPlateau) and "ReduceLROnPlateau" in present))
 
@@ -160,8 +160,7 @@ def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> l
     if known < len(worth):
         of = f"Of {len(worth)} epochs, {known} have a {objective} that belongs to the weights they ended with"
         notes.append(f"{of}; what the others are worth is not known.")
-    optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
-    if (optimizer.get("config") or {}).get("use_ema"):
+    if trace.header.compile.optimizer_config.get("use_ema"):
         notes.append(
             "The optimizer keeps a moving average (use_ema), which Keras puts in place of the weights after fit; the "
             "values here are those of the weights at the ends of epochs."

@@ -58,7 +58,7 @@ class Passes:
         self.metric_variables = list(model.metrics_variables)
         self.carried = tuple(range(len(model.variables), len(self.variables)))
         self.own_train, self.own_test = own_steps(trace)
-        masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
+        masked = bool(trace.header.model.masking) and not self.backend.masks_reach_metrics
         self.kinds = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
         self._own = OwnSteps(self, initial_optimizer)
         self._seen: dict[int, Any] = {}
@@ -212,11 +212,11 @@ class Passes:
         if not mode.training:
             return LayerModes(False)
         layers = self.model._flatten_layers(include_self=False)
-        recorded = self.trace.info["model"]["layers"]
+        recorded = self.trace.header.model.layers
         if len(layers) != len(recorded):
             raise ReplayError("the model's layers are not those of the trace")
-        differing = [(x, seen["kind"]) for x, seen in zip(layers, recorded, strict=True) if seen["kind"]]
-        if self.trace.info["model"].get("own_training"):
+        differing = [(x, seen.kind) for x, seen in zip(layers, recorded, strict=True) if seen.kind]
+        if self.trace.header.model.own_training:
             differing.append((self.model, "other-training-mode"))
         differing = [(x, kind) for x, kind in differing if x._call_has_training_arg]
         forced = [x for x, kind in differing if kind in mode.inference]
@@ -250,13 +250,13 @@ def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def own_steps(trace: Trace) -> tuple[bool, bool]:
     """Whether the model has a `train_step` and a `test_step` of its own."""
-    settings = trace.info.get("compile") or {}
-    return bool(settings.get("custom_train_step")), bool(settings.get("custom_test_step"))
+    settings = trace.header.compile
+    return settings.custom_train_step, settings.custom_test_step
 
 
 def _kinds(trace: Trace, other: bool) -> frozenset[str]:
-    model = trace.info.get("model") or {"layers": []}
-    found = {layer["kind"] for layer in model["layers"] if layer["kind"]}
-    if other or model.get("own_training"):
+    model = trace.header.model
+    found = {layer.kind for layer in model.layers if layer.kind}
+    if other or model.own_training:
         found.add("other-training-mode")
     return frozenset(found)

@@ -114,8 +114,8 @@ class Remaker:
             yield step, [backend.array(v) for v in runner.weights()], [backend.array(v) for v in runner.metrics()]
 
     def _store(self, steps: Sequence[Step]) -> _Store:
-        shapes = [v["shape"] for v in self._replayer.trace.info["variables"]]
-        dtypes = [np.dtype(v["dtype"]) for v in self._replayer.trace.info["variables"]]
+        shapes = [v.shape for v in self._replayer.trace.header.variables]
+        dtypes = [np.dtype(v.dtype) for v in self._replayer.trace.header.variables]
         sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
         total = sum(sizes) * len(steps)
         if self._folder is not None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.build import build, same_variables
 from diagnose.replay.executions import seen_through
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
@@ -68,7 +69,7 @@ class Replayer:
         self.variables = self.passes.variables
         self.kinds = self.passes.kinds
         self.states = States(self)
-        self.fit_fixed = trace.info.get("batch_axis") == "fixed"
+        self.fit_fixed = trace.header.batch_axis == "fixed"
         self._check()
         self._cache: dict[Any, dict[frozenset[str], dict[str, float]]] = {}
         self._evaluated: dict[Any, dict[str, float]] = {}
@@ -76,8 +77,7 @@ class Replayer:
         self._unseen: dict[int, ReplayError] = {}
 
     def _check(self) -> None:
-        recorded = self.trace.info.get("variables")
-        if recorded is None:
+        if not self.trace.header.variables and state_variables(self.model):
             raise ReplayError("the recording ended before the model's variables were known")
         if not same_variables(self.model, self.trace):
             raise ReplayError(
@@ -125,7 +125,7 @@ class Replayer:
     @property
     def is_loop(self) -> bool:
         """Whether a loop of `train_on_batch` was traced, not a `fit`."""
-        return (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
+        return self.trace.header.fit.loop == "train_on_batch"
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""

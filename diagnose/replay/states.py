@@ -69,8 +69,8 @@ class States:
 
     def weights(self, state: State) -> tuple[Digest, ...]:
         """What two states have in common that evaluate alike: all weights, on every replica, but no seeds."""
-        recorded = self._trace.info["variables"]
-        own = (state.arrays[place] for of, _, place in self._copies if recorded[of]["group"] != "seed")
+        recorded = self._trace.header.variables
+        own = (state.arrays[place] for of, _, place in self._copies if recorded[of].group != "seed")
         return (*state.weights, *own)
 
     def carried(self, state: State) -> tuple[Digest, ...]:

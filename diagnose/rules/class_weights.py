@@ -69,8 +69,8 @@ def check(facts: Facts) -> Finding:
 
 
 def _given(facts: Facts) -> str:
-    arguments = (facts.trace.info.get("fit") or {}).get("arguments") or {}
-    names = [n for n in ("class_weight", "sample_weight") if arguments.get(n) is True]
+    arguments = facts.trace.header.fit.arguments
+    names = [n for n in ("class_weight", "sample_weight") if getattr(arguments, n)]
     return " and ".join("class weights" if n == "class_weight" else "sample weights" for n in names) or (
         "sample weights of the training data"
     )

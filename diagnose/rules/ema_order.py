@@ -11,6 +11,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_of_fit
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import State
 
 NAME = "ema-order"
@@ -22,8 +23,7 @@ def check(facts: Facts) -> Finding:
     """Fails where the value went by and the model (or file) kept are of different kinds, or where an average that was
     in the model at the end of training was overwritten with raw weights."""
     trace = facts.trace
-    optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
-    if not (optimizer.get("config") or {}).get("use_ema"):
+    if not trace.header.compile.optimizer_config.get("use_ema"):
         return not_applicable(NAME, "The optimizer keeps no moving average of the weights (use_ema is not set).")
     averages = Averages.of(trace)
     if averages is None:
@@ -178,13 +178,13 @@ def _evidence(monitor: str, epoch: int, logged: float | None, used: str) -> dict
 
 def _last_writer(facts: Facts, held: Content) -> str | None:
     """Who wrote what the model holds after fit; None where the last update did."""
-    changed = [e for e in facts.trace.events if e.kind == "weights-changed"]
+    changed = facts.trace.events_of(WeightsChanged)
     if not changed or facts.trace.final is None:
         return None
-    after: State = facts.trace.states[changed[-1].detail["after"]]
+    after: State = facts.trace.states[changed[-1].detail.after]
     if after.weights != facts.trace.final.weights:
         return None
-    return str(changed[-1].detail["callback"] or "Keras, at the end of training")
+    return str(changed[-1].detail.callback or "Keras, at the end of training")
 
 
 def _advice(facts: Facts, used: str, *, restores: bool, saves: bool = False) -> str:

@@ -11,6 +11,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, metric_in_question, not_applicable, number
 from diagnose.rules.facts import Facts
 from diagnose.rules.means import held, own_train_step, plain_means
+from diagnose.tracefile.events import MetricsReset
 from diagnose.tracefile.increments import mean, sums
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.steps import was_reset
@@ -38,7 +39,7 @@ def check(facts: Facts) -> Finding:
     """Fails where metric state changed inside an epoch, and its log is clearly not the value over its batches."""
     if not facts.epochs:
         return not_applicable(NAME, "No epoch was finished.")
-    if (facts.trace.info.get("fit") or {}).get("loop") == "train_on_batch":
+    if facts.trace.header.fit.loop == "train_on_batch":
         return not_applicable(NAME, "train_on_batch resets the metrics before every step by itself.")
     if all(step.metrics_after is None for step in facts.trace.steps):
         return not_applicable(NAME, "The state of the metrics was not recorded after each step.")
@@ -111,13 +112,13 @@ class _Covered:
 def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
     steps = facts.trace.index.steps_of(epoch.epoch)
     done = max((i for i in range(1, len(steps)) if was_reset(steps[i - 1], steps[i])), default=0)
-    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
+    seen = facts.trace.index.events_of(MetricsReset, epoch.epoch)
     if any(e.step == epoch.last_version for e in seen):
         done = len(steps)
     if not done:
         return None
-    who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), {})
-    return _Reset(epoch, len(steps), done, who.get("callback"), who.get("hook"))
+    who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), MetricsReset(callback=None))
+    return _Reset(epoch, len(steps), done, who.callback, who.hook)
 
 
 def _covered(facts: Facts, reset: _Reset, metrics: Iterable[str]) -> Iterator[_Covered]:

@@ -47,22 +47,22 @@ def check(facts: Facts) -> Finding:
     the mask is why."""
     if not facts.epochs:
         return not_applicable(NAME, "No epoch was finished.")
-    masking = (facts.trace.info.get("model") or {}).get("masking")
+    masking = facts.trace.header.model.masking
     if masking is None:
         return not_applicable(NAME, "Whether a layer makes a mask was not recorded.")
     if not masking:
         return not_applicable(NAME, "No layer makes a mask.")
     pairs = list(_pairs(facts))
     if not pairs:
-        return not_applicable(NAME, "No metric is the same function as the loss.", {"masking_layers": masking})
+        return not_applicable(NAME, "No metric is the same function as the loss.", {"masking_layers": list(masking)})
     judged = [(loss, metric, way) for loss, metric in pairs if (way := _way(facts, loss, metric)) is not None]
     if not judged:
         names = ", ".join(sorted({f"{a.log} and {b.log}" for a, b in pairs}))
         title = f"{names} are the same function, but do not differ by the mask alone here."
-        return not_applicable(NAME, title, {"masking_layers": masking})
+        return not_applicable(NAME, title, {"masking_layers": list(masking)})
     loss, metric, way = max(judged, key=_weight)
     effect = _difference(loss, metric)
-    evidence = {"masking_layers": masking, "way": way, **_evidence(loss, metric)}
+    evidence = {"masking_layers": list(masking), "way": way, **_evidence(loss, metric)}
     if not _differ(loss, metric):
         title = f"A mask is at work, and {loss.log} and {metric.log} still agree: {number(loss.value)}."
         return Finding(NAME, "passed", title, evidence, "", loss.log, effect)

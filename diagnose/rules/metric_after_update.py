@@ -40,7 +40,7 @@ def check(facts: Facts) -> Finding:
     """Fails where an epoch's log holds one value of the weights before each update and another of those after it."""
     if not facts.epochs:
         return not_applicable(NAME, "No epoch was finished.")
-    if not (facts.trace.info.get("compile") or {}).get("custom_train_step"):
+    if not facts.trace.header.compile.custom_train_step:
         return not_applicable(NAME, "The train step is Keras's own: it scores loss and metrics before the update.")
     if facts.no_replay is not None:
         return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")

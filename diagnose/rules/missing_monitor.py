@@ -16,6 +16,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import counted, not_applicable, number
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import LearningRate, StopRequested, WeightsChanged
 from diagnose.tracefile.model import Epoch
 
 NAME = "missing-monitor"
@@ -156,9 +157,9 @@ model.fit(x, y, epochs=..., validation_data=(x_val, y_val), validation_freq=1,
 
 def _too_late(facts: Facts, w: Watcher, epochs: Sequence[Epoch]) -> Finding:
     behind = [
-        cb["class"]
-        for cb in (facts.trace.info.get("callbacks") or [])[w.place + 1 :]
-        if not cb["builtin"] or cb["class"] == "LambdaCallback"
+        cb.class_name
+        for cb in facts.trace.header.callbacks[w.place + 1 :]
+        if not cb.builtin or cb.class_name == "LambdaCallback"
     ]
     evidence = _evidence(facts, w) | {"logged_in_epochs": [e.epoch for e in epochs], "callbacks_behind": behind}
     who = f" (one of {', '.join(behind)})" if len(behind) > 1 else f" ({behind[0]})" if behind else ""
@@ -242,10 +243,10 @@ def nearest(monitor: str, names: Sequence[str]) -> str | None:
 
 def _acts_by_itself(facts: Facts, w: Watcher) -> bool:
     """Whether a class of the user's reads other values, or stopped the fit or changed weights without this one."""
-    described = (facts.trace.info.get("callbacks") or [])[w.place]
-    read = (described.get("reads") or {}).get("on_epoch_end") or []
-    kinds = ("stop-requested", "weights-changed", "learning-rate")
-    acted = any(e.kind in kinds and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    described = facts.trace.header.callbacks[w.place] if w.place < len(facts.trace.header.callbacks) else None
+    read = () if described is None else (described.reads or {}).get("on_epoch_end", ())
+    kinds = (StopRequested, WeightsChanged, LearningRate)
+    acted = any(isinstance(e.detail, kinds) and e.detail.callback == w.callback for e in facts.trace.events)
     return acted or (bool(read) and w.monitor not in read)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.rules.common import largest, material, not_applicable, number, scale
 from diagnose.rules.facts import Facts
+from diagnose.tracefile.about import Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Gap:
 
     ledger: Ledger
     entry: LedgerEntry
-    layers: tuple[Mapping[str, Any], ...]
+    layers: tuple[Layer, ...]
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class Gap:
             "low": self.entry.low,
             "high": self.entry.high,
             "residual": self.ledger.residual,
-            "layers": [x["name"] for x in self.layers],
+            "layers": [x.name for x in self.layers],
         }
 
     @property
@@ -49,9 +49,9 @@ def signed(amount: float) -> str:
     return f"{'+' if amount > 0 else ''}{number(amount)}"
 
 
-def named(layers: tuple[Mapping[str, Any], ...]) -> str:
+def named(layers: tuple[Layer, ...]) -> str:
     """The first layers by name, in quotes."""
-    shown = ", ".join(f"'{x['name']}'" for x in layers[:4])
+    shown = ", ".join(f"'{x.name}'" for x in layers[:4])
     return f"{shown} and {len(layers) - 4} more" if len(layers) > 4 else shown
 
 
@@ -61,10 +61,10 @@ def find_gap(facts: Facts, rule: str, factor: str, kind: str) -> Gap | Finding:
     Args:
         kind: what the layers are called in a sentence, for example "batch normalization layer".
     """
-    layers = tuple(x for x in (facts.trace.info.get("model") or {}).get("layers", ()) if x.get("kind") == factor)
+    layers = tuple(x for x in facts.trace.header.model.layers if x.kind == factor)
     if not layers:
         return not_applicable(rule, f"The model has no {kind}.")
-    evidence = {"layers": [x["name"] for x in layers]}
+    evidence = {"layers": [x.name for x in layers]}
     if not facts.epochs:
         return not_applicable(rule, "No epoch was finished.", evidence)
     if not facts.ledgers:

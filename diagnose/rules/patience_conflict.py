@@ -10,6 +10,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import LearningRate, StopRequested
 from diagnose.tracefile.model import Event
 
 NAME = "patience-conflict"
@@ -49,7 +50,9 @@ def check(facts: Facts) -> Finding:
     return _judged(facts, plateau, stop, lowered, evidence)
 
 
-def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event], evidence: dict[str, Any]) -> Finding:
+def _judged(
+    facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event[LearningRate]], evidence: dict[str, Any]
+) -> Finding:
     last = facts.epochs[-1]
     before = [e for e in lowered if e.epoch is not None and e.epoch < last.epoch]
     patience = int(stop.settings.get("patience") or 0)
@@ -60,7 +63,7 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
         title = f"{plateau.callback} lowered the rate after epoch {epochs}, before training was stopped."
         return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
     if lowered:
-        rates = f"{number(lowered[-1].detail.get('before'))} to {number(lowered[-1].detail.get('after'))}"
+        rates = f"{number(lowered[-1].detail.before)} to {number(lowered[-1].detail.after)}"
         title = (
             f"{plateau.callback} (patience {plateau.settings.get('patience')}) lowered the learning rate, {rates}, in "
             f"the very epoch {last.epoch} after which {stop.callback} (patience {patience}) stopped: no epoch was "
@@ -81,16 +84,17 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
 
 
 def _stopped(facts: Facts, w: Watcher) -> bool:
-    return any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    return any(e.detail.callback == w.callback for e in facts.trace.events_of(StopRequested))
 
 
-def _lowered(facts: Facts, w: Watcher) -> list[Event]:
+def _lowered(facts: Facts, w: Watcher) -> list[Event[LearningRate]]:
     return [
         e
-        for e in facts.trace.events
-        if e.kind == "learning-rate"
-        and e.detail.get("callback") == w.callback
-        and float(e.detail["after"]) < float(e.detail["before"])
+        for e in facts.trace.events_of(LearningRate)
+        if e.detail.callback == w.callback
+        and e.detail.before is not None
+        and e.detail.after is not None
+        and e.detail.after < e.detail.before
     ]
 
 

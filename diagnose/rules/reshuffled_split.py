@@ -13,7 +13,6 @@ from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
     distinct,
-    fit_arguments,
     not_variants,
     same_rows,
     training_passes,
@@ -63,11 +62,11 @@ def check(facts: Facts) -> Finding:
 
 def _other_reason(facts: Facts, training: list[Rows], validation: list[Rows]) -> str | None:
     """Why rows on both sides do not prove a split that was drawn anew; None where they do."""
-    arguments = fit_arguments(facts.trace)
-    if arguments.get("validation_is_training"):
+    arguments = facts.trace.header.fit.arguments
+    if arguments.validation_is_training:
         return "The training data itself was given as validation data."
     for name in ("steps_per_epoch", "validation_steps"):
-        if arguments.get(name) is not None:
+        if getattr(arguments, name) is not None:
             return f"{name} ends passes early, so rows that change sides do not show how the data was split."
     if same_rows(training):
         return "Training went over the same rows every epoch; validation samples rows, among them rows trained on."

@@ -22,10 +22,10 @@ ALL = "*"
 
 def check(facts: Facts) -> Finding:
     """Fails where a callback's own code reads a value in a batch hook that is clearly not the batch's own."""
-    callbacks = facts.trace.info.get("callbacks") or []
-    if any("reads" not in cb for cb in callbacks):
+    callbacks = facts.trace.header.callbacks
+    if any(cb.reads is None for cb in callbacks):
         return not_applicable(NAME, "This trace does not say what callbacks read: it was recorded by an older release.")
-    readers = [(cb["class"], hook, keys) for cb in callbacks for hook, keys in cb["reads"].items() if hook in HOOKS]
+    readers = [(cb.class_name, h, keys) for cb in callbacks for h, keys in (cb.reads or {}).items() if h in HOOKS]
     if not readers:
         return not_applicable(NAME, "No callback's code takes a logged value in a batch hook as it stands.")
     if own_train_step(facts):
@@ -97,7 +97,7 @@ def _values(facts: Facts, step: Step, key: str) -> tuple[float, float] | None:
 
 def _handed(facts: Facts) -> Iterator[Step]:
     """The steps after which batch hooks ran, but the first of each epoch."""
-    every = int((facts.trace.info.get("compile") or {}).get("steps_per_execution") or 1)
+    every = facts.trace.header.compile.steps_per_execution or 1
     for epoch in facts.epochs:
         steps = facts.trace.index.steps_of(epoch.epoch)
         yield from (s for s in steps[1:] if (s.batch_index + 1) % every == 0 or s is steps[-1])

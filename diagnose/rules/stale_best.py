@@ -15,6 +15,7 @@ from diagnose.rules.common import not_applicable, number
 from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import StopRequested
 
 NAME = "stale-best"
 
@@ -92,7 +93,7 @@ def _judged(facts: Facts, w: Watcher) -> Finding:
 def _end(facts: Facts, w: Watcher, own: int) -> str:
     """What became of it, as far as the trace shows."""
     r = facts.restoration
-    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    stopped = any(e.detail.callback == w.callback for e in facts.trace.events_of(StopRequested))
     found = []
     if stopped:
         found.append(f"stopped training after epoch {facts.epochs[-1].epoch}")

@@ -40,14 +40,13 @@ model.fit(x, y, batch_size=..., shuffle=False, callbacks=[ResetStates()])
 
 def check(facts: Facts) -> Finding:
     """Fails where `evaluate` gives another value from a zero state than from the state after fit."""
-    info = facts.trace.info.get("model") or {}
-    layers = tuple(x for x in info.get("layers", ()) if x.get("stateful"))
+    layers = tuple(x for x in facts.trace.header.model.layers if x.stateful)
     zero = {k: v for k, v in facts.from_zero_state.items() if k in facts.evaluated}
     if not layers and not zero:
         return not_applicable(NAME, "The model has no stateful layer.")
     if not zero:
         reason = facts.no_replay or "evaluate could not be repeated from a zero state"
-        return not_applicable(NAME, f"Not measured: {reason}.", {"layers": [x["name"] for x in layers]})
+        return not_applicable(NAME, f"Not measured: {reason}.", {"layers": [x.name for x in layers]})
     metric = max(zero, key=lambda name: _relative(facts.evaluated[name], zero[name]))
     carried, fresh = facts.evaluated[metric], zero[metric]
     evidence = {
@@ -55,7 +54,7 @@ def check(facts: Facts) -> Finding:
         "evaluated": carried,
         "from_zero_state": fresh,
         "all": {name: {"evaluated": facts.evaluated[name], "from_zero_state": zero[name]} for name in zero},
-        "layers": [x["name"] for x in layers],
+        "layers": [x.name for x in layers],
     }
     if _relative(carried, fresh) < MATERIAL:
         title = f"The state that fit left in {named(layers)} changes no value of evaluate by {MATERIAL:.0%} or more."

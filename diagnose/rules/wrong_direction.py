@@ -14,7 +14,9 @@ from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
-from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.about import Metric
+from diagnose.tracefile.events import LearningRate, StopRequested
+from diagnose.tracefile.model import Epoch, Event
 
 NAME = "wrong-direction"
 
@@ -116,7 +118,7 @@ def _consequence(
     if w.kind == "checkpoint":
         return f"Its file holds {first}; the {second}."
     r = facts.restoration
-    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    stopped = any(e.detail.callback == w.callback for e in facts.trace.events_of(StopRequested))
     end = f" and stopped training after epoch {facts.epochs[-1].epoch}" if stopped else ""
     if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept[0].epoch:
         end = f", whose weights the model now holds{',' if stopped else ''}{end}"
@@ -128,31 +130,30 @@ def _values(facts: Facts, w: Watcher) -> list[tuple[Epoch, float]]:
     return [(e, v) for e, v in w.valued(facts.trace) if e.epoch > begins]
 
 
-def _lowered(facts: Facts, w: Watcher) -> list[Any]:
-    return [e for e in facts.trace.events if e.kind == "learning-rate" and e.detail.get("callback") == w.callback]
+def _lowered(facts: Facts, w: Watcher) -> list[Event[LearningRate]]:
+    return [e for e in facts.trace.events_of(LearningRate) if e.detail.callback == w.callback]
 
 
 def _better(facts: Facts, monitor: str) -> Direction | None:
     """Which way the watched value is better by definition; None where Keras does not define the metric."""
     name = monitor.removeprefix("val_")
-    info = facts.trace.info
-    of_loss = {str(v.get("log")) for v in info.get("metric_variables") or [] if v.get("of_loss")}
+    header = facts.trace.header
+    of_loss = {v.log for v in header.metric_variables if v.of_loss}
     if name == "loss" or name in of_loss:
         # What fit minimises; a step of the user's own may log anything under that name.
-        own = (info.get("compile") or {}).get("custom_train_step")
-        return None if own else "min"
-    found = {_of_metric(m) for m in info.get("metrics") or [] if m["name"] == name}
+        return None if header.compile.custom_train_step else "min"
+    found = {_of_metric(m) for m in header.metrics or () if m.name == name}
     return found.pop() if len(found) == 1 else None
 
 
-def _of_metric(metric: dict[str, Any]) -> Direction | None:
-    if not metric.get("builtin"):
+def _of_metric(metric: Metric) -> Direction | None:
+    if not metric.builtin:
         return None
-    if metric["class"] in HIGHER:
+    if metric.class_name in HIGHER:
         return "max"
-    if metric["class"] in LOWER:
+    if metric.class_name in LOWER:
         return "min"
-    function = metric.get("function") if metric["class"] == "MeanMetricWrapper" else None
+    function = metric.function if metric.class_name == "MeanMetricWrapper" else None
     return "max" if function in HIGHER_FUNCTIONS else "min" if function in LOWER_FUNCTIONS else None
 
 

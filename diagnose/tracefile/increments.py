@@ -52,14 +52,14 @@ def _scalars(trace: Trace) -> list[tuple[str, str, np.dtype[Any], int]]:
     if trace not in _SCALARS:
         scalars: list[tuple[str, str, np.dtype[Any], int]] = []
         start = 0
-        for v in trace.info.get("metric_variables") or []:
+        for v in trace.header.metric_variables:
             try:
-                dtype = np.dtype(v["dtype"])
+                dtype = np.dtype(v.dtype)
             except TypeError:
                 scalars = []
                 break
-            if not v["shape"]:
-                scalars.append((v.get("log", v["metric"]), v["name"], dtype, start))
-            start += math.prod(v["shape"]) * dtype.itemsize
+            if not v.shape:
+                scalars.append((v.metric if v.log is None else v.log, v.name, dtype, start))
+            start += math.prod(v.shape) * dtype.itemsize
         _SCALARS[trace] = scalars
     return _SCALARS[trace]

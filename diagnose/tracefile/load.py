@@ -11,9 +11,11 @@ from typing import Any, cast
 import numpy as np
 
 from diagnose.tracefile import format as fmt
+from diagnose.tracefile.about import Header, header
 from diagnose.tracefile.bounds import Budget
 from diagnose.tracefile.chain import Chain, Value, decode_values, diagnosis_digest
 from diagnose.tracefile.digest import split_digests
+from diagnose.tracefile.events import detail
 from diagnose.tracefile.jsontext import from_json, json_cost
 from diagnose.tracefile.model import (
     DTYPES,
@@ -56,6 +58,7 @@ class Records:
     """All of a trace but its contents and its diagnosis."""
 
     info: Mapping[str, Json]
+    header: Header
     status: str | None
     signatures: tuple[Signature, ...]
     blocks: tuple[RowBlock, ...]
@@ -65,7 +68,7 @@ class Records:
     batch_lists: Mapping[Digest, tuple[BatchRef, ...]]
     evaluations: tuple[Evaluation, ...]
     epochs: tuple[Epoch, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event[Any], ...]
     arrays: Mapping[Digest, ArrayEntry]
 
     @property
@@ -101,6 +104,7 @@ def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
         raise ValueError("an array of a kept state is missing in its index of arrays")
     return Records(
         info=info,
+        header=header(info),
         status=_status(tables),
         signatures=signatures,
         blocks=blocks,
@@ -110,7 +114,7 @@ def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
         batch_lists={row[1]: build.batch_list(row[2]) for row in tables["batch_lists"]},
         evaluations=tuple(build.evaluation(number, row) for number, row in enumerate(tables["evaluations"])),
         epochs=tuple(build.epoch(row) for row in tables["epochs"]),
-        events=tuple(Event(row[0], row[1], row[2], row[3], _mapping(row[4])) for row in tables["events"]),
+        events=tuple(_event(row) for row in tables["events"]),
         arrays=index,
     )
 
@@ -203,6 +207,11 @@ def _mapping(text: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise ValueError("a record that should be a JSON object is not one")
     return value
+
+
+def _event(row: Row) -> Event[Any]:
+    seq, kind, epoch, step, text = row
+    return Event(seq, kind, epoch, step, detail(kind, _mapping(text)))
 
 
 def _signature(row: Row) -> Signature:

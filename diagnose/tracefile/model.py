@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ Json: TypeAlias = Any
 
 NDArray: TypeAlias = npt.NDArray[Any]
 
+D = TypeVar("D")
+"""The detail of an event."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -33,8 +36,8 @@ class State:
     what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests
     in variable
     order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
-    `arrays` holds one digest per model variable, in the order of `info["variables"]`; `optimizer_arrays` likewise for
-    `info["optimizer_variables"]` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
+    `arrays` holds one digest per model variable, in the order of `header.variables`; `optimizer_arrays` likewise for
+    `header.optimizer_variables` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
     """
 
     state: int
@@ -75,7 +78,7 @@ class BatchRef:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One train step. `metrics_before`/`metrics_after` are the raw bytes of all metric variables, in the order of
-    `info["metric_variables"]`, concatenated; None where they were not recorded. `generator` is the digest of the
+    `header.metric_variables`, concatenated; None where they were not recorded. `generator` is the digest of the
     stored state of a process-wide random generator before the step (torch), or None."""
 
     step: int
@@ -122,35 +125,15 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, in order. Kinds in use:
-
-    "weights-changed"  detail: callback, hook, before (state id), after (state id): who changed weights, outside a
-    train step
-    "stop-requested"   detail: callback, hook: who set `model.stop_training`
-    "optimizer-changed"  detail: callback, hook: who changed the optimizer's state, but for its rate (callbacks that are
-    not Keras's own, at the beginnings and ends of epochs and at the end of the fit)
-    "learning-rate"    detail: callback, hook, before, after
-    "metrics-reset"    detail: callback, hook: who changed the metrics' variables between two steps of one epoch, or
-    after its last step; `step`: steps done until then
-    "callbacks-final"  detail: list of {class, settings} as after the fit
-    "file-saved"       detail: callback, place (index in `info["callbacks"]`), hook, version, path, bytes: a
-    `ModelCheckpoint` wrote its file
-    "train-end"        detail: {}: `on_train_end` was reached by all callbacks
-    "tracer-error"     detail: error, traceback: tracing stopped here
-    "tracing-stopped"  detail: reason: tracing stopped here, through no error: the trace is full, or the disk stands
-    still
-    "limit"            detail: what, reason: something is not kept from here on (`record.budget.Tier`)
-    "changes-left-out" detail: callback, hook: beside steps that are not recorded, what callbacks changed between them
-    is not either (once, at the first)
-    "replica-shares"   detail: rows (evaluation, batch): how a batch was split over replicas (`trace.replicas`)
-    """
+class Event(Generic[D]):
+    """Something that happened, in order. `detail` is of the class that `events.KINDS` names for its kind, and plain
+    JSON for a kind that is not there. `Trace.events_of` finds those of one class."""
 
     seq: int
     kind: str
     epoch: int | None
     step: int | None
-    detail: Mapping[str, Json]
+    detail: D
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import ReplayError
+from diagnose.tracefile.events import ReplicaShares
 
 if TYPE_CHECKING:
     from diagnose.tracefile.reader import Trace
-
-MOST_REPLICAS = 1 << 16
 
 SHARES_EVENT = "replica-shares"
 
@@ -45,36 +44,25 @@ class Spread:
         Raises:
             ReplayError: what the trace says makes no sense.
         """
-        found = trace.info.get("replicas")
+        found, listed = trace.header.replicas, trace.header.variables
         if found is None:
             return None
-        try:
-            return cls._read(trace, found)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ReplayError("the trace does not say legibly how training was spread over replicas") from error
-
-    @classmethod
-    def _read(cls, trace: Trace, found: Any) -> Spread:
-        copies = [
-            (int(entry["of"]), int(entry["replica"]), place)
-            for place, entry in enumerate(trace.info.get("variables") or [])
-            if entry["group"] == "replica"
-        ]
-        spread = cls(str(found["strategy"]), int(found["count"]), int(found["local"]), tuple(copies))
-        if not 1 <= spread.local <= spread.count <= MOST_REPLICAS:
-            raise ValueError("numbers of replicas")
-        variables = len(trace.info.get("variables") or []) - len(copies)
-        if any(not (0 <= variable < variables and 0 < replica < spread.local) for variable, replica, _ in copies):
-            raise ValueError("copies")
-        for event in trace.events:
-            if event.kind == SHARES_EVENT:
-                rows = tuple(int(n) for n in event.detail["rows"])
-                if len(rows) != spread.local or min(rows) < 0:
-                    raise ValueError("shares")
-                if "evaluation" in event.detail:
-                    spread.evaluations[(event.detail["evaluation"], event.detail["batch"])] = rows
-                elif event.step is not None:
-                    spread.steps[event.step] = rows
+        copies = [(v.of or 0, v.replica or 0, place) for place, v in enumerate(listed) if v.group == "replica"]
+        spread = cls(found.strategy, found.count, found.local, tuple(copies))
+        variables = len(listed) - len(copies)
+        shares = trace.events_of(ReplicaShares)
+        if (
+            found.local > found.count
+            or any(not (variable < variables and 0 < replica < found.local) for variable, replica, _ in copies)
+            or any(len(event.detail.rows) != found.local for event in shares)
+        ):
+            raise ReplayError("the trace does not say legibly how training was spread over replicas")
+        for event in shares:
+            detail = event.detail
+            if detail.evaluation is not None and detail.batch is not None:
+                spread.evaluations[(detail.evaluation, detail.batch)] = detail.rows
+            elif event.step is not None:
+                spread.steps[event.step] = detail.rows
         return spread
 
     @property

@@ -1,5 +1,5 @@
-"""Made the traces of format 1 beside it, and noted in `fits.json` what the fits themselves said: run once, with the last
-code that wrote format 1 (Keras 3.15.1, TensorFlow 2.21), in an empty folder. Kept to say what is in them; today's code writes format 2."""
+"""Made the traces of format 1 beside it, and noted in `fits.json` what the fits themselves said. Run once, with the
+last code that wrote format 1 (Keras 3.15.1, TensorFlow 2.21), in an empty folder; kept to say what is in them."""
 
 from __future__ import annotations
 
