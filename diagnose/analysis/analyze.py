@@ -28,7 +28,6 @@ from diagnose.result.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, 
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
-from diagnose.tracefile.format import VERSION as FORMAT_VERSION
 from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 
@@ -195,7 +194,7 @@ class _Analysis:
             trace={
                 "path": shown_path(self.trace.path),
                 "bytes": self.trace.nbytes,
-                "format": FORMAT_VERSION,
+                "format": self.trace.format,
                 "status": self.trace.status,
             },
             saved=saved,
@@ -302,7 +301,7 @@ class _Analysis:
             return {}
         try:
             batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
-            fixed = self.trace.header.validation_batch_axis == "fixed"
+            fixed = bool(batches) and batches[0].fixed
             if self.replayer.spread is not None and self.replayer.spread.partial is not None:
                 return {}
             values = self.replayer.over(state, batches, fixed=fixed, evaluation=found.evaluation)

@@ -4,7 +4,7 @@ background thread."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,8 @@ from diagnose.record.room import Room
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.jsontext import to_json
-from diagnose.tracefile.model import BatchRef, Digest, Json, Leaf, NDArray
-from diagnose.tracefile.replicas import SHARES_EVENT, even_shares
+from diagnose.tracefile.model import BatchRef, Digest, Json, Layout, Leaf, NDArray
+from diagnose.tracefile.replicas import even_shares
 from diagnose.tracefile.rows import pack_rows
 from diagnose.tracefile.writer import TraceWriter
 
@@ -36,16 +36,14 @@ MOST_KNOWN_ROWS = 2_000_000
 """Rows that are known again, at about 150 bytes of memory each. Rows beyond them are added once more each time."""
 
 Bytes = npt.NDArray[np.uint8]
-Shares = tuple[int, ...] | None
 
 
 @dataclass(slots=True)
 class _Pass:
-    """A validation pass as its batches come in: references to them, and how they were split over replicas."""
+    """A validation pass as its batches come in: references to them."""
 
     number: int
     batches: list[BatchRef] = field(default_factory=list)
-    shares: list[Shares] = field(default_factory=list)
     recorded: bool = True
 
 
@@ -59,7 +57,6 @@ class Encoder:
         self._rows: dict[Digest, int] = {}
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._start = Start(writer.path.name)
-        self._evaluations = 0
         self._pass = _Pass(0)
         self._keep_rows = keep_rows
         self._withhold = not keep_rows
@@ -126,27 +123,23 @@ class Encoder:
                 batch_index=item.batch_index,
                 computed_at=item.step,
                 produced=item.step + 1,
-                batch=self._batch(item.batch),
+                batch=self._batch(item.batch, item.fixed),
                 metrics_before=item.metrics_before,
                 metrics_after=item.metrics_after,
                 generator=None if item.generator is None else self._writer.array(item.generator),
                 seconds=item.seconds,
             )
-            self._note_shares(_shares(item.batch), item.epoch, item.step, {})
         if item.after is None:
             return
         self._states.step(item.step + 1, item.after.arrays, recorded=recorded)
         item.after.release()
 
-    def _note_shares(self, shares: Shares, epoch: int, step: int, of: dict[str, int]) -> None:
-        """Says how a batch was split over replicas, unless it was split evenly."""
-        if shares is not None and shares != even_shares(sum(shares), len(shares)):
-            self._room.need(512)
-            self._writer.event(SHARES_EVENT, {"rows": list(shares), **of}, epoch=epoch, step=step)
-
-    def _batch(self, batch: TakenBatch | str) -> BatchRef:
+    def _batch(self, batch: TakenBatch | str, fixed: bool) -> BatchRef:
         if isinstance(batch, str):
-            return BatchRef(None, np.empty(0, np.int64), missing=batch)
+            return BatchRef(None, np.empty(0, np.int64), missing=batch, layout=Layout(fixed))
+        return replace(self._taken(batch), layout=_layout(batch, fixed))
+
+    def _taken(self, batch: TakenBatch) -> BatchRef:
         known = (repr(batch.signature.structure), batch.signature.leaves)
         number = self._signatures.get(known)
         if number is None:
@@ -201,8 +194,7 @@ class Encoder:
         if item.number != self._pass.number:
             self._pass = _Pass(item.number)
         if self._pass.recorded and self._room.open(Tier.STEPS, _reference(item.batch)):
-            self._pass.batches.append(self._batch(item.batch))
-            self._pass.shares.append(_shares(item.batch))
+            self._pass.batches.append(self._batch(item.batch, item.fixed))
         else:
             self._pass = _Pass(item.number, recorded=False)
 
@@ -222,9 +214,6 @@ class Encoder:
             batches=self._writer.batches(passed.batches) if listed else None,
             logs=item.logs,
         )
-        for i, shares in enumerate(passed.shares if listed else ()):
-            self._note_shares(shares, item.epoch, item.after_step, {"evaluation": self._evaluations, "batch": i})
-        self._evaluations += 1
 
     def _epoch(self, item: EpochItem) -> None:
         version = item.last_version
@@ -251,8 +240,10 @@ class Encoder:
         self._writer.event("train-end", {"state": state}, epoch=None, step=None)
 
 
-def _shares(batch: TakenBatch | str) -> Shares:
-    return None if isinstance(batch, str) else batch.shares
+def _layout(batch: TakenBatch, fixed: bool) -> Layout:
+    shares = batch.shares
+    uneven = shares is not None and shares != even_shares(sum(shares), len(shares))
+    return Layout(fixed, None if batch.sample_weight is None else batch.weight_tree, shares if uneven else None)
 
 
 def _reference(batch: TakenBatch | str) -> int:

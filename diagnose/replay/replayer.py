@@ -69,7 +69,7 @@ class Replayer:
         self.variables = self.passes.variables
         self.kinds = self.passes.kinds
         self.states = States(self)
-        self.fit_fixed = trace.header.batch_axis == "fixed"
+        self.fit_fixed = any(step.batch.layout.fixed for step in trace.steps[-1:])
         self._check()
         self._cache: dict[Any, dict[frozenset[str], dict[str, float]]] = {}
         self._evaluated: dict[Any, dict[str, float]] = {}
@@ -114,7 +114,7 @@ class Replayer:
 
     def split_as_evaluate(self, steps: Sequence[Step]) -> bool:
         """Whether these steps' batches were split over replicas as `evaluate` splits batches of the same sizes."""
-        return self.spread is None or not any(step.step in self.spread.steps for step in steps)
+        return self.spread is None or not any(step.batch.layout.shares for step in steps)
 
     def logged_steps(self, epoch: int) -> Sequence[Step]:
         """The steps that the log of a (1-based) epoch covers. A loop of `train_on_batch` resets its metrics before
@@ -295,16 +295,14 @@ class Replayer:
         values, batches = self.states.values(state), list(batches)
         if fixed is None:  # as Keras's adapter for arrays: a short last batch leaves the axis open
             fixed = len({batch.size for batch in batches}) == 1
-        split = {} if self.spread is None or evaluation is None else self.spread.evaluations
-        for i, batch in enumerate(batches):
+        for batch in batches:
             own = batch.sample_weight if weights is None else weights_of(batch.rows, weights)
-            yield BatchRun(values, batch, own, None, fixed, self._shares(batch, split.get((evaluation or 0, i))))
+            yield BatchRun(
+                values, batch, own, None, fixed, self._shares(batch, None if evaluation is None else batch.shares)
+            )
 
     def _shares(self, batch: Batch, recorded: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if self.spread is None or self.spread.local == 1 else self.spread.shares(batch.size, recorded)
-
-    def _step_shares(self, step: Step, batch: Batch) -> tuple[int, ...] | None:
-        return self._shares(batch, None if self.spread is None else self.spread.steps.get(step.step))
 
     def _scheduled(
         self, steps: Sequence[Step], schedule: Schedule, state: State | None, weighted: bool
@@ -320,7 +318,7 @@ class Replayer:
                 )
             batch = self.trace.batch(step.batch)
             weight = batch.sample_weight if other is None else weights_of(batch.rows, other)
-            yield BatchRun(values, batch, weight, step, self.fit_fixed, self._step_shares(step, batch))
+            yield BatchRun(values, batch, weight, step, batch.fixed, self._shares(batch, batch.shares))
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
@@ -373,5 +371,5 @@ class Replayer:
     def step_run(self, step: Step) -> BatchRun:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
-        values, shares = self.states.values(self.states.before(step)), self._step_shares(step, batch)
-        return BatchRun(values, batch, batch.sample_weight, step, self.fit_fixed, shares)
+        values, shares = self.states.values(self.states.before(step)), self._shares(batch, batch.shares)
+        return BatchRun(values, batch, batch.sample_weight, step, batch.fixed, shares)

@@ -301,25 +301,18 @@ class Header(Part, frozen=True, kw_only=True):
 _T = TypeVar("_T")
 
 
-def typed(value: Json, kind: type[_T], whole: str) -> _T:
-    """A JSON value as one of these types.
-
-    Raises:
-        ValueError: it is not; the message names the place, `whole` standing for all of it.
-    """
+def typed(value: Json, kind: type[_T], where: str) -> _T:
+    """A JSON value, which stands `where` in a trace, as one of these types. Raises ValueError with the place of what is
+    wrong."""
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise ValueError(placed(error, whole)) from None
+        raise ValueError(f"{where}, {placed(error, 'all of it')}") from None
 
 
 def header(info: Mapping[str, Json]) -> Header:
     """The header of these rows; those of other keys are passed over. Raises ValueError."""
-    known = {key: value for key, value in info.items() if value is not None}
-    try:
-        return typed(known, Header, "all of it")
-    except ValueError as error:
-        raise ValueError(f"in its header, {error}") from None
+    return typed({key: value for key, value in info.items() if value is not None}, Header, "in its header")
 
 
 def schema() -> dict[str, Any]:

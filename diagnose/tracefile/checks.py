@@ -23,6 +23,10 @@ def check_records(records: Records) -> None:
             if number >= len(records.states):
                 raise ValueError(f"an event {event.kind!r} names state {number}, which does not exist")
     _check_variables(records)
+    local = 1 if records.header.replicas is None else records.header.replicas.local
+    batches = [step.batch for step in records.steps] + [ref for refs in records.batch_lists.values() for ref in refs]
+    if any(ref.layout.shares is not None and len(ref.layout.shares) != local for ref in batches):
+        raise ValueError("a batch is split over another number of replicas than its header names")
 
 
 def check_work(records: Records, nbytes: int) -> None:

@@ -118,9 +118,4 @@ KINDS: Final[Mapping[str, type[Part]]] = {
 def detail(kind: str, value: Mapping[str, Json]) -> Part | Mapping[str, Json]:
     """The detail of an event of this kind. Raises ValueError, with the place of what is wrong."""
     wanted = KINDS.get(kind)
-    if wanted is None:
-        return value
-    try:
-        return typed(value, wanted, "the detail")
-    except ValueError as error:
-        raise ValueError(f"in an event {kind!r}, {error}") from None
+    return value if wanted is None else typed(value, wanted, f"in an event {kind!r}")

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -57,6 +58,19 @@ class State:
         return (self.trainable, self.non_trainable)
 
 
+class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a batch was handed on. `fixed`: to a step that was compiled for its size; `weights`: where its sample weights
+    have a column for each of several outputs, the tree they came in, with {"leaf": column}; `shares`: the rows of each
+    replica, in order, where they were not split evenly (`replicas.even_shares`)."""
+
+    fixed: bool = False
+    weights: Json = None
+    shares: tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**53)], ...] | None = None
+
+
+PLAIN = Layout()
+
+
 @dataclass(frozen=True, slots=True)
 class BatchRef:
     """One batch, by reference to recorded rows.
@@ -73,6 +87,7 @@ class BatchRef:
     sample_weight: Digest | None = None
     whole: tuple[Digest, ...] = ()
     missing: str | None = None
+    layout: Layout = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +189,8 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows. `weight_tree`: where
-    `sample_weight` has a column for each of several outputs, the tree they belong in, with {"leaf": column}."""
+    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows. `weight_tree`,
+    `fixed` and `shares` are those of its `Layout`."""
 
     x: Any
     y: Any
@@ -183,6 +198,8 @@ class Batch:
     rows: npt.NDArray[np.int64]
     size: int = field(default=0)
     weight_tree: Json = None
+    fixed: bool = False
+    shares: tuple[int, ...] | None = None
 
 
 _ITEMSIZE = {

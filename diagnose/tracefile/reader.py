@@ -37,7 +37,7 @@ from diagnose.tracefile.model import (
     State,
     Step,
 )
-from diagnose.tracefile.recover import Opened, discard, nothing_yet, open_file
+from diagnose.tracefile.recover import Opened, discard, format_version, nothing_yet, open_file
 from diagnose.tracefile.rows import build, pack_rows, rows_in, unpack_rows
 from diagnose.tracefile.steps import Index, unrecorded
 
@@ -77,13 +77,16 @@ class Trace:
     events: tuple[Event[Any], ...]
     signatures: tuple[Signature, ...]
     index: Index
+    format: int
+    """The version of the format it is in."""
     nbytes: int
     """Size of the file."""
     digest: Digest
     """Of all records, as of opening: tells a recording from every other."""
 
     def __init__(self, path: Path, opened: Opened, cache_bytes: int) -> None:
-        records = load_records(opened.db, opened.nbytes)
+        self.format = format_version(opened.db)
+        records = load_records(opened.db, opened.nbytes, self.format)
         load_diagnosis(opened.db, opened.nbytes)
         self.digest = last_digest(opened.db)
         check_records(records)
@@ -189,9 +192,10 @@ class Trace:
                 raise ValueError("a batch does not have the parts its signature names")
             x, y = (build(signature.structure.get(name, {"none": True}), leaves) for name in ("x", "y"))
         weight = None if ref.sample_weight is None else self._of_rows(ref.sample_weight)
-        tree = None if weight is None or weight.ndim != 2 else self.header.sample_weight
+        layout = ref.layout
+        tree = None if weight is None or weight.ndim != 2 else layout.weights
         size = len(ref.row_ids) if len(ref.row_ids) else rows_in(x)
-        return Batch(x, y, weight, ref.row_ids, size, tree)
+        return Batch(x, y, weight, ref.row_ids, size, tree, layout.fixed, layout.shares)
 
     def _of_rows(self, digest: Digest) -> NDArray:
         """An array that belongs to a batch: not kept where rows are not."""

@@ -3,16 +3,13 @@ Knows nothing of TensorFlow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import ReplayError
-from diagnose.tracefile.events import ReplicaShares
 
 if TYPE_CHECKING:
     from diagnose.tracefile.reader import Trace
-
-SHARES_EVENT = "replica-shares"
 
 
 def even_shares(rows: int, replicas: int) -> tuple[int, ...]:
@@ -34,8 +31,6 @@ class Spread:
     count: int
     local: int
     copies: tuple[tuple[int, int, int], ...] = ()
-    steps: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    evaluations: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trace: Trace) -> Spread | None:
@@ -50,19 +45,8 @@ class Spread:
         copies = [(v.of or 0, v.replica or 0, place) for place, v in enumerate(listed) if v.group == "replica"]
         spread = cls(found.strategy, found.count, found.local, tuple(copies))
         variables = len(listed) - len(copies)
-        shares = trace.events_of(ReplicaShares)
-        if (
-            found.local > found.count
-            or any(not (variable < variables and 0 < replica < found.local) for variable, replica, _ in copies)
-            or any(len(event.detail.rows) != found.local for event in shares)
-        ):
+        if found.local > found.count or any(not (of < variables and 0 < i < found.local) for of, i, _ in copies):
             raise ReplayError("the trace does not say legibly how training was spread over replicas")
-        for event in shares:
-            detail = event.detail
-            if detail.evaluation is not None and detail.batch is not None:
-                spread.evaluations[(detail.evaluation, detail.batch)] = detail.rows
-            elif event.step is not None:
-                spread.steps[event.step] = detail.rows
         return spread
 
     @property
@@ -77,7 +61,9 @@ class Spread:
 
     def shares(self, rows: int, recorded: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """The rows of each local replica in a batch of `rows`."""
-        return even_shares(rows, self.local) if recorded is None or sum(recorded) != rows else recorded
+        if recorded is None or sum(recorded) != rows or len(recorded) != self.local:
+            return even_shares(rows, self.local)
+        return recorded
 
 
 def part(tree: Any, start: int, stop: int) -> Any:
