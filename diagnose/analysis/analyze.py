@@ -176,6 +176,7 @@ class _Analysis:
             fit=number,
             keras=environment.get("keras", "unknown"),
             backend=header.backend,
+            framework=header.framework,
             steps_total=max(len(trace.steps), trace.updates),
             headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),

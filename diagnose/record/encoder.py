@@ -3,14 +3,16 @@ background thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import Budget, Tier
+from diagnose.record.fitting import fitting
 from diagnose.record.items import (
     EpochItem,
     EvaluationBatchItem,
@@ -25,15 +27,21 @@ from diagnose.record.items import (
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
+from diagnose.tracefile.about import Header, header
 from diagnose.tracefile.digest import row_digests
-from diagnose.tracefile.jsontext import to_json
+from diagnose.tracefile.events import KINDS
+from diagnose.tracefile.format import MAX_JSON_BYTES
+from diagnose.tracefile.jsontext import from_json, to_json
 from diagnose.tracefile.model import BatchRef, Digest, Json, Layout, Leaf, NDArray
 from diagnose.tracefile.replicas import even_shares
 from diagnose.tracefile.rows import pack_rows
+from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.writer import TraceWriter
 
 MOST_KNOWN_ROWS = 2_000_000
 """Rows that are known again, at about 150 bytes of memory each. Rows beyond them are added once more each time."""
+
+MOST_SOURCES = 1000
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -58,6 +66,8 @@ class Encoder:
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._start = Start(writer.path.name)
         self._pass = _Pass(0)
+        self._header = Header()
+        self._validated: set[str] = set()
         self._keep_rows = keep_rows
         self._withhold = not keep_rows
 
@@ -98,16 +108,31 @@ class Encoder:
         self._room.settle()
 
     def _info(self, key: str, value: Json) -> None:
-        self._room.need(len(to_json(value)) + 512)
-        self._writer.info(key, value)
+        """The one place where what describes a fit becomes a row of the header, of the type it is read with."""
+        text = to_json(value)
+        told = None if len(text) > MAX_JSON_BYTES else fitting({key: from_json(text)}, Header)
+        if told:
+            self._header = structs.replace(self._header, **{key: getattr(header(told), key)})
+            self._room.need(len(text) + 512)
+            self._writer.info(key, told[key])
+
+    def _sources(self, names: Iterable[str]) -> None:
+        """Notes by what the values of these names are computed, where that is not noted yet."""
+        known = self._header.sources
+        found = {name: source_of(name, self._header, self._validated) for name in names if name not in known}
+        if found and len(known) < MOST_SOURCES:  # not for a name of its own in each epoch
+            self._info("sources", {**known, **found})
 
     def _event(self, item: EventItem) -> None:
         """What is said of single steps is left out with them."""
-        cost = len(to_json(dict(item.detail))) + 512
+        detail = fitting(from_json(to_json(dict(item.detail))), KINDS.get(item.kind, dict))
+        if detail is None:
+            return
+        cost = len(to_json(detail)) + 512
         of_step = item.detail.get("hook") in INSIDE_EPOCHS and item.kind in ("learning-rate", "metrics-reset")
         if not of_step or self._room.open(Tier.STEPS, cost):
             self._room.need(cost)
-            self._writer.event(item.kind, item.detail, epoch=item.epoch, step=item.step)
+            self._writer.event(item.kind, detail, epoch=item.epoch, step=item.step)
 
     # ── steps and batches ──
 
@@ -206,6 +231,7 @@ class Encoder:
             return
         cost = sum(64 + 8 * len(ref.row_ids) + 16 * len(ref.whole) for ref in passed.batches)
         listed = bool(passed.batches) and self._room.open(Tier.STEPS, cost)
+        self._validated.update(item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
         self._writer.evaluation(
             epoch=item.epoch,
@@ -222,6 +248,7 @@ class Encoder:
         made = self._states.made
         if made is not None:
             self._start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
+        self._sources(map(str, item.logs))
         self._room.need(len(to_json(dict(item.logs))) + 512)
         self._writer.epoch(
             epoch=item.epoch,

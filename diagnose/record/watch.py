@@ -90,6 +90,7 @@ class Watch:
         recorder = self.recorder
         put = recorder.worker.put
         put(InfoItem("environment", describe.environment()))
+        put(InfoItem("framework", "keras"))
         put(InfoItem("backend", recorder.backend.name))
         put(InfoItem("fit", {"number": 1, "arguments": {}, "found": False, "loop": "train_on_batch"}))
         put(InfoItem("compile", describe.compile_settings(recorder.model)))

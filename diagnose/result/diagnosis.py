@@ -269,6 +269,7 @@ class Diagnosis:
     policies: Policies | None = None
     saved: tuple[SavedModel, ...] = ()
     problems: tuple[str, ...] = ()
+    framework: str = "keras"
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises

@@ -19,6 +19,8 @@ Finite = int | Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 Dtype = Annotated[str, msgspec.Meta(max_length=max(map(len, DTYPES)) + 8)]
 """Not only those a trace may hold: a model may have variables that cannot be recorded."""
 Direction = Literal["min", "max"]
+Source = Literal["train-steps", "validation", "end-of-epoch", "own", "learning-rate"]
+"""By what a value of the logs was computed; "end-of-epoch": evaluated then by a callback of `diagnose.callbacks`."""
 Settings = dict[str, Json]
 """Attributes of an object of the user's, of any type."""
 
@@ -286,6 +288,7 @@ class Header(Part, frozen=True, kw_only=True):
     model: Model = Model()
     start: Start | None = None
     replicas: Replicas | None = None
+    sources: dict[str, Source] = {}
     redacted: Json = None
     batch_axis: str | None = None
     validation_batch_axis: str | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from diagnose.errors import DiagnoseError, ReplayError, TraceError, TraceWriteError
 from diagnose.tracefile import format as fmt
-from diagnose.tracefile.about import Header
+from diagnose.tracefile.about import Header, Source
 from diagnose.tracefile.bounds import unbounded
 from diagnose.tracefile.chain import diagnosis_digest
 from diagnose.tracefile.checks import check_records, check_work
@@ -39,6 +39,7 @@ from diagnose.tracefile.model import (
 )
 from diagnose.tracefile.recover import Opened, discard, format_version, nothing_yet, open_file
 from diagnose.tracefile.rows import build, pack_rows, rows_in, unpack_rows
+from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.steps import Index, unrecorded
 
 if TYPE_CHECKING:
@@ -136,6 +137,11 @@ class Trace:
     def events_of(self, kind: type[D]) -> list[Event[D]]:
         """The events whose detail is of this class, in order."""
         return [event for event in self.events if isinstance(event.detail, kind)]
+
+    def source(self, name: str) -> Source:
+        """By what a value of the logs was computed, as the trace says or, of format 1, as its name and the fit tell."""
+        validated = {key for evaluation in self.evaluations for key in evaluation.logs}
+        return self.header.sources.get(name) or source_of(name, self.header, validated)
 
     def version(self, version: int) -> State | None:
         """The state the first `version` updates made; None if it was not recorded."""
