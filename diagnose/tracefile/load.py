@@ -214,6 +214,12 @@ def _mapping(text: str) -> dict[str, Json]:
     return value
 
 
+def _logs(text: str) -> dict[str, Json]:
+    """Logged values, typed once for all who look at them: a number is a float64, finite or not (Keras compares a truth
+    value as one too); what is another thing stays what it is."""
+    return {name: float(v) if isinstance(v, (int, float)) else v for name, v in _mapping(text).items()}
+
+
 def _event(row: Row) -> Event[Any]:
     seq, kind, epoch, step, text = row
     return Event(seq, kind, epoch, step, detail(kind, _mapping(text)))
@@ -314,7 +320,7 @@ class _Builder:
 
     def evaluation(self, number: int, row: Row) -> Evaluation:
         _, epoch, after_step, state, batches, logs = row
-        return Evaluation(number, epoch, after_step, self._state(state), batches, _mapping(logs))
+        return Evaluation(number, epoch, after_step, self._state(state), batches, _logs(logs))
 
     def epoch(self, row: Row) -> Epoch:
         _, epoch, first, last, logs, state, rate_text, seconds = row
@@ -327,7 +333,7 @@ class _Builder:
             epoch,
             first,
             last,
-            _mapping(logs),
+            _logs(logs),
             self._state(state),
             None if rate is None else float(rate),
             float(seconds),

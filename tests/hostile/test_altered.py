@@ -29,7 +29,8 @@ OPAQUE = ("settings", "config", "architecture", "logs", "next_logs")
 """What these hold may be anything: one of their values stands for all."""
 
 MORE: dict[str, Any] = {
-    "recording": {"id": "0" * 32}, "replicas": {"strategy": "MirroredStrategy", "count": 1, "local": 1},
+    "recording": {"id": "0" * 32}, "framework": "keras", "sources": {"loss": "train-steps", "val_loss": "validation"},
+    "replicas": {"strategy": "MirroredStrategy", "count": 1, "local": 1},
 }  # fmt: skip
 EVENTS: dict[str, Any] = {
     "changes-left-out": {"callback": "Stop", "hook": "on_epoch_end"}, "tracing-stopped": {"reason": "the disk is full"},
@@ -121,5 +122,5 @@ def test_what_is_altered_is_all_there_is(base: Path) -> None:
     found = forge.records(base)
     keys = {columns[0] for table, columns in found if table == "info"}
     kinds = {columns[0] for table, columns in found if table == "events"}
-    assert set(Header.__struct_fields__) - keys <= {"redacted", "sample_weight", "framework"}
+    assert set(Header.__struct_fields__) - keys <= {"redacted", "sample_weight"}
     assert set(KINDS) <= kinds
