@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
+from diagnose.tracefile.about import Header
 from diagnose.tracefile.events import ReplicaShares
-from diagnose.tracefile.model import BatchRef, Digest, Layout
-
-if TYPE_CHECKING:
-    from diagnose.tracefile.load import Records
+from diagnose.tracefile.model import BatchRef, Digest, Evaluation, Event, Layout, Step
 
 
-def with_layouts(records: Records) -> Records:
-    """The records of a trace of format 1, with each batch's layout, which stood in the header and in events."""
-    header = records.header
+def with_layouts(
+    header: Header,
+    events: Iterable[Event[Any]],
+    evaluations: Iterable[Evaluation],
+    steps: Iterable[Step],
+    batch_lists: Mapping[Digest, tuple[BatchRef, ...]],
+) -> tuple[tuple[Step, ...], dict[Digest, tuple[BatchRef, ...]]]:
+    """The steps and the lists of batches with each batch's layout, which stood in the header and in events."""
     of_steps: dict[int | None, tuple[int, ...]] = {}
     of_lists: dict[tuple[Digest | None, int | None], tuple[int, ...]] = {}
-    passes = {evaluation.evaluation: evaluation.batches for evaluation in records.evaluations}
-    for event in records.events:
+    passes = {evaluation.evaluation: evaluation.batches for evaluation in evaluations}
+    for event in events:
         if isinstance(event.detail, ReplicaShares):
             if event.detail.evaluation is None:
                 of_steps[event.step] = event.detail.rows
@@ -36,10 +39,7 @@ def with_layouts(records: Records) -> Records:
     def listed(digest: Digest, refs: Iterable[BatchRef]) -> tuple[BatchRef, ...]:
         return tuple(told(r, header.validation_batch_axis, of_lists.get((digest, i))) for i, r in enumerate(refs))
 
-    return replace(
-        records,
-        steps=tuple(
-            replace(step, batch=told(step.batch, header.batch_axis, of_steps.get(step.step))) for step in records.steps
-        ),
-        batch_lists={digest: listed(digest, refs) for digest, refs in records.batch_lists.items()},
+    return (
+        tuple(replace(s, batch=told(s.batch, header.batch_axis, of_steps.get(s.step))) for s in steps),
+        {digest: listed(digest, refs) for digest, refs in batch_lists.items()},
     )

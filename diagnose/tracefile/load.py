@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, cast
 
@@ -121,7 +121,10 @@ def load_records(db: sqlite3.Connection, nbytes: int, version: int) -> Records:
         events=tuple(_event(row) for row in tables["events"]),
         arrays=index,
     )
-    return found if version > 1 else with_layouts(found)
+    if version > 1:
+        return found
+    steps, lists = with_layouts(found.header, found.events, found.evaluations, found.steps, found.batch_lists)
+    return replace(found, steps=steps, batch_lists=lists)
 
 
 def load_diagnosis(db: sqlite3.Connection, nbytes: int) -> str:
