@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -63,6 +64,8 @@ def test_the_diagnosis_is_that_of_the_day(path: Path) -> None:
     from diagnose.analysis.analyze import analyse_file
     from diagnose.replay.stored_model import build
 
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the fits were TensorFlow's; another backend's steps differ by rounding")
     fit = FITS[path.stem]
     with read_trace(path) as trace:
         model = build(trace.header.model.architecture)
