@@ -13,11 +13,12 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
+from diagnose.replay.optimizer_state import optimizer_state
 from diagnose.replay.own_steps import OwnSteps
-from diagnose.replay.runs import BatchRun, weights_as_given
+from diagnose.replay.runs import BatchRun
+from diagnose.replay.values import Pass, Values
 from diagnose.result.problems import users_code
-from diagnose.tracefile.composite import Ragged, Sparse, Strings
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.reader import Trace
 
 
@@ -32,17 +33,6 @@ class Mode:
 TRAINING = Mode(frozenset(), True)
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """What one batch left behind, as backend values: metric state, the states of stateful layers, the penalties in its
-    loss (None: the model's own step does not tell), and the logs of a step of the model's own."""
-
-    metrics: list[Any]
-    left: list[Any]
-    penalties: Any = None
-    logs: Mapping[str, Any] | None = None
-
-
 class Passes:
     """Runs batches through one model.
 
@@ -50,7 +40,7 @@ class Passes:
     variables that a pass hands to the next one.
     """
 
-    def __init__(self, trace: Trace, model: Any, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
+    def __init__(self, trace: Trace, model: Any) -> None:
         self.trace = trace
         self.model = model
         self.backend: ReplayBackend = current_backend()
@@ -60,7 +50,8 @@ class Passes:
         self.own_train, self.own_test = own_steps(trace)
         masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
         self.kinds = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
-        self._own = OwnSteps(self, initial_optimizer)
+        self.values = Values(self.backend, self.carried)
+        self._own = OwnSteps(model, self.values, self.optimizer_state)
         self._seen: dict[int, Any] = {}
         self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
         self._fresh: list[Any] | None = None
@@ -73,6 +64,10 @@ class Passes:
             with users_code("resetting the metrics"):
                 self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
         return list(self._fresh)
+
+    def optimizer_state(self, epoch: int) -> list[NDArray]:
+        """The optimizer's variables at the start of an epoch, with the rate the epoch ran at."""
+        return optimizer_state(self.trace, self.model, self.backend, epoch)
 
     def mode(self, inference: frozenset[str]) -> Mode:
         """Training, until every kind that differs is in inference mode. Without such kinds there is no difference."""
@@ -135,26 +130,17 @@ class Passes:
         after, rows = [], 0
         # Metrics add up over replicas, so what one replica adds can be added to what the others did.
         for values, x, y, weight, size in run.parts():
-            weights = self.weights(weight, run.batch.weight_tree)
+            weights = self.values.weights(weight, run.batch.weight_tree)
             starts = [[values[place] for place in self.carried] if own is None else list(own) for own in left]
             with self.backend.generator(generator):
-                done = function(values, found, starts, self.tree(x), self.tree(y), weights, fixed=run.fixed)
+                done = function(
+                    values, found, starts, self.values.tree(x), self.values.tree(y), weights, fixed=run.fixed
+                )
             found, after = [list(d[0]) for d in done], [list(d[1]) for d in done]
             own = [d[2] for d in done]
             penalties = [(p * rows + q * size) / max(rows + size, 1) for p, q in zip(penalties, own, strict=True)]
             rows += size
         return [Pass(*each) for each in zip(found, after, penalties, strict=True)]
-
-    def weights(self, weight: NDArray | None, tree: Json) -> Any:
-        """Sample weights as the model takes them."""
-        return self.tree(weights_as_given(weight, tree))
-
-    def with_left(self, values: Sequence[Any], left: Sequence[Any] | None) -> list[Any]:
-        """The values with those of the carried variables replaced."""
-        found = list(values)
-        for place, value in zip(self.carried, left or (), strict=left is not None):
-            found[place] = value
-        return found
 
     def results(self, metrics: Sequence[Any], logs: Mapping[str, Any] | None = None) -> dict[str, float]:
         """What the metrics report in this state, as float64 by log name; metrics that report no scalar are left out.
@@ -194,18 +180,6 @@ class Passes:
             arrays.append(np.frombuffer(raw[start:end], dtype).reshape(v.shape))
             start = end
         return arrays if start == len(raw) else None
-
-    def tree(self, tree: Any) -> Any:
-        """A tree of arrays as backend values."""
-        if tree is None:
-            return None
-        if isinstance(tree, Mapping):
-            return {k: self.tree(v) for k, v in tree.items()}
-        if isinstance(tree, (list, tuple)):
-            return type(tree)(self.tree(v) for v in tree)
-        if isinstance(tree, (Ragged, Sparse, Strings)):
-            return self.backend.composite(tree)
-        return self.backend.tensor(tree)
 
     def layers(self, mode: Mode) -> LayerModes:
         """Which layers a mode puts into inference while the model trains."""

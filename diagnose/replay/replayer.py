@@ -12,14 +12,14 @@ from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
 from diagnose.replay.build import build, same_variables
-from diagnose.replay.executions import seen_through
-from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
+from diagnose.replay.passes import TRAINING, Mode, Passes, own_steps
 from diagnose.replay.pooling import pooled
 from diagnose.replay.reachable import own_optimizers
+from diagnose.replay.recorded import Recorded
 from diagnose.replay.remake import Remaker
 from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_of
 from diagnose.replay.states import States
-from diagnose.result.problems import users_code
+from diagnose.replay.values import Pass
 from diagnose.tracefile.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
@@ -62,18 +62,17 @@ class Replayer:
         self.evaluation = evaluation
         self.spread = Spread.of(trace)
         build(model, trace)
-        self.remaker = Remaker(self)
-        self.passes = Passes(trace, model, self.remaker.optimizer_state)
+        self.passes = Passes(trace, model)
         self.backend = self.passes.backend
         self.variables = self.passes.variables
         self.kinds = self.passes.kinds
-        self.states = States(self)
         self.fit_fixed = trace.info.get("batch_axis") == "fixed"
+        self.remaker = Remaker(trace, self.passes, Recorded(trace, self.spread), fixed=self.fit_fixed)
+        self.states = States(trace, self.spread, self.passes, self.remaker)
         self._check()
         self._cache: dict[Any, dict[frozenset[str], dict[str, float]]] = {}
         self._evaluated: dict[Any, dict[str, float]] = {}
         self._after_steps: dict[int, list[list[NDArray]]] = {}
-        self._unseen: dict[int, ReplayError] = {}
 
     def _check(self) -> None:
         recorded = self.trace.info.get("variables")
@@ -101,16 +100,7 @@ class Replayer:
         Raises:
             ReplayError: that cannot be done, with the reason.
         """
-        if not self.trace.index.seen_through(epoch):
-            if epoch not in self._unseen:
-                try:
-                    with users_code("training the epoch once more"):
-                        seen_through(self, epoch)
-                except ReplayError as error:
-                    self._unseen[epoch] = error
-            if epoch in self._unseen:
-                raise self._unseen[epoch]
-        return self.trace.index.steps_of(epoch)
+        return self.remaker.steps(epoch)
 
     def split_as_evaluate(self, steps: Sequence[Step]) -> bool:
         """Whether these steps' batches were split over replicas as `evaluate` splits batches of the same sizes."""
