@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from diagnose.errors import ReplayError
-from diagnose.tracefile.model import Digest, State, Step
+from diagnose.tracefile.model import Digest, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerStart:
+    """What is known of the optimizer before the first step of an epoch. `variables`: as the epoch before left them;
+    None: the fit's first epoch, before which nobody can look. `rate`: the learning rate that the epoch ran at."""
+
+    variables: Sequence[NDArray] | None
+    rate: float | None
 
 
 class Recorded:
@@ -51,6 +63,17 @@ class Recorded:
         if kept is None:
             raise ReplayError(f"the weights of version {state.version}, where the epoch starts, were not kept")
         return kept
+
+    def optimizer(self, epoch: int) -> OptimizerStart:
+        """The optimizer at the start of a (1-based) epoch. ReplayError where it was not recorded."""
+        before = [e for e in self._trace.epochs if e.epoch < epoch]
+        rate = next((e.learning_rate for e in self._trace.epochs if e.epoch == epoch), None)
+        if not before:
+            return OptimizerStart(None, rate)
+        recorded = self._trace.states[before[-1].state].optimizer_arrays
+        if recorded is None:
+            raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
+        return OptimizerStart([self._trace.array(digest) for digest in recorded], rate)
 
     @property
     def replica_places(self) -> tuple[tuple[int, int, int], ...]:

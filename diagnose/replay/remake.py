@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.replay.engine import Engine, metric_values
 from diagnose.replay.executions import NOT_THE_SAME, Trained, seen_through
-from diagnose.replay.passes import Passes
 from diagnose.replay.recorded import Recorded
 from diagnose.result.problems import users_code
 from diagnose.tracefile.digest import array_digest
@@ -29,13 +29,12 @@ MOST_BYTES = 8 << 30
 
 
 class Remaker:
-    """Weights made again, by the digests of their arrays. Use within `borrowed(model, …)`: it trains the model."""
+    """Weights made again, by the digests of their arrays."""
 
-    def __init__(self, trace: Trace, passes: Passes, recorded: Recorded, *, fixed: bool) -> None:
+    def __init__(self, trace: Trace, engine: Engine, recorded: Recorded) -> None:
         self._trace = trace
-        self._passes = passes
+        self._engine = engine
         self._recorded = recorded
-        self._fixed = fixed
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._epoch: int | None = None
         self._made: dict[tuple[Digest, ...], list[NDArray]] = {}
@@ -111,25 +110,21 @@ class Remaker:
 
     def trained_again(self, epoch: int, steps: Sequence[Step]) -> Iterator[Trained]:
         """Trains a (1-based) epoch from its recorded start over its recorded batches: each step with the contents of
-        the model's variables, and of its metrics', after it."""
-        trace, passes, backend = self._trace, self._passes, self._passes.backend
-        start = self._recorded.before(steps[0])
-        runner = backend.runner(passes.model, training=True, fixed=self._fixed)
-        runner.set_weights(trace.arrays(self._recorded.kept(start)))
-        runner.set_optimizer(passes.optimizer_state(epoch))
-        runner.set_metrics(passes.fresh())
+        the variables, and the metric state, after it."""
+        trace, engine, recorded = self._trace, self._engine, self._recorded
+        trainer = engine.retrainer
+        if trainer is None:
+            raise ReplayError("what happened inside the epoch was not kept, and its steps cannot be run again")
+        trainer.start(trace.arrays(recorded.kept(recorded.before(steps[0]))), recorded.optimizer(epoch))
         for step in steps:
             before = trace.index.computed_with(step)
             if before is not None and before.label == "changed":
-                runner.set_weights(trace.arrays(self._recorded.kept(before)))
+                trainer.change(trace.arrays(recorded.kept(before)))
+            metrics = None
             if step.metrics_before is not None:
-                runner.set_metrics(passes.metric_tensors(step.metrics_before) or passes.fresh())
-            batch = trace.batch(step.batch)
+                metrics = metric_values(engine, step.metrics_before) or engine.fresh()
             generator = None if step.generator is None else trace.array(step.generator)
-            with backend.generator(generator):
-                weight = passes.values.weights(batch.sample_weight, batch.weight_tree)
-                runner.step(passes.values.tree(batch.x), passes.values.tree(batch.y), weight)
-            yield step, [backend.array(v) for v in runner.weights()], [backend.array(v) for v in runner.metrics()]
+            yield step, *trainer.step(trace.batch(step.batch), generator, metrics)
 
     def _store(self, steps: Sequence[Step]) -> _Store:
         shapes = [v["shape"] for v in self._trace.info["variables"]]

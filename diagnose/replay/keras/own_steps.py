@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.base import Runner
-from diagnose.replay.forward import LayerModes
+from diagnose.replay.engine import Pass
+from diagnose.replay.keras.backends.base import Runner
+from diagnose.replay.keras.forward import LayerModes
+from diagnose.replay.keras.values import Values
 from diagnose.replay.runs import BatchRun
-from diagnose.replay.values import Pass, Values
 from diagnose.tracefile.model import NDArray
 
 

@@ -1,4 +1,4 @@
-"""What a step is given and what it leaves behind, as the backend's values."""
+"""What a step is given, as the backend's values."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.replay.backends import ReplayBackend
+from diagnose.replay.keras.backends import ReplayBackend
 from diagnose.replay.runs import weights_as_given
 from diagnose.tracefile.composite import Ragged, Sparse, Strings
 from diagnose.tracefile.model import Json, NDArray
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """What one batch left behind, as backend values: metric state, the states of stateful layers, the penalties in its
-    loss (None: the model's own step does not tell), and the logs of a step of the model's own."""
-
-    metrics: list[Any]
-    left: list[Any]
-    penalties: Any = None
-    logs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
