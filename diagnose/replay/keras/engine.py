@@ -14,11 +14,10 @@ from diagnose.replay.engine import Mode, Pass, Retrainer
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.data import keras_evaluate
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results
-from diagnose.replay.keras.optimizer_state import optimizer_state
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
 from diagnose.replay.keras.reachable import own_optimizers
-from diagnose.replay.keras.retrain import KerasRetrainer
+from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
 from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import Recorded
 from diagnose.replay.runs import BatchRun, EvaluationData
