@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diagnose.frameworks.keras.layers import model_and_layers
 from diagnose.replay.passes import TRAINING
 from diagnose.replay.replayer import Replayer
 from diagnose.tracefile.model import NDArray, Step
@@ -37,7 +38,7 @@ class EpochCheck:
 
 def relative_tolerance(replayer: Replayer) -> float:
     """By the coarsest dtype any layer computes in."""
-    dtypes = {str(getattr(layer, "compute_dtype", "float32")) for layer in replayer.model._flatten_layers()}
+    dtypes = {str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(replayer.model)}
     return max((RELATIVE[d] for d in dtypes if d in RELATIVE), default=RELATIVE["float32"])
 
 

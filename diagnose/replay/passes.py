@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.layers import layers_of, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.backends import ReplayBackend, current_backend
 from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
@@ -211,14 +212,14 @@ class Passes:
         """Which layers a mode puts into inference while the model trains."""
         if not mode.training:
             return LayerModes(False)
-        layers = self.model._flatten_layers(include_self=False)
+        layers = layers_of(self.model)
         recorded = self.trace.info["model"]["layers"]
         if len(layers) != len(recorded):
             raise ReplayError("the model's layers are not those of the trace")
         differing = [(x, seen["kind"]) for x, seen in zip(layers, recorded, strict=True) if seen["kind"]]
         if self.trace.info["model"].get("own_training"):
             differing.append((self.model, "other-training-mode"))
-        differing = [(x, kind) for x, kind in differing if x._call_has_training_arg]
+        differing = [(x, kind) for x, kind in differing if takes_training(x)]
         forced = [x for x, kind in differing if kind in mode.inference]
         return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._seen)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.replay.backends.common import initial_optimizer_state, optimizer_variables
 from diagnose.result.problems import users_code
 from diagnose.tracefile.digest import array_digest
@@ -145,7 +146,7 @@ class Remaker:
         if len(found) != len(variables):
             raise ReplayError("the model's optimizer has other variables than the one that the fit was run with")
         rate = next(e.learning_rate for e in trace.epochs if e.epoch == epoch)
-        own = getattr(replayer.model.optimizer, "_learning_rate", None)
+        own = None if replayer.model.optimizer is None else rate_of(replayer.model.optimizer)
         for i, v in enumerate(variables):
             if v is own and rate is not None:
                 found[i] = np.array(rate, found[i].dtype)

@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.layers import layers_of
+from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.replay.build import build, same_variables
 from diagnose.replay.executions import seen_through
 from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
@@ -88,7 +90,7 @@ class Replayer:
                 raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
             if self.passes.carried:
                 raise ReplayError("stateful layers are not replayed on several replicas")
-            for layer in self.model._flatten_layers(include_self=False):
+            for layer in layers_of(self.model):
                 if getattr(layer, "synchronized", False) is True:
                     raise ReplayError(
                         f"the layer '{layer.name}' takes its statistics over all replicas (synchronized=True), and "
@@ -368,7 +370,7 @@ class Replayer:
     @property
     def _splits_loss(self) -> bool:
         """Whether the loss is what Keras makes of it: data loss plus all of `model.losses`."""
-        return str(type(self.model).compute_loss.__module__).startswith("keras.")
+        return step_by_keras(self.model, "compute_loss")
 
     def step_run(self, step: Step) -> BatchRun:
         """A train step exactly as fit ran it."""
