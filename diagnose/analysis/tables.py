@@ -100,7 +100,7 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:
-    """What a reader must know first: an interrupted recording, a limit, what could not be computed, an untested Keras."""
+    """What a reader must know first: an interrupted recording, a limit, what could not be computed, and the notes."""
     told = [*_about_recording(trace)]
     # Where the recording itself ended early, that is the reason for most that is missing.
     missing = problems.errors if told else problems.all

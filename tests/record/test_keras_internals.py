@@ -1,4 +1,5 @@
-"""Every place where recording or replay reaches behind Keras's public face, one test each, in plain Keras.
+"""What recording and replay rely on behind Keras's public face, one test each, in plain Keras. Whether the names of
+`diagnose.frameworks.keras.relied_on` are there at all, `tests/frameworks` asks; here is what they do.
 
 A release that changes one of them turns the test of that name red, before a user's trace is wrong.
 """

@@ -1,5 +1,5 @@
-"""The names that this package relies on and that Keras (or TensorFlow) promises to nobody, and the releases with which
-they were tested. Only this package uses them; a test goes over the table on every release and backend that is tested."""
+"""The names that this package relies on and that Keras (or TensorFlow) promises to nobody, and the releases they were
+tested with. Nothing outside this package uses them; a test goes over the table on every release and backend."""
 
 from __future__ import annotations
 
@@ -86,9 +86,7 @@ RELIED_ON: Final = (
     Relied("keras.src.callbacks.callback_list.CallbackList._model", "the model of a fit, without a state sync on JAX"),
     Relied("keras.src.callbacks.callback_list.CallbackList._async_train", "in which thread batch hooks run"),
     Relied("keras.src.callbacks.model_checkpoint.ModelCheckpoint._current_epoch", "whether it was used before"),
-    Relied(
-        "keras.src.callbacks.early_stopping.EarlyStopping._set_monitor_op", "`OwnedEarlyStopping` finds a direction"
-    ),
+    Relied("keras.src.callbacks.early_stopping.EarlyStopping._set_monitor_op", "`OwnedEarlyStopping`'s direction"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.data_adapter", "the kind of data a fit got"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.num_batches", "the steps of an epoch"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._num_batches", "all batches of the data"),
