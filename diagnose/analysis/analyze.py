@@ -22,6 +22,7 @@ from diagnose.decide.reevaluated import held_value
 from diagnose.decide.saved import saved_models
 from diagnose.decide.verdict import Values, clock, judge, restoring, validation_of
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.releases import loaded, untested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.result.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, SavedModel
@@ -103,6 +104,8 @@ def analyse(
         factory = problems.attempt("choosing the engine", None, lambda: _factory(trace, model, compiled or {}))
     elif factory is None:
         problems.cannot(no_model)
+    for version in ((trace.info.get("environment") or {}).get("keras"), None if model is None else loaded()):
+        problems.note(untested(version))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)

@@ -100,7 +100,7 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:
-    """What a reader must know first: an interrupted recording, a limit, what could not be computed."""
+    """What a reader must know first: an interrupted recording, a limit, what could not be computed, and the notes."""
     told = [*_about_recording(trace)]
     # Where the recording itself ended early, that is the reason for most that is missing.
     missing = problems.errors if told else problems.all
@@ -113,7 +113,7 @@ def notice(trace: Trace, problems: Problems) -> str | None:
         told.append(
             f"Not everything could be replayed: {shown}{more}. What needs it is left out or marked not applicable."
         )
-    return " ".join(told) or None
+    return " ".join((*told, *problems.notes)) or None
 
 
 def _about_recording(trace: Trace) -> Iterator[str]:
