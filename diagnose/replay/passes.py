@@ -16,6 +16,7 @@ from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, 
 from diagnose.replay.own_steps import OwnSteps
 from diagnose.replay.runs import BatchRun, weights_as_given
 from diagnose.result.problems import users_code
+from diagnose.tracefile import metric_state
 from diagnose.tracefile.composite import Ragged, Sparse, Strings
 from diagnose.tracefile.model import Json, NDArray
 from diagnose.tracefile.reader import Trace
@@ -183,17 +184,8 @@ class Passes:
 
     def metric_arrays(self, raw: bytes) -> list[NDArray] | None:
         """Recorded metric state as arrays; None if it belongs to other metrics."""
-        arrays: list[NDArray] = []
-        start = 0
-        for v in self.metric_variables:
-            dtype = np.dtype(str(v.dtype))
-            count = int(np.prod(v.shape, dtype=np.int64))
-            end = start + count * dtype.itemsize
-            if end > len(raw):
-                return None
-            arrays.append(np.frombuffer(raw[start:end], dtype).reshape(v.shape))
-            start = end
-        return arrays if start == len(raw) else None
+        described = ({"metric": "", "name": v.name, "dtype": v.dtype, "shape": v.shape} for v in self.metric_variables)
+        return metric_state.arrays(metric_state.layout(described), raw)
 
     def tree(self, tree: Any) -> Any:
         """A tree of arrays as backend values."""

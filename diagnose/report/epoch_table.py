@@ -99,7 +99,8 @@ def _rate(row: EpochRow, text: str) -> Cell:
 
 
 def _computed_at(row: EpochRow) -> str:
-    return ABSENT if row.last_version <= row.first_version else span(row.first_version, row.last_version - 1)
+    at = row.trained_at
+    return ABSENT if at is None else span(at.first, at.last)
 
 
 def _marks(diagnosis: Diagnosis) -> dict[int, list[str]]:

@@ -60,6 +60,10 @@ class Index:
         """The state a step computed at: the version before it, or what a callback made of that."""
         return self.held_at(step.computed_at)
 
+    def made(self, version: int) -> State | None:
+        """The state an update made, whatever callbacks put in its place later."""
+        return next((s for s in self._by_version.get(version, ()) if s.label == "version"), None)
+
     def held_at(self, version: int) -> State | None:
         """The state that the step after this version computed at."""
         states = self._by_version.get(version)
@@ -77,6 +81,10 @@ class Index:
     def events_of(self, kind: str, epoch: int) -> list[Event]:
         """The events of one kind in a (1-based) epoch, in order."""
         return self._events.get((kind, epoch), [])
+
+    def any_of(self, kind: str) -> bool:
+        """Whether there is an event of this kind."""
+        return any(found == kind for found, _ in self._events)
 
     def validation_of(self, epoch: int) -> Evaluation | None:
         """The last validation pass of a (1-based) epoch."""

@@ -9,7 +9,7 @@ import keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diagnose.decide.own_best import choose
+from diagnose.decide.better import choose
 
 
 class Model:
