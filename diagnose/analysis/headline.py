@@ -68,6 +68,8 @@ def _sentence(r: Restoration) -> str:
         first = f"No model has the best {logged} that {r.callback} went by"
         if r.confirmed is False:
             return f"{first}: replay did not reproduce it.{got}"
+        if span is None:
+            return f"Which weights the best {logged}, that {r.callback} went by, was computed with is not known.{got}"
         return f"{first}: it was averaged over weights that changed during epoch {r.best_epoch}{over}.{got}"
     if r.verdict == "replaced":
         who = f" by {r.written_by}" if r.written_by else ""

@@ -145,7 +145,7 @@ def _held(diagnosis: Diagnosis, metric: str) -> Held | None:
     if restoration is not None:
         if restoration.restored_version is None:
             return None
-        word = "restored" if restoration.verdict in ("aligned", "shifted", "no-owner") else "held after fit"
+        word = "restored" if restoration.put_back else "held after fit"
         return Held(restoration.restored_version, restoration.restored_value, word)
     if not diagnosis.epoch_rows:
         return None

@@ -130,11 +130,9 @@ def _fields(item: Any) -> dict[str, Any]:
 def _clock(clock: Clock) -> dict[str, Any]:
     """Without what is not so: there is one for every value of every epoch."""
     value: dict[str, Any] = {"source": clock.source, "span": None if clock.span is None else _fields(clock.span)}
-    return (
-        value
-        | ({"owned": True} if clock.owned else {})
-        | ({"written_by": clock.written_by} if clock.written_by else {})
-    )
+    if clock.owned:
+        value["owned"] = True
+    return value if clock.written_by is None else {**value, "written_by": clock.written_by}
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:

@@ -182,6 +182,11 @@ class Restoration:
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
 
+    @property
+    def put_back(self) -> bool:
+        """Whether the weights the model holds are such as were put back."""
+        return self.verdict in ("aligned", "shifted", "no-owner")
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
