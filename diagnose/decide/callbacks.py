@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from diagnose.tracefile.reader import Trace
 
@@ -38,8 +39,17 @@ class Callback:
         return self.builtin and self.name != "LambdaCallback"
 
 
+_KNOWN: WeakKeyDictionary[Trace, tuple[Callback, ...]] = WeakKeyDictionary()
+
+
 def callbacks(trace: Trace) -> tuple[Callback, ...]:
     """In their order."""
+    if trace not in _KNOWN:
+        _KNOWN[trace] = _read(trace)
+    return _KNOWN[trace]
+
+
+def _read(trace: Trace) -> tuple[Callback, ...]:
     described: list[dict[str, Any]] = list(trace.info.get("callbacks") or [])
     start: list[dict[str, Any]] = list(trace.info.get("callbacks_at_start") or [])
     ended = next((e for e in trace.events if e.kind == "callbacks-final"), None)

@@ -25,6 +25,7 @@ class Index:
         self._evaluations = {evaluation.epoch: evaluation for evaluation in evaluations}
         self._events: dict[tuple[str, int | None], list[Event]] = {}
         self._writers: dict[tuple[Digest, Digest], Event] = {}
+        self._kinds = {event.kind for event in events}
         for event in events:
             self._events.setdefault((event.kind, event.epoch), []).append(event)
             if event.kind == "weights-changed":
@@ -84,7 +85,7 @@ class Index:
 
     def any_of(self, kind: str) -> bool:
         """Whether there is an event of this kind."""
-        return any(found == kind for found, _ in self._events)
+        return kind in self._kinds
 
     def validation_of(self, epoch: int) -> Evaluation | None:
         """The last validation pass of a (1-based) epoch."""
