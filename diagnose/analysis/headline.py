@@ -12,12 +12,6 @@ from diagnose.rules.common import number, timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
 
-SEEN_IN_GAP = ("moving-average-of-weights", "one-step-epoch", "batch-norm-gap", "dropout-gap", "augmentation-gap")
-"""Rules whose findings the sentence on the gap tells too, with more of the numbers."""
-
-BEHIND_VERDICT = ("stale-best", "wrong-direction", "missing-monitor")
-"""Rules whose findings say why a restore went as it did: without them, the verdict's "best" misleads."""
-
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 _WORDS = {
     "weights-lag": "each batch was scored before its own update",
@@ -74,6 +68,8 @@ def _sentence(r: Restoration) -> str:
         first = f"No model has the best {logged} that {r.callback} went by"
         if r.confirmed is False:
             return f"{first}: replay did not reproduce it.{got}"
+        if span is None:
+            return f"Which weights the best {logged}, that {r.callback} went by, was computed with is not known.{got}"
         return f"{first}: it was averaged over weights that changed during epoch {r.best_epoch}{over}.{got}"
     if r.verdict == "replaced":
         who = f" by {r.written_by}" if r.written_by else ""
@@ -97,8 +93,6 @@ def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -
         return r
     if _other_replicas_changed(trace, r.restored_version):
         r = replace(r, notes=(*r.notes, REPLICAS_NOTE))
-    if r.monitor.startswith("val_"):
-        return r
     ledger = next((x for x in ledgers if x.metric == r.monitor and x.epoch == r.best_epoch), None)
     if ledger is None:
         return r
@@ -140,16 +134,16 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if not facts.epochs:
         return "No epoch was finished, so there is no logged value to explain."
     last = facts.epochs[-1]
-    told = next((f for f in findings if f.rule in BEHIND_VERDICT and f.status == "failed"), None)
+    told = next((f for f in findings if f.role == "explains-restoration" and f.status == "failed"), None)
     if r is not None and told is not None and told.evidence.get("callback") == r.callback:
         return told.title
     if r is not None and (r.verdict != "not-restored" or r.best_epoch != last.epoch):
         return r.sentence
-    stopped = next((f for f in findings if f.rule == "threshold-on-training-metric" and f.status == "failed"), None)
+    stopped = next((f for f in findings if f.role == "explains-stop" and f.status == "failed"), None)
     if stopped is not None:
         return stopped.title
     lead = next((f for f in findings if f.status == "failed"), None)
-    if lead is not None and lead.rule not in SEEN_IN_GAP:
+    if lead is not None and lead.role != "explains-gap":
         return lead.title
     threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:

@@ -99,14 +99,15 @@ def _rate(row: EpochRow, text: str) -> Cell:
 
 
 def _computed_at(row: EpochRow) -> str:
-    return ABSENT if row.last_version <= row.first_version else span(row.first_version, row.last_version - 1)
+    at = row.trained_at
+    return ABSENT if at is None else span(at.first, at.last)
 
 
 def _marks(diagnosis: Diagnosis) -> dict[int, list[str]]:
     marks: dict[int, list[str]] = {}
     r = diagnosis.restoration
     if r is not None:
-        held = "restored" if r.verdict in ("aligned", "shifted", "no-owner") else "held after fit"
+        held = "restored" if r.put_back else "held after fit"
         best = None if r.best_by_reevaluation is None else r.best_by_reevaluation.epoch
         for epoch, word in ((r.best_epoch, "best logged"), (r.restored_epoch, held), (best, "best re-evaluated")):
             if epoch is not None:

@@ -61,7 +61,7 @@ def build_restoration(r: Restoration) -> RestorationView:
     where = "weights of no recorded version" if r.restored_version is None else f"version {r.restored_version}"
     if r.written_by:
         where += f", written by {printable(r.written_by)}"
-    held = "restored" if r.verdict in ("aligned", "shifted", "no-owner") else "held after fit"
+    held = "restored" if r.put_back else "held after fit"
     rows = [
         RestorationRow("best logged", _epoch(r.best_epoch), texts[0], exact(r.best_logged), at),
         RestorationRow(held, _epoch(r.restored_epoch), texts[1], exact(r.restored_value), where),

@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.kept import Kept, kept_by
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, not_applicable, number, timing
 from diagnose.rules.facts import Facts
@@ -31,30 +32,33 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, f"{decision.callback} saves every {frequency} batches, not at the end of epochs.")
     if facts.trace.final is None:
         return not_applicable(NAME, f"The fit did not reach its end: what {decision.callback} kept is not known.")
-    best = _best(facts, decision)
-    if best is None:
+    kept = kept_by(facts.trace, decision)
+    if kept is None or kept.epoch.logs.get(decision.monitor) is None:
         return not_applicable(
             NAME,
             f"{decision.callback} saved no epoch of this fit by '{decision.monitor}'.",
             {"monitor": decision.monitor, "best": decision.settings.get("best")},
         )
+    best = kept.epoch
     changed = _changed_at_end(facts, best)
     if changed is not None:
         reason = f"{changed} changed the weights at the end of epoch {best.epoch}, the one saved."
         return not_applicable(NAME, reason, {"epoch": best.epoch})
-    return _judged(facts, decision, best)
+    return _judged(facts, decision, kept)
 
 
-def _judged(facts: Facts, decision: Decision, best: Epoch) -> Finding:
+def _judged(facts: Facts, decision: Watcher, kept: Kept) -> Finding:
+    best = kept.epoch
     monitor, logged = decision.monitor, float(best.logs[decision.monitor])
-    ledger = facts.ledger(monitor, best.epoch)
+    ledger, at = facts.ledger(monitor, best.epoch), facts.clock(monitor, best.epoch).span
     evidence: dict[str, Any] = {
         "callback": decision.callback,
         "monitor": monitor,
         "epoch": best.epoch,
         "version": best.last_version,
         "logged": logged,
-        "computed_at_versions": [best.first_version, best.last_version - 1],
+        "known_by": kept.known_by,
+        "computed_at_versions": None if at is None else [at.first, at.last],
         "saved_weights": None,
     }
     value = facts.reevaluated.get(best.epoch, {}).get(monitor)
@@ -79,19 +83,13 @@ def _judged(facts: Facts, decision: Decision, best: Epoch) -> Finding:
             f"{number(logged)}, evaluated {number(saved)}."
         )
         return Finding(NAME, "passed", title, evidence, "", monitor, abs(moved))
-    steps = best.last_version - best.first_version
+    steps = 0 if at is None else at.last - at.first + 1
     when = f"averaged over its {steps} batches, while the weights moved" if steps > 1 else "computed before its update"
     title = (
         f"{decision.callback} kept epoch {best.epoch} as its best ({monitor} {number(logged)}), but the weights in the "
         f"file give {number(saved)} on the same rows. The logged value was {when}."
     )
     return Finding(NAME, "failed", title, evidence, _advice(monitor, decision), monitor, abs(moved))
-
-
-def _best(facts: Facts, decision: Decision) -> Epoch | None:
-    """The epoch whose weights are in the file: the first that logged what the callback calls its best after fit."""
-    best = decision.settings.get("best")
-    return next((e for e in facts.epochs if best is not None and e.logs.get(decision.monitor) == best), None)
 
 
 def _changed_at_end(facts: Facts, epoch: Epoch) -> str | None:
@@ -112,7 +110,7 @@ def _same_rows(facts: Facts, monitor: str) -> bool:
     return any(all(e.factor != "data-coverage" for e in x.entries) for x in ledgers)
 
 
-def _advice(monitor: str, decision: Decision) -> str:
+def _advice(monitor: str, decision: Watcher) -> str:
     own = own_call(decision, monitor=f"val_{monitor}")
     return f"""\
 Watch a value that is computed with the weights that are saved. Validation data may be the training data itself:

@@ -43,13 +43,15 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, f"'{metric}' could not be replayed.", {"metric": metric})
     ledger = max(ledgers, key=lambda x: abs(timing(x)))
     moved = timing(ledger)
-    epoch = next(e for e in facts.epochs if e.epoch == ledger.epoch)
+    at = facts.clock(metric, ledger.epoch).span
+    if at is None:
+        return not_applicable(NAME, f"Where {metric} was computed is not known.", {"metric": metric})
     end = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
-        "computed_at_versions": [epoch.first_version, epoch.last_version - 1],
+        "computed_at_versions": [at.first, at.last],
         "end_of_epoch": end,
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
@@ -57,7 +59,7 @@ def check(facts: Facts) -> Finding:
     if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
         title = f"The weights moved within the epochs, but {metric} did not: no gap comes from it."
         return Finding(NAME, "passed", title, evidence, "", metric, abs(moved))
-    batches = epoch.last_version - epoch.first_version
+    batches = at.last - at.first + 1
     title = (
         f"The {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) averages {batches} batches, each "
         "scored with other weights; no version of the model has it. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from diagnose.decide.verdict import restoring
+from diagnose.decide.watched import restoring
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.facts import Facts

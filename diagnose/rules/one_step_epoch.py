@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
 from diagnose.rules.facts import Facts
@@ -52,11 +52,12 @@ def check(facts: Facts) -> Finding:
     ledger = next((x for x in ledgers if x.epoch == best), ledgers[-1])
     shift = timing(ledger)
     later = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
+    at = facts.clock(metric, ledger.epoch).span
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
-        "computed_at_version": facts.epochs[ledger.epoch - facts.epochs[0].epoch].first_version,
+        "computed_at_version": None if at is None else at.first,
         "one_update_later": later,
         "matches": _matches(facts, metric),
     }
@@ -73,7 +74,7 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, advice, metric, abs(shift))
 
 
-def _kept_its_owner(facts: Facts, decisions: list[Decision]) -> bool:
+def _kept_its_owner(facts: Facts, decisions: list[Watcher]) -> bool:
     """Whether the only decision on a training value is a restore that brought back the version it was computed at."""
     r = facts.restoration
     if r is None or r.verdict != "aligned" or len(decisions) != 1:

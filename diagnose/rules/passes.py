@@ -12,13 +12,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from diagnose.tracefile.format import MOST_KNOWN_ROWS
 from diagnose.tracefile.model import BatchRef
 from diagnose.tracefile.reader import Trace
 
 Rows = npt.NDArray[np.int64]
-
-MOST_KNOWN_ROWS: Final = 2_000_000
-"""The recorder knows so many rows again; later ones get a new id each time, which looks like new data."""
 
 _MOST_CELLS: Final = 20_000_000
 _TRIED_ROWS: Final = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, watchers
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.facts import Facts
@@ -29,7 +29,7 @@ def check(facts: Facts) -> Finding:
     plateau = next((w for w in plateaus if w.best is not None), None)
     if plateau is None:
         return not_applicable(NAME, f"{plateaus[0].callback} never saw '{plateaus[0].monitor}'.")
-    stop = next((w for w in stopping if _stopped(facts, w)), None)
+    stop = next((w for w in stopping if w.stopped(facts.trace)), None)
     lowered = _lowered(facts, plateau)
     evidence: dict[str, Any] = {
         "plateau": _settings(plateau),
@@ -78,10 +78,6 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
         f"{plateau.settings.get('patience')}."
     )
     return Finding(NAME, "failed", title, evidence, _advice(plateau, stop), plateau.monitor)
-
-
-def _stopped(facts: Facts, w: Watcher) -> bool:
-    return any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
 
 
 def _lowered(facts: Facts, w: Watcher) -> list[Event]:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.own_best import Logged, choose, logged
-from diagnose.decide.verdict import restoring
+from diagnose.decide.better import Logged, choose
+from diagnose.decide.kept import logged
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.facts import Facts
@@ -73,7 +73,7 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, _advice(decision, texts), r.monitor, effect)
 
 
-def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
+def _causes(values: Logged, decision: Watcher, best: int) -> list[str]:
     """The settings without which (each alone, else all together) the best logged epoch would have been kept."""
     given = [name for name, neutral in SETTINGS.items() if (decision.settings.get(name) or 0) != neutral]
 
@@ -85,14 +85,14 @@ def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
     return alone or (given if given and without(given) == best else [])
 
 
-def _shown(decision: Decision, name: str) -> str:
+def _shown(decision: Watcher, name: str) -> str:
     value: Any = decision.settings.get(name)
     if name == "min_delta":
         return f"with min_delta={abs(float(value)):.6g}, later values were not better by enough to count"
     return f"start_from_epoch={value} kept it from looking at epochs before {int(value) + 1}"
 
 
-def _advice(decision: Decision, texts: list[str]) -> str:
+def _advice(decision: Watcher, texts: list[str]) -> str:
     how = {} if decision.direction is None else {"mode": decision.direction}
     saving = call_with("checkpoint", filepath="best.keras", monitor=decision.monitor, save_best_only=True, **how)
     why = f"{' and '.join(texts)} decides" if texts else "The first value decides"

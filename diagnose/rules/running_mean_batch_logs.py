@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from diagnose.decide.callbacks import callbacks
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import MATERIAL, not_applicable, number
 from diagnose.rules.facts import Facts
@@ -22,10 +23,10 @@ ALL = "*"
 
 def check(facts: Facts) -> Finding:
     """Fails where a callback's own code reads a value in a batch hook that is clearly not the batch's own."""
-    callbacks = facts.trace.info.get("callbacks") or []
-    if any("reads" not in cb for cb in callbacks):
+    listed = callbacks(facts.trace)
+    if any(cb.reads is None for cb in listed):
         return not_applicable(NAME, "This trace does not say what callbacks read: it was recorded by an older release.")
-    readers = [(cb["class"], hook, keys) for cb in callbacks for hook, keys in cb["reads"].items() if hook in HOOKS]
+    readers = [(cb.name, hook, keys) for cb in listed for hook, keys in (cb.reads or {}).items() if hook in HOOKS]
     if not readers:
         return not_applicable(NAME, "No callback's code takes a logged value in a batch hook as it stands.")
     if own_train_step(facts):

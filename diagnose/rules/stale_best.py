@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.better import best as best_of
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.rules.common import not_applicable, number
 from diagnose.rules.earlier_fit import continues
@@ -48,14 +49,15 @@ def check(facts: Facts) -> Finding:
         title = f"{used.callback} was used in an earlier fit and began this one without a best."
         return Finding(NAME, "passed", title, {"callback": used.callback, "best_at_start": None}, "", used.monitor)
     values = stale.valued(facts.trace)
-    if not stale.finished or not values or stale.direction is None:
+    if not stale.finished or not values or stale.compared_for is None:
         return not_applicable(NAME, f"What {stale.callback} kept in this fit is not known.")
     return _judged(facts, stale)
 
 
 def _judged(facts: Facts, w: Watcher) -> Finding:
-    assert w.direction is not None and w.start is not None
-    own, value = best_epoch(w.valued(facts.trace), w.direction)
+    found = best_of(w.valued(facts.trace), w.compared_for)
+    assert found is not None and w.start is not None
+    own, value = found
     began = f"{w.callback} began this fit with the best of an earlier one, {w.monitor} {number(w.best_at_start)}"
     r = facts.restoration
     r = r if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor) else None
@@ -92,9 +94,8 @@ def _judged(facts: Facts, w: Watcher) -> Finding:
 def _end(facts: Facts, w: Watcher, own: int) -> str:
     """What became of it, as far as the trace shows."""
     r = facts.restoration
-    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
     found = []
-    if stopped:
+    if w.stopped(facts.trace):
         found.append(f"stopped training after epoch {facts.epochs[-1].epoch}")
     if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor):
         has = "" if r.restored_value is None else f" ({r.monitor} {number(r.restored_value)})"
