@@ -13,7 +13,7 @@ from diagnose.analysis import asked_states
 from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
-from diagnose.analysis.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
 from diagnose.analysis.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
 from diagnose.decide.decisions import Decision, decisions
@@ -171,6 +171,7 @@ class _Analysis:
             **self._asked(chosen, evaluated, ledgers),
         )
         findings = run_rules(facts)
+        nothing: str = NO_HEADLINE()
         info = self.trace.info
         model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
         model.pop("architecture", None)
@@ -182,7 +183,7 @@ class _Analysis:
             keras=environment.get("keras", "unknown"),
             backend=str(info.get("backend", "unknown")),
             steps_total=max(len(trace.steps), trace.updates),
-            headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
+            headline=attempt("headline", nothing, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
             replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
@@ -289,8 +290,8 @@ class _Analysis:
         if found is None:
             return None
         if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
-            again = f"Of {len(self.trace.epochs)} epochs, {len(values)} were evaluated again"
-            found = replace(found, notes=(*found.notes, f"{again}, those with the best logged values among them."))
+            note = EVALUATED_AGAIN(epochs=len(self.trace.epochs), again=len(values))
+            found = replace(found, notes=(*found.notes, note))
         return restoration_sentence(found)
 
     def _held_validation(self) -> dict[str, float]:

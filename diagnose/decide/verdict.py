@@ -11,9 +11,31 @@ from diagnose.decide.decisions import Decision
 from diagnose.decide.own_best import chosen
 from diagnose.decide.reevaluated import evaluated_state, is_reevaluated
 from diagnose.result.diagnosis import Best, Restoration, Span, Verdict
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.model import Epoch, Evaluation, State
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.steps import logged_steps
+
+UNKNOWN = Text("writer.unknown", "unknown")
+SOMEBODY = Text("writer.somebody", "Keras or the script, before {hook}")
+NOT_KEPT = Text("verdict.not-kept", "{why}, so nothing was kept as best.")
+FOREIGN = Text(
+    "verdict.foreign",
+    "{monitor} of epoch {epoch} was computed with weights that no update made (written by {writer}).",
+)
+NOT_CONFIRMED = Text(
+    "verdict.not-confirmed",
+    "The weights of version {owner} were the only ones in use when {monitor} was computed, but replaying them did not "
+    "give the logged value, so no version is named its owner.",
+)
+NEVER_SAW = Text("verdict.never-saw", "{callback} never saw '{monitor}' in the logs")
+NO_NUMBER = Text("verdict.no-number", "{callback} saw no number in '{monitor}'")
+NO_DIRECTION = Text("verdict.no-direction", "which way '{monitor}' is better for {callback} is not known")
+NO_LOOK = Text("verdict.no-look", "{callback} looked at no epoch's '{monitor}'")
+RESTORED_WRITTEN = Text(
+    "verdict.restored-written",
+    "The restored weights are no version of training; they were written by {writer}.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +117,8 @@ def _writer(trace: Trace, state: State) -> str:
     """Who wrote these weights: the callback after which they were first seen."""
     event = trace.index.writer_of(state)
     if event is None:
-        return "unknown"
-    return str(event.detail["callback"] or f"Keras or the script, before {event.detail['hook']}")
+        return UNKNOWN()
+    return str(event.detail["callback"] or "") or SOMEBODY(hook=str(event.detail["hook"]))
 
 
 def restoring(decisions: tuple[Decision, ...]) -> Decision | None:
@@ -167,13 +189,12 @@ def judge(trace: Trace, decision: Decision, final: State | None, values: Values)
         restored_epoch=None if version is None else epoch_of(trace, version),
     )
     if not held_versions:
-        return replace(
-            base, verdict="replaced", written_by=_writer(trace, final), notes=(_side("restored", trace, final),)
-        )
+        writer = _writer(trace, final)
+        return replace(base, verdict="replaced", written_by=writer, notes=(RESTORED_WRITTEN(writer=writer),))
     if best is None:
-        return replace(base, notes=(f"{why_no_best(trace, decision)}, so nothing was kept as best.",))
+        return replace(base, notes=(NOT_KEPT(why=why_no_best(trace, decision)),))
     if when.foreign is not None:
-        note = f"{key} of epoch {best.epoch} was computed with weights that no update made (written by {when.foreign})."
+        note = FOREIGN(monitor=key, epoch=best.epoch, writer=when.foreign)
         return replace(base, verdict="replaced", written_by=when.foreign, notes=(note,))
     # A restore of the last epoch leaves the last weights, too.
     kept_last = version == last and best.last_version != last and base.chosen_epoch != trace.epochs[-1].epoch
@@ -189,10 +210,7 @@ def _by_owner(
         return replace(base, verdict="no-owner")
     confirmed = values.confirm(best, base.monitor)
     if confirmed is False:
-        note = (
-            f"The weights of version {when.owners[0]} were the only ones in use when {base.monitor} was computed, "
-            "but replaying them did not give the logged value, so no version is named its owner."
-        )
+        note = NOT_CONFIRMED(owner=when.owners[0], monitor=base.monitor)
         return replace(base, verdict="no-owner", owner_versions=(), confirmed=False, notes=(note,))
     verdict: Verdict = "aligned" if set(when.owners) & set(held) else "shifted"
     version = next((v for v in held if v in when.owners), base.restored_version)
@@ -215,17 +233,17 @@ def _best_logged(trace: Trace, key: str, mode: str | None) -> Epoch | None:
     return min(candidates, key=lambda e: (e.logs[key] if mode == "min" else -e.logs[key], e.epoch))
 
 
-def why_no_best(trace: Trace, decision: Decision) -> str:
+def why_no_best(trace: Trace, decision: Decision) -> Said:
     """Why a callback has no best epoch, as the beginning of a sentence."""
     key = decision.monitor
     values = [e.logs[key] for e in trace.epochs if e.logs.get(key) is not None]
     if not values:
-        return f"{decision.callback} never saw '{key}' in the logs"
+        return NEVER_SAW(callback=decision.callback, monitor=key)
     if not any(isinstance(v, (int, float)) for v in values):
-        return f"{decision.callback} saw no number in '{key}'"
+        return NO_NUMBER(callback=decision.callback, monitor=key)
     if decision.direction is None:
-        return f"which way '{key}' is better for {decision.callback} is not known"
-    return f"{decision.callback} looked at no epoch's '{key}'"
+        return NO_DIRECTION(callback=decision.callback, monitor=key)
+    return NO_LOOK(callback=decision.callback, monitor=key)
 
 
 def _best_by_reevaluation(trace: Trace, mode: str | None, reevaluated: Mapping[int, float]) -> Best | None:
@@ -250,7 +268,3 @@ def epoch_of(trace: Trace, version: int) -> int | None:
         if e.first_version < version <= e.last_version:
             return e.epoch
     return None
-
-
-def _side(side: str, trace: Trace, state: State) -> str:
-    return f"The {side} weights are no version of training; they were written by {_writer(trace, state)}."

@@ -76,6 +76,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "policies": None
         if d.policies is None
         else {**_fields(d.policies), "rows": [_fields(r) for r in d.policies.rows]},
+        "texts": d.texts,
     }
     plain: dict[str, Any] = _plain(value)
     return plain
@@ -116,6 +117,7 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         trace=top.mapping("trace"),
         saved=top.many("saved", _read_saved) if top.get("saved", None) is not None else (),
         policies=None if top.get("policies", None) is None else top.one("policies", _read_policies),
+        texts=top.mapping("texts"),
     )
 
 
@@ -253,6 +255,7 @@ def _read_restoration(r: JsonReader) -> Restoration:
         written_by=r.optional("written_by", r.text),
         notes=r.texts("notes", ()),
         chosen_epoch=r.optional("chosen_epoch", r.count),
+        texts=r.mapping("texts"),
     )
 
 
@@ -265,6 +268,7 @@ def _read_finding(r: JsonReader) -> Finding:
         advice=r.text("advice"),
         metric=r.optional("metric", r.text),
         effect=r.optional("effect", r.number),
+        texts=r.mapping("texts"),
     )
 
 
@@ -298,6 +302,7 @@ def _read_policies(r: JsonReader) -> Policies:
         best_epoch=r.optional("best_epoch", r.count),
         best_value=r.optional("best_value", r.number),
         notes=r.texts("notes", ()),
+        texts=r.mapping("texts"),
     )
 
 
@@ -316,4 +321,5 @@ def _read_policy(r: JsonReader) -> PolicyRow:
         optimism=r.optional("optimism", r.number),
         epochs=r.optional("epochs", r.count),
         time_saved=r.optional("time_saved", r.number),
+        texts=r.mapping("texts"),
     )

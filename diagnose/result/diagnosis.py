@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from diagnose.result.texts import Spoken
+
 if TYPE_CHECKING:
     import os
 
@@ -126,7 +128,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Restoration:
+class Restoration(Spoken):
     """Which weights the model holds after fit, beside those the logged best was computed at (see `verdict`)."""
 
     callback: str
@@ -151,10 +153,11 @@ class Restoration:
     chosen_epoch: int | None = None
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyRow:
+class PolicyRow(Spoken):
     """What one stopping policy would have done in this fit.
 
     `policy`: as an expression; `own`: whether the run itself went by it. `reason`: why the trace cannot say, and then
@@ -176,10 +179,11 @@ class PolicyRow:
     optimism: float | None = None
     epochs: int | None = None
     time_saved: float | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Spoken):
     """Stopping policies by one objective metric (`mode`: which way it is better, None: not known). `best_epoch` and
     `best_value`: the best by it of all epochs whose value is known, which no policy could know beforehand."""
 
@@ -189,6 +193,7 @@ class Policies:
     best_epoch: int | None = None
     best_value: float | None = None
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +219,7 @@ class SavedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Spoken):
     """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number."""
 
     rule: str
@@ -224,10 +229,11 @@ class Finding:
     advice: str
     metric: str | None = None
     effect: float | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis:
+class Diagnosis(Spoken):
     """The analysis of one fit.
 
     `headline`: the verdict in one sentence with its numbers. `notice`: None, or what the reader must know first (an
@@ -235,7 +241,8 @@ class Diagnosis:
     "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}. `environment`: library versions. `model`: {"name",
     "parameters", "layers": [{"name", "class", "kind"}]}, kind None unless the layer behaves differently in training.
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
-    for each thing that could not be computed, with the reason; the first of them are in the `notice`.
+    for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
+    in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
     """
 
     fit: int
@@ -259,6 +266,7 @@ class Diagnosis:
     policies: Policies | None = None
     saved: tuple[SavedModel, ...] = ()
     problems: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises

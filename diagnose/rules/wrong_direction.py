@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 from diagnose.decide.watchers import Watcher, best_epoch, watchers
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
 from diagnose.tracefile.model import Epoch
@@ -47,7 +48,34 @@ LOWER_FUNCTIONS: Final = frozenset({
 })  # fmt: skip
 """Functions of Keras that `MeanMetricWrapper` averages."""
 
-_WORDS: Final = {"min": ("lowest", "lower"), "max": ("highest", "higher")}
+NOT_KNOWN = Text(
+    "wrong-direction.not-known",
+    "Which way is better is not known for {monitors:quoted}: no metric that Keras defines.",
+)
+NOT_COMPARED = Text("wrong-direction.not-compared", "No callback compared two different values in this fit.")
+LOOKS_FOR = Text("wrong-direction.looks-for", "{callback} the {better:select(min=lowest|max=highest)} '{monitor}'")
+RIGHT = Text("wrong-direction.right", "Each looks for the better values: {callbacks:list}.")
+_LOOKS = (
+    "{callback} looks for the {direction:select(min=lowest|max=highest)} {monitor}{mode:given( (mode='{mode}'))}, "
+    "which is better the {better:select(min=lower|max=higher)} it is. "
+)
+_BEST = "; the best was epoch {best_epoch} ({best:number})."
+LOWERED = Text(
+    "wrong-direction.lowered",
+    f"{_LOOKS}It {{rates:given(lowered the learning rate after epoch {{rates:list}}, counting|counts)}} from epoch "
+    f"{{kept_epoch}} ({{kept:number}}){_BEST}",
+)
+SAVED = Text("wrong-direction.saved", f"{_LOOKS}Its file holds epoch {{kept_epoch}} ({{kept:number}}){_BEST}")
+TOOK = Text(
+    "wrong-direction.took",
+    f"{_LOOKS}It took epoch {{kept_epoch}} ({{kept:number}}) for the best{{did:select(stopped= and stopped training "
+    "after epoch {last}|holds=, whose weights the model now holds|both=, whose weights the model now holds, and "
+    f"stopped training after epoch {{last}}|none=)}}{_BEST}",
+)
+ADVICE = Text(
+    "wrong-direction.advice",
+    'Say which way is better, whatever the release takes "auto" for:\n\n{code:python}\n',
+)
 
 
 def check(facts: Facts) -> Finding:
@@ -55,21 +83,20 @@ def check(facts: Facts) -> Finding:
     different values."""
     watching = watchers(facts.trace)
     if not watching:
-        return not_applicable(NAME, "No callback of Keras watches a logged value.")
+        return not_applicable(NAME, NOT_WATCHED())
     known = [(w, _better(facts, w.monitor)) for w in watching]
     if all(better is None for _, better in known):
-        names = ", ".join(f"'{w.monitor}'" for w in watching)
-        return not_applicable(NAME, f"Which way is better is not known for {names}: no metric that Keras defines.")
+        return not_applicable(NAME, NOT_KNOWN(monitors=[w.monitor for w in watching]))
     judged = [(w, better, _values(facts, w)) for w, better in known if better is not None and w.direction is not None]
     judged = [(w, better, values) for w, better, values in judged if len({v for _, v in values}) > 1]
     if not judged:
-        return not_applicable(NAME, "No callback compared two different values in this fit.")
+        return not_applicable(NAME, NOT_COMPARED())
     wrong = [x for x in judged if x[0].direction != x[1]]
     if wrong:
         return _failed(facts, wrong[0][0], wrong[0][1], wrong[0][2], [w.callback for w, _, _ in wrong])
-    names = ", ".join(f"{w.callback} the {_WORDS[better][0]} '{w.monitor}'" for w, better, _ in judged)
+    names = [LOOKS_FOR(callback=w.callback, better=better, monitor=w.monitor) for w, better, _ in judged]
     monitors = [w.monitor for w, _, _ in judged]
-    return Finding(NAME, "passed", f"Each looks for the better values: {names}.", {"monitors": monitors}, "")
+    return Finding(NAME, "passed", RIGHT(callbacks=names), {"monitors": monitors}, "")
 
 
 def _failed(
@@ -94,33 +121,34 @@ def _failed(
         "rate_lowered_in_epochs": rates,
         "callbacks": callbacks,
     }
-    mode = "" if w.settings.get("mode") in (None, "auto") else f" (mode='{w.settings['mode']}')"
-    title = (
-        f"{w.callback} looks for the {_WORDS[direction][0]} {w.monitor}{mode}, which is better the {_WORDS[better][1]} "
-        f"it is. {_consequence(facts, w, kept, best, rates)}"
-    )
+    said: dict[str, Any] = {
+        "callback": w.callback,
+        "direction": direction,
+        "monitor": w.monitor,
+        "mode": None if w.settings.get("mode") in (None, "auto") else str(w.settings["mode"]),
+        "better": better,
+        "kept_epoch": kept[0].epoch,
+        "kept": kept[1],
+        "best_epoch": best[0].epoch,
+        "best": best[1],
+    }
+    if w.kind == "plateau":
+        title = LOWERED(**said, rates=rates)
+    elif w.kind == "checkpoint":
+        title = SAVED(**said)
+    else:
+        title = TOOK(**said, did=_did(facts, w, kept[0]), last=facts.epochs[-1].epoch)
     effect = None if w.kind == "plateau" else abs(kept[1] - best[1])
     return Finding(NAME, "failed", title, evidence, _advice(w, better), w.monitor, effect)
 
 
-def _consequence(
-    facts: Facts, w: Watcher, kept: tuple[Epoch, float], best: tuple[Epoch, float], rates: list[int | None]
-) -> str:
-    first = f"epoch {kept[0].epoch} ({number(kept[1])})"
-    second = f"best was epoch {best[0].epoch} ({number(best[1])})"
-    if w.kind == "plateau":
-        if not rates:
-            return f"It counts from {first}; the {second}."
-        epochs = ", ".join(map(str, rates))
-        return f"It lowered the learning rate after epoch {epochs}, counting from {first}; the {second}."
-    if w.kind == "checkpoint":
-        return f"Its file holds {first}; the {second}."
+def _did(facts: Facts, w: Watcher, kept: Epoch) -> str:
+    """What an EarlyStopping did: "stopped", the model "holds" its best, "both" or "none"."""
     r = facts.restoration
     stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
-    end = f" and stopped training after epoch {facts.epochs[-1].epoch}" if stopped else ""
-    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept[0].epoch:
-        end = f", whose weights the model now holds{',' if stopped else ''}{end}"
-    return f"It took {first} for the best{end}; the {second}."
+    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept.epoch:
+        return "both" if stopped else "holds"
+    return "stopped" if stopped else "none"
 
 
 def _values(facts: Facts, w: Watcher) -> list[tuple[Epoch, float]]:
@@ -156,11 +184,5 @@ def _of_metric(metric: dict[str, Any]) -> Direction | None:
     return "max" if function in HIGHER_FUNCTIONS else "min" if function in LOWER_FUNCTIONS else None
 
 
-def _advice(w: Watcher, better: Direction) -> str:
-    return f"""\
-Say which way is better, whatever the release takes "auto" for:
-
-```python
-{own_call(w, mode=better)}
-```
-"""
+def _advice(w: Watcher, better: Direction) -> Said:
+    return ADVICE(code=own_call(w, mode=better))

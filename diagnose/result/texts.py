@@ -1,0 +1,348 @@
+"""Sentences with ids. A rule or a view says `Text(id, template)` beside what it decides; a second language is one file
+`{id: template}`. Knows no sentence of its own but how lists are joined.
+
+A template is plain text with fields `{name}` and `{name:form}`. Forms:
+
+- `number`, `signed`: six significant digits; any of Python's for numbers, such as `.0%`; `span`: `5` or `5–9`
+- `list`, `and`, `or`, `quoted`, `sentences`: several texts, joined as the language does; `python`: a block of code
+- `plural(# epoch|# epochs)`: one form per number; `#` is the number, `##` with its thousands separated
+- `given(one|other)`: the first where there is a value (0 is one; None, False and "" are none), else the second, if any
+- `select(min=lowest|max=highest|any)`: by the value; the last without a `=` for all others
+
+What stands in a form may hold fields of the same sentence. So every sentence is one template that another grammar can
+order as it likes.
+"""
+
+from __future__ import annotations
+
+import gettext
+import json
+import math
+import os
+import string
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from diagnose.errors import DiagnoseError
+from diagnose.result.text import ABSENT, short, span
+
+_REGISTRY: dict[str, str] = {}
+_DEEPEST: Final = 8
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Said(str):
+    """A sentence, or a noun that stands by itself, in English, that knows its `id` and `params`: plain JSON values,
+    or what was `Said`, or lists of these. Frozen."""
+
+    __slots__ = ("id", "params")
+    id: str
+    params: Mapping[str, Any]
+
+    def __new__(cls, english: str, id: str, params: Mapping[str, Any]) -> Said:
+        said = super().__new__(cls, english)
+        object.__setattr__(said, "id", id)
+        object.__setattr__(said, "params", params)
+        return said
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a sentence is frozen: {name}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Said, (str(self), self.id, dict(self.params))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A sentence of ours: `id` is its name in every language, `template` its English."""
+
+    id: str
+    template: str
+
+    def __post_init__(self) -> None:
+        if self.id in _REGISTRY:
+            raise ValueError(f"two texts are called {self.id}")
+        _REGISTRY[self.id] = self.template
+
+    def __call__(self, **params: Any) -> Said:
+        """The sentence with these parameters. Raises KeyError where the template needs one that is not given."""
+        return Said("".join(pieces(self.template, params, None)), self.id, params)
+
+    def say(self, **params: Any) -> str:
+        """The same, in the language being spoken (see `speaking`)."""
+        return say(self(**params))
+
+
+LIST = Text("list", "{rest}, {last}")
+AND = Text("list.and", "{rest} and {last}")
+OR = Text("list.or", "{rest} or {last}")
+SENTENCES = Text("list.sentences", "{rest} {last}")
+QUOTED = Text("list.quoted", "'{name}'")
+PLURAL = Text("plural", "n != 1")
+"""The number of the plural form as gettext has it: an expression of C in n."""
+LANGUAGE = Text("language", "en")
+"""The language's tag, for the page."""
+
+_ALL = Text("sentences", "{all:sentences}")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One language: id → template. What it lacks is said in English."""
+
+    templates: Mapping[str, str] = field(default_factory=dict)
+
+    def template(self, text: Text) -> str:
+        return self.templates.get(text.id, text.template)
+
+    @cached_property
+    def plural(self) -> Callable[[int], int]:
+        """The number of the form for a count."""
+        found: Callable[[int], int] = gettext.c2py(self.template(PLURAL))
+        return found
+
+
+ENGLISH: Final = Texts()
+_SPOKEN: ContextVar[Texts] = ContextVar("spoken", default=ENGLISH)
+
+
+def english() -> dict[str, str]:
+    """id → English template of all texts of the modules that are loaded."""
+    return dict(_REGISTRY)
+
+
+def read_texts(path: str | os.PathLike[str]) -> Texts:
+    """A language from its file, a JSON object `{id: template}`. Raises DiagnoseError where it is none."""
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+        if not isinstance(found, dict) or not all(isinstance(x, str) for x in found.values()):
+            raise ValueError("it is no object of texts")
+        texts = Texts(found)
+        texts.plural(1)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DiagnoseError(f"{path} is no language: {error}.") from None
+    return texts
+
+
+@contextmanager
+def speaking(texts: Texts | None) -> Iterator[None]:
+    """Within, views speak this language; None: go on as before."""
+    token = _SPOKEN.set(_SPOKEN.get() if texts is None else texts)
+    try:
+        yield
+    finally:
+        _SPOKEN.reset(token)
+
+
+def spoken() -> Texts:
+    """The language being spoken."""
+    return _SPOKEN.get()
+
+
+def say(text: str) -> str:
+    """What was `Said`, in the language being spoken; any other text as it is."""
+    return render(text, _SPOKEN.get())
+
+
+def render(text: str, texts: Texts) -> str:
+    """What was `Said`, in a language. English where that has no such text, or another release gave it other
+    parameters; any other text as it is."""
+    if not isinstance(text, Said) or texts is ENGLISH:
+        return text
+    template = texts.templates.get(text.id)
+    if template is None:
+        return str(text)
+    try:
+        return "".join(pieces(template, text.params, texts))
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RecursionError):
+        return str(text)
+
+
+def sentences(first: Said, *others: str) -> Said:
+    """Whole sentences, one after the other; empty ones are left out."""
+    found = [first, *(one for one in others if one)]
+    return _ALL(all=found) if len(found) > 1 else first
+
+
+# ── templates ──
+
+
+def pieces(template: str, params: Mapping[str, Any], texts: Texts | None) -> Iterator[str]:
+    """The text in parts, those of the template and those of the parameters; joined, the whole.
+
+    Raises:
+        KeyError: a parameter is missing.
+        ValueError: the template is none.
+    """
+    for literal, name, form, _ in string.Formatter().parse(template):
+        if literal:
+            yield literal
+        if name is not None:
+            yield from _spelled(params[name], form or "", params, texts or ENGLISH)
+
+
+def _spelled(value: Any, form: str, params: Mapping[str, Any], texts: Texts) -> Iterator[str]:
+    name, bracket, rest = form.partition("(")
+    if bracket and name in ("plural", "given", "select"):
+        options = [*_options(rest.removesuffix(")")), ""]
+        if name == "plural":
+            chosen = options[min(texts.plural(value), len(options) - 2)]
+            chosen = chosen.replace("##", f"{value:,}").replace("#", f"{value}")
+        elif name == "given":
+            chosen = options[0 if not (value is None or value is False or value in ("", [], ())) else 1]
+        else:
+            chosen = _selected(options[:-1], value)
+        yield from pieces(chosen, params, texts)
+    elif isinstance(value, (list, tuple)) and form != "span":
+        yield _joined([_one(x, "", texts) for x in value], form, texts)
+    else:
+        yield _one(value, form, texts)
+
+
+def _one(value: Any, form: str, texts: Texts) -> str:
+    if form == "span":
+        return span(*value)
+    if form == "python":
+        return f"```python\n{value}\n```"
+    if isinstance(value, str):
+        if form == "quoted":
+            return _joined([value], form, texts)
+        return render(value, texts)
+    if form == "signed":
+        return f"{'+' if value > 0 else ''}{short(value)}"
+    if form == "number" or (form == "" and isinstance(value, float)):
+        return short(value)
+    if value is None:
+        return ABSENT
+    return format(value, form)
+
+
+def _joined(names: list[str], form: str, texts: Texts) -> str:
+    if form == "quoted":
+        names = ["".join(pieces(texts.template(QUOTED), {"name": name}, texts)) for name in names]
+    between = SENTENCES if form == "sentences" else LIST
+    found = "".join(names[:1])
+    for i, name in enumerate(names[1:], 2):
+        end = {"and": AND, "or": OR}.get(form, between) if i == len(names) else between
+        found = "".join(pieces(texts.template(end), {"rest": found, "last": name}, texts))
+    return found
+
+
+def _selected(options: list[str], value: Any) -> str:
+    pairs = [option.partition("=") for option in options]
+    for key, is_key, chosen in pairs:
+        if is_key and key == str(value):
+            return chosen
+    key, is_key, _ = pairs[-1]
+    if is_key:
+        raise ValueError(f"nothing is said for {value!r}")
+    return options[-1]
+
+
+def _options(text: str) -> list[str]:
+    """Split at `|`, but for those inside of fields."""
+    found, depth = [""], 0
+    for c in text:
+        depth += (c == "{") - (c == "}")
+        if c == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += c
+    return found
+
+
+# ── as plain values ──
+
+
+class Spoken:
+    """A frozen dataclass whose texts may be `Said`, with a field `texts` that holds their ids and parameters by the
+    name of the field, as plain values: what JSON carries beside the English, and makes `Said` again when it is read."""
+
+    __slots__ = ()
+    texts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        kept: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:  # type: ignore[attr-defined]
+            if name != "texts":
+                value = getattr(self, name)
+                again, entry = _known(value, self.texts.get(name))
+                if entry is not None:
+                    kept[name] = entry
+                    object.__setattr__(self, name, again)
+        object.__setattr__(self, "texts", kept)
+
+
+def _known(value: Any, known: Any) -> tuple[Any, Any]:
+    """A field's value with its texts as `Said`, where that is known of them, and the same as plain values, None where
+    it holds none."""
+    entry: Any
+    if isinstance(value, Mapping):
+        told = known if isinstance(known, Mapping) else {}
+        found = {name: _again(item, told.get(name)) for name, item in value.items()}
+        entry = {str(name): text for name, item in found.items() if (text := plain(item)) is not None}
+        return found, entry or None
+    if isinstance(value, tuple):
+        listed = known if isinstance(known, (list, tuple)) and len(known) == len(value) else [None] * len(value)
+        items = tuple(_again(item, one) for item, one in zip(value, listed, strict=True))
+        entry = [plain(item) for item in items]
+        return items, entry if any(entry) else None
+    again = _again(value, known)
+    return again, plain(again)
+
+
+def _again(value: Any, known: Any) -> Any:
+    """A text as `Said`, where this is known of it."""
+    if not isinstance(value, str) or isinstance(value, Said):
+        return value
+    found = _restored(value, known, 0)
+    if isinstance(found, Said) and found.id in _REGISTRY:
+        # Somebody may have put another text into the field.
+        try:
+            same = "".join(pieces(_REGISTRY[found.id], found.params, None)) == value
+        except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RecursionError):
+            same = False
+        return found if same else value
+    return found
+
+
+def _restored(value: str, known: Any, depth: int) -> str:
+    if (
+        not isinstance(known, Mapping)
+        or not isinstance(known.get("id"), str)
+        or not isinstance(known.get("params"), Mapping)
+        or depth > _DEEPEST
+    ):
+        return value
+    return Said(value, known["id"], {str(k): _parameter(v, depth + 1) for k, v in known["params"].items()})
+
+
+def _parameter(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        return _restored(str(value.get("english", "")), value, depth)
+    if isinstance(value, (list, tuple)):
+        return [_parameter(x, depth + 1) for x in value] if depth <= _DEEPEST else []
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def plain(text: Any) -> dict[str, Any] | None:
+    """`{"id": …, "params": …}` of what was `Said`; None for any other. What was said inside of it has its `english`
+    beside these."""
+    if not isinstance(text, Said):
+        return None
+    return {"id": text.id, "params": {name: _plain(value) for name, value in text.params.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Said):
+        return {"english": str(value), **(plain(value) or {})}
+    if isinstance(value, (list, tuple)):
+        return [_plain(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
