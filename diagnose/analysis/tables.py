@@ -25,7 +25,7 @@ ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epo
 MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")
 NOT_REPLAYED = Text(
     "notice.not-replayed",
-    "Not everything could be replayed: {shown}{more:given( (and {more} more))}. What needs it is left out or marked "
+    "Not everything could be replayed: {shown:clauses}{more:given( (and {more} more))}. What needs it is left out or marked "
     "not applicable.",
 )
 _SO_FAR = "his report covers {epochs:plural(# finished epoch|# finished epochs)}, {steps:plural(# step|# steps)}."
@@ -141,7 +141,7 @@ def notice(trace: Trace, problems: Problems) -> str | None:
         told.append(limited)
     if missing:
         more = len(missing) - MOST_PROBLEMS if len(missing) > MOST_PROBLEMS else None
-        told.append(NOT_REPLAYED(shown="; ".join(missing[:MOST_PROBLEMS]), more=more))
+        told.append(NOT_REPLAYED(shown=missing[:MOST_PROBLEMS], more=more))
     return sentences(*told) if told else None
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from diagnose.result.text import printable
+from diagnose.result.texts import Text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +36,9 @@ PALETTE = {
     "shade": "#f4f1ea",
 }
 """Logged and re-evaluated are orange and blue, told apart with any colour vision; shapes differ as well."""
+
+TIMELINE = Text("figure.timeline", "Timeline of {metric}. {caption}")
+LEDGER = Text("figure.ledger", "Ledger: {titles:clauses}")
 
 WIDTH = 10.0
 """Inches. At 72 units to the inch an SVG is 720 units wide, so 9 point text is read at 12 pixels in a 960 pixel
@@ -79,14 +83,14 @@ def timeline_images(view: TimelineView, name: str) -> tuple[bytes, str]:
     page."""
     from diagnose.report.draw_timeline import draw_timeline
 
-    return _images(lambda: draw_timeline(view), name, f"Timeline of {view.metric}. {view.caption}")
+    return _images(lambda: draw_timeline(view), name, TIMELINE.say(metric=view.metric, caption=view.caption))
 
 
 def ledger_images(views: Sequence[LedgerView], name: str) -> tuple[bytes, str]:
     """The waterfalls of `views` (at least one), one above the other, as (PNG, inline SVG)."""
     from diagnose.report.draw_ledger import draw_ledgers
 
-    return _images(lambda: draw_ledgers(views), name, "Ledger: " + "; ".join(view.title for view in views))
+    return _images(lambda: draw_ledgers(views), name, LEDGER.say(titles=[view.title for view in views]))
 
 
 def _images(draw: Callable[[], Figure], name: str, label: str) -> tuple[bytes, str]:

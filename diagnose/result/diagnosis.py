@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from diagnose.result.texts import Spoken
+from diagnose.result.texts import Spoken, Texts
 
 if TYPE_CHECKING:
     import os
@@ -268,13 +268,13 @@ class Diagnosis(Spoken):
     problems: tuple[str, ...] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises
-        DiagnoseError where it cannot be written."""
+    def to_html(self, path: str | os.PathLike[str], texts: Texts | None = None) -> None:
+        """Writes the report of this fit as one self-contained page, in the place of a file of this name; `texts` is
+        its language (None: English). Raises DiagnoseError where it cannot be written."""
         from diagnose.report import html
         from diagnose.report.write import write_file
 
-        write_file(path, html.render([self]))
+        write_file(path, html.render([self], texts))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes `diagnosis.json` (schema 1) with this one fit, in the place of a file of this name. Raises

@@ -4,7 +4,8 @@
 A template is plain text with fields `{name}` and `{name:form}`. Forms:
 
 - `number`, `signed`: six significant digits; any of Python's for numbers, such as `.0%`; `span`: `5` or `5–9`
-- `list`, `and`, `or`, `quoted`, `sentences`: several texts, joined as the language does; `python`: a block of code
+- `list`, `and`, `or`, `quoted`, `clauses`, `sentences`: several texts, joined as the language does
+- `python`: a block of code
 - `plural(# epoch|# epochs)`: one form per number; `#` is the number, `##` with its thousands separated
 - `given(one|other)`: the first where there is a value (0 is one; None, False and "" are none), else the second, if any
 - `select(min=lowest|max=highest|any)`: by the value; the last without a `=` for all others
@@ -33,6 +34,8 @@ from diagnose.result.text import ABSENT, short, span
 
 _REGISTRY: dict[str, str] = {}
 _DEEPEST: Final = 8
+_UNFIT: Final = (KeyError, ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
+"""What a template raises that does not fit its parameters: another release's, or those of a file."""
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -81,6 +84,7 @@ class Text:
 LIST = Text("list", "{rest}, {last}")
 AND = Text("list.and", "{rest} and {last}")
 OR = Text("list.or", "{rest} or {last}")
+CLAUSES = Text("list.clauses", "{rest}; {last}")
 SENTENCES = Text("list.sentences", "{rest} {last}")
 QUOTED = Text("list.quoted", "'{name}'")
 PLURAL = Text("plural", "n != 1")
@@ -159,8 +163,16 @@ def render(text: str, texts: Texts) -> str:
         return str(text)
     try:
         return "".join(pieces(template, text.params, texts))
-    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RecursionError):
+    except _UNFIT:
         return str(text)
+
+
+def filled(text: Text, params: Mapping[str, Any], texts: Texts) -> list[str]:
+    """The sentence with these parameters in parts, as `pieces` tells them apart."""
+    try:
+        return list(pieces(texts.template(text), params, texts))
+    except _UNFIT:
+        return list(pieces(text.template, params, None))
 
 
 def sentences(first: Said, *others: str) -> Said:
@@ -225,7 +237,7 @@ def _one(value: Any, form: str, texts: Texts) -> str:
 def _joined(names: list[str], form: str, texts: Texts) -> str:
     if form == "quoted":
         names = ["".join(pieces(texts.template(QUOTED), {"name": name}, texts)) for name in names]
-    between = SENTENCES if form == "sentences" else LIST
+    between = {"clauses": CLAUSES, "sentences": SENTENCES}.get(form, LIST)
     found = "".join(names[:1])
     for i, name in enumerate(names[1:], 2):
         end = {"and": AND, "or": OR}.get(form, between) if i == len(names) else between
@@ -305,7 +317,7 @@ def _again(value: Any, known: Any) -> Any:
         # Somebody may have put another text into the field.
         try:
             same = "".join(pieces(_REGISTRY[found.id], found.params, None)) == value
-        except (KeyError, ValueError, TypeError, IndexError, ArithmeticError, RecursionError):
+        except _UNFIT:
             same = False
         return found if same else value
     return found
