@@ -25,8 +25,8 @@ ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epo
 MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")
 NOT_REPLAYED = Text(
     "notice.not-replayed",
-    "Not everything could be replayed: {shown:clauses}{more:given( (and {more} more))}. What needs it is left out or marked "
-    "not applicable.",
+    "Not everything could be replayed: {shown:clauses}{more:given( (and {more} more))}. What needs it is left out or "
+    "marked not applicable.",
 )
 _SO_FAR = "his report covers {epochs:plural(# finished epoch|# finished epochs)}, {steps:plural(# step|# steps)}."
 TRACER_ERROR = Text("notice.tracer-error", f"Tracing stopped after an error in the tracer ({{error}}); t{_SO_FAR}")

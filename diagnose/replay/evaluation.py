@@ -15,6 +15,7 @@ from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.backends import current_backend
 from diagnose.replay.runs import joined, weights_as_given
 from diagnose.result.problems import users_code
+from diagnose.result.texts import Text
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
 from diagnose.tracefile.reader import Trace
@@ -26,9 +27,18 @@ KERAS_BATCH_SIZE = 32
 (keras/src/trainers/data_adapters/array_data_adapter.py)."""
 
 
+ROWS_FIT_USED = Text(
+    "data.rows-fit-used",
+    "rows fit used{recorded:given( in the epochs whose steps are recorded)}"
+    "{local:given( on {local} of {count} replicas)}",
+)
+FIRST_EPOCH = Text("data.first-epoch", "the batches of the first epoch")
+GIVEN = Text("data.given", "given")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
-    """`source` is "rows fit used" or "given"; `batch_size` is that of all batches but the last."""
+    """`source` says which rows these are; `batch_size` is that of all batches but the last."""
 
     source: str
     batches: tuple[Batch, ...]
@@ -37,7 +47,7 @@ class EvaluationData:
     @property
     def composite(self) -> bool:
         """Whether it holds ragged, sparse or string values, which only batches as recorded can be made of."""
-        return self.source == "the batches of the first epoch"
+        return self.source == FIRST_EPOCH.template
 
     @property
     def rows(self) -> int:
@@ -67,16 +77,17 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     spread = Spread.of(trace)
-    rest = " in the epochs whose steps are recorded" if trace.unrecorded else ""
-    share = "" if spread is None or spread.partial is None else f" on {spread.local} of {spread.count} replicas"
-    return EvaluationData(f"rows fit used{rest}{share}", tuple(batches), size)
+    local = None if spread is None or spread.partial is None else spread.local
+    count = None if spread is None else spread.count
+    source = ROWS_FIT_USED(recorded=bool(trace.unrecorded), local=local, count=count)
+    return EvaluationData(source, tuple(batches), size)
 
 
 def _first_epoch(trace: Trace) -> EvaluationData:
     """The batches of the first epoch: what cannot be told apart by row is evaluated as fit first saw it."""
     batches = [trace.batch(step.batch) for step in trace.index.steps_of(trace.steps[0].epoch)]
     plain = tuple(Batch(b.x, b.y, None, b.rows, b.size) for b in batches)
-    return EvaluationData("the batches of the first epoch", plain, plain[0].size)
+    return EvaluationData(FIRST_EPOCH(), plain, plain[0].size)
 
 
 def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
@@ -113,7 +124,7 @@ def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> Evalua
         batches.append(Batch(x, y, columns, ids, len(ids), tree))
     if not batches:
         raise DiagnoseError("evaluate= holds no batch.")
-    return EvaluationData("given", tuple(batches), batches[0].size)
+    return EvaluationData(GIVEN(), tuple(batches), batches[0].size)
 
 
 ONE_BATCH_BYTES = 64 << 20

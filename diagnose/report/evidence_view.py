@@ -26,8 +26,7 @@ IN_ALL = Text("in-all", "{shown}, … ({count:,} in all)")
 KEPT = Text("evidence.kept", "{kept} of {total} kept{policy:given(: {policy})}")
 DATA = Text(
     "evidence.data",
-    "{source:select(rows fit used=rows fit used|given=given|the batches of the first epoch=the batches of the first "
-    "epoch|None=unknown|{source})}{both:given( ({rows} rows, batch size {size})|{rows:given( ({rows} rows))}"
+    "{source:given({source}|unknown)}{both:given( ({rows} rows, batch size {size})|{rows:given( ({rows} rows))}"
     "{size:given( (batch size {size}))})}",
 )
 MODEL = Text("evidence.model", "{model}{parameters:given(, {parameters} parameters)}")

@@ -32,6 +32,7 @@ from typing import Any, Final
 from diagnose.errors import DiagnoseError
 from diagnose.result.text import ABSENT, short, span
 
+FORMS: Final = ("plural", "given", "select")
 _REGISTRY: dict[str, str] = {}
 _DEEPEST: Final = 8
 _UNFIT: Final = (KeyError, ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
@@ -154,11 +155,11 @@ def say(text: str) -> str:
 
 
 def render(text: str, texts: Texts) -> str:
-    """What was `Said`, in a language. English where that has no such text, or another release gave it other
-    parameters; any other text as it is."""
+    """What was `Said`, in a language. In English what that has no text for, or another release gave other parameters;
+    any other text as it is."""
     if not isinstance(text, Said) or texts is ENGLISH:
         return text
-    template = texts.templates.get(text.id)
+    template = texts.templates.get(text.id, _REGISTRY.get(text.id))
     if template is None:
         return str(text)
     try:
@@ -199,16 +200,17 @@ def pieces(template: str, params: Mapping[str, Any], texts: Texts | None) -> Ite
 
 
 def _spelled(value: Any, form: str, params: Mapping[str, Any], texts: Texts) -> Iterator[str]:
-    name, bracket, rest = form.partition("(")
-    if bracket and name in ("plural", "given", "select"):
-        options = [*_options(rest.removesuffix(")")), ""]
+    name = form.partition("(")[0]
+    if name in FORMS and name != form:
+        parts = options(form)
         if name == "plural":
-            chosen = options[min(texts.plural(value), len(options) - 2)]
+            chosen = parts[min(texts.plural(value), len(parts) - 1)]
             chosen = chosen.replace("##", f"{value:,}").replace("#", f"{value}")
         elif name == "given":
-            chosen = options[0 if not (value is None or value is False or value in ("", [], ())) else 1]
+            absent = value is None or value is False or value in ("", [], ())
+            chosen = [*parts, ""][1 if absent else 0]
         else:
-            chosen = _selected(options[:-1], value)
+            chosen = _selected(parts, value)
         yield from pieces(chosen, params, texts)
     elif isinstance(value, (list, tuple)) and form != "span":
         yield _joined([_one(x, "", texts) for x in value], form, texts)
@@ -245,21 +247,24 @@ def _joined(names: list[str], form: str, texts: Texts) -> str:
     return found
 
 
-def _selected(options: list[str], value: Any) -> str:
-    pairs = [option.partition("=") for option in options]
+def _selected(parts: list[str], value: Any) -> str:
+    pairs = [part.partition("=") for part in parts]
     for key, is_key, chosen in pairs:
         if is_key and key == str(value):
             return chosen
     key, is_key, _ = pairs[-1]
     if is_key:
         raise ValueError(f"nothing is said for {value!r}")
-    return options[-1]
+    return parts[-1]
 
 
-def _options(text: str) -> list[str]:
-    """Split at `|`, but for those inside of fields."""
+def options(form: str) -> list[str]:
+    """The templates that a form chooses from, with the keys of a `select`; none for other forms."""
+    name, bracket, rest = form.partition("(")
+    if not bracket or name not in FORMS:
+        return []
     found, depth = [""], 0
-    for c in text:
+    for c in rest.removesuffix(")"):
         depth += (c == "{") - (c == "}")
         if c == "|" and not depth:
             found.append("")
@@ -299,7 +304,7 @@ def _known(value: Any, known: Any) -> tuple[Any, Any]:
         found = {name: _again(item, told.get(name)) for name, item in value.items()}
         entry = {str(name): text for name, item in found.items() if (text := plain(item)) is not None}
         return found, entry or None
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
         listed = known if isinstance(known, (list, tuple)) and len(known) == len(value) else [None] * len(value)
         items = tuple(_again(item, one) for item, one in zip(value, listed, strict=True))
         entry = [plain(item) for item in items]
@@ -357,4 +362,6 @@ def _plain(value: Any) -> Any:
         return [_plain(x) for x in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return value.item() if hasattr(value, "item") else str(value)  # a number of NumPy's

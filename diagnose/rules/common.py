@@ -77,10 +77,15 @@ def metric_in_question(facts: Facts, decisions: list[Decision]) -> str:
 
 NOBODY_DECIDES = Text("nobody-decides", "Nothing else in this run says how good the weights are.")
 DECIDES = Text("decides", "It is what decides here: {who:list}.")
+DECIDER = Text(
+    "decider",
+    "{callback} ({kind:select(early-stopping=early-stopping|checkpoint=checkpoint|threshold=threshold|"
+    "own-restore=own-restore)}, '{monitor}')",
+)
 
 
 def consequence(decisions: list[Decision]) -> Said:
     """Who relies on the value, as a sentence."""
     if not decisions:
         return NOBODY_DECIDES()
-    return DECIDES(who=sorted({f"{d.callback} ({d.kind}, '{d.monitor}')" for d in decisions}))
+    return DECIDES(who=sorted({DECIDER(callback=d.callback, kind=d.kind, monitor=d.monitor) for d in decisions}))
