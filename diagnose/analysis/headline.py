@@ -48,10 +48,7 @@ NOT_FINITE = Text(
     "headline.not-finite",
     "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}.",
 )
-HELD = Text(
-    "headline.held",
-    "{monitor} {logged:number} was logged for epoch {epoch}, and the model after fit has it.",
-)
+HELD = Text("headline.held", "{monitor} {logged:number} was logged for epoch {epoch}, and the model after fit has it.")
 NOT_HELD = Text(
     "headline.not-held",
     "{monitor} {logged:number} was logged for epoch {epoch}, but the model after fit has {held:number}.",
@@ -98,12 +95,10 @@ NOTHING_BUT_LAST = Text(
 )
 SAW_NAN = Text("restoration.saw-nan", "{callback} saw '{monitor}' as NaN only, and NaN compares with nothing")
 NAN_RESTORED = Text(
-    "restoration.nan-restored",
-    "{callback} restored the end of epoch {epoch}, the first that it saw: {saw}.",
+    "restoration.nan-restored", "{callback} restored the end of epoch {epoch}, the first that it saw: {saw}."
 )
 NAN_NOT_HELD = Text(
-    "restoration.nan-not-held",
-    "{saw}; the model does not hold the end of epoch {epoch}, the first that it saw.",
+    "restoration.nan-not-held", "{saw}; the model does not hold the end of epoch {epoch}, the first that it saw."
 )
 NOT_IN_INFERENCE = Text(
     "restoration.not-in-inference",

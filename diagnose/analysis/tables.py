@@ -18,8 +18,7 @@ MOST_PROBLEMS = 3
 
 EVERY_UPDATE = Text("versions.every-update", "the weights of every update")
 UNTIL_FULL = Text(
-    "versions.until-full",
-    "the weights of every update until the trace was full, then of the ends of epochs",
+    "versions.until-full", "the weights of every update until the trace was full, then of the ends of epochs"
 )
 ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epochs")
 MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")

@@ -20,8 +20,7 @@ UNKNOWN = Text("writer.unknown", "unknown")
 SOMEBODY = Text("writer.somebody", "Keras or the script, before {hook}")
 NOT_KEPT = Text("verdict.not-kept", "{why}, so nothing was kept as best.")
 FOREIGN = Text(
-    "verdict.foreign",
-    "{monitor} of epoch {epoch} was computed with weights that no update made (written by {writer}).",
+    "verdict.foreign", "{monitor} of epoch {epoch} was computed with weights that no update made (written by {writer})."
 )
 NOT_CONFIRMED = Text(
     "verdict.not-confirmed",
@@ -33,8 +32,7 @@ NO_NUMBER = Text("verdict.no-number", "{callback} saw no number in '{monitor}'")
 NO_DIRECTION = Text("verdict.no-direction", "which way '{monitor}' is better for {callback} is not known")
 NO_LOOK = Text("verdict.no-look", "{callback} looked at no epoch's '{monitor}'")
 RESTORED_WRITTEN = Text(
-    "verdict.restored-written",
-    "The restored weights are no version of training; they were written by {writer}.",
+    "verdict.restored-written", "The restored weights are no version of training; they were written by {writer}."
 )
 
 

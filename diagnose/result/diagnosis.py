@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from diagnose.result.texts import Spoken, Texts
+from diagnose.result.spoken import Spoken
+from diagnose.result.texts import Texts
 
 if TYPE_CHECKING:
     import os

@@ -27,8 +27,7 @@ IMPROVED = Text(
     "checkpoint-best-kept.improved", f"{_BEGAN}; epoch {{epoch}} ({{value:number}}) improved on it and was saved."
 )
 SAVED = Text(
-    "checkpoint-best-kept.saved",
-    "{callback} wrote its file after epoch {epoch}, though nothing improved on its best.",
+    "checkpoint-best-kept.saved", "{callback} wrote its file after epoch {epoch}, though nothing improved on its best."
 )
 GOES_ON = Text(
     "checkpoint-best-kept.goes-on",

@@ -22,16 +22,14 @@ VALIDATION = Text(
     "{callback} watches {monitors:quoted}: validation values, computed with the weights that it saves.",
 )
 IN_BATCHES = Text(
-    "checkpoint-on-training-metric.in-batches",
-    "{callback} saves every {frequency} batches, not at the end of epochs.",
+    "checkpoint-on-training-metric.in-batches", "{callback} saves every {frequency} batches, not at the end of epochs."
 )
 NO_END = Text(
     "checkpoint-on-training-metric.no-end", "The fit did not reach its end: what {callback} kept is not known."
 )
 SAVED_NONE = Text("checkpoint-on-training-metric.saved-none", "{callback} saved no epoch of this fit by '{monitor}'.")
 CHANGED = Text(
-    "checkpoint-on-training-metric.changed",
-    "{who} changed the weights at the end of epoch {epoch}, the one saved.",
+    "checkpoint-on-training-metric.changed", "{who} changed the weights at the end of epoch {epoch}, the one saved."
 )
 KERAS = Text("checkpoint-on-training-metric.keras", "Keras itself")
 NOT_EVALUATED = Text("checkpoint-on-training-metric.not-evaluated", "The saved weights were not evaluated: {why}.")

@@ -15,8 +15,7 @@ from diagnose.rules.mode_gap import named
 NAME = "frozen-after-compile"
 
 NOT_SAID = Text(
-    "frozen-after-compile.not-said",
-    "The trace does not say which layers were frozen; it is from an older version.",
+    "frozen-after-compile.not-said", "The trace does not say which layers were frozen; it is from an older version."
 )
 NONE = Text("frozen-after-compile.none", "No layer with weights was frozen.")
 OWN_STEP = Text(

@@ -16,8 +16,7 @@ CLOSE = 1e-5
 """Relative difference up to which a logged value is one that was computed again."""
 
 KERAS_STEP = Text(
-    "metric-after-update.keras-step",
-    "The train step is Keras's own: it scores loss and metrics before the update.",
+    "metric-after-update.keras-step", "The train step is Keras's own: it scores loss and metrics before the update."
 )
 NEITHER = Text(
     "metric-after-update.neither",

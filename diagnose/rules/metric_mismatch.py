@@ -35,24 +35,18 @@ NOT_SAID = Text("metric-mismatch.not-said", "The trace does not say which metric
 NONE = Text("metric-mismatch.none", "No metric was compiled that could misread its labels unnoticed.")
 FITS = Text("metric-mismatch.fits", "Labels and output have the form that {metrics:list} expects.")
 SAME_NAME = Text(
-    "metric-mismatch.same-name",
-    "Several metrics are called {metric}: their steps' own values are not told apart.",
+    "metric-mismatch.same-name", "Several metrics are called {metric}: their steps' own values are not told apart."
 )
 WEIGHTED = Text("metric-mismatch.weighted", "{metric} is weighted; what single labels count for is not checked.")
 NO_LABELS = Text("metric-mismatch.no-labels", "The labels {metric} is computed with are not known.")
 NO_SIZE = Text("metric-mismatch.no-size", "The size of the output {metric} is for is not declared.")
 NOT_KNOWN = Text("metric-mismatch.not-known", "The labels are not known: {reason}")
-CHANGING = Text(
-    "metric-mismatch.changing",
-    "The labels {metric} is computed with change their form between batches.",
-)
+CHANGING = Text("metric-mismatch.changing", "The labels {metric} is computed with change their form between batches.")
 NO_VALUES = Text(
-    "metric-mismatch.no-values",
-    "{metric} does not fit its labels, but its value in single steps is not known.",
+    "metric-mismatch.no-values", "{metric} does not fit its labels, but its value in single steps is not known."
 )
 NOT_EXPLAINED = Text(
-    "metric-mismatch.not-explained",
-    "{metric} takes values that the form of its labels does not explain.",
+    "metric-mismatch.not-explained", "{metric} takes values that the form of its labels does not explain."
 )
 FAILED = Text(
     "metric-mismatch.failed",

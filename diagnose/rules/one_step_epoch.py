@@ -23,8 +23,7 @@ NAME = "one-step-epoch"
 MORE_STEPS = Text("one-step-epoch.more-steps", "Epochs have more than one step.")
 NOT_PROVEN = Text("one-step-epoch.not-proven", "Not proven, because replay was not possible: {reason}.")
 NOT_DECIDED = Text(
-    "one-step-epoch.not-decided",
-    "Each logged training value is one update old, but nothing here was decided by one.",
+    "one-step-epoch.not-decided", "Each logged training value is one update old, but nothing here was decided by one."
 )
 KEPT_OWNER = Text(
     "one-step-epoch.kept-owner",

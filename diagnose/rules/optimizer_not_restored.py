@@ -15,8 +15,7 @@ from diagnose.rules.facts import Facts
 NAME = "optimizer-not-restored"
 
 NOT_SAID = Text(
-    "optimizer-not-restored.not-said",
-    "This trace does not say what state the optimizer was in before the first step.",
+    "optimizer-not-restored.not-said", "This trace does not say what state the optimizer was in before the first step."
 )
 NO_STEP = Text("optimizer-not-restored.no-step", "No step was done.")
 NOT_RECORDED = Text("optimizer-not-restored.not-recorded", "No steps were recorded.")
@@ -38,8 +37,7 @@ KEEPS_NOTHING = Text(
     "This fit went on from {what}; its optimizer keeps nothing that could be lost.",
 )
 ANEW = Text(
-    "optimizer-not-restored.anew",
-    "This fit started anew from {what}, with an optimizer that was set up differently.",
+    "optimizer-not-restored.anew", "This fit started anew from {what}, with an optimizer that was set up differently."
 )
 RATE_LEFT = Text(
     "optimizer-not-restored.rate-left",

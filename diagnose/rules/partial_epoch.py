@@ -30,8 +30,7 @@ NAME = "partial-epoch"
 SPLIT = Text("partial-epoch.split", "Rows differ between epochs because the split does: see {rule}.")
 NOT_KNOWN = Text("partial-epoch.not-known", "Whether epochs cover all rows is not known: {reason}.")
 WHOLE = Text(
-    "partial-epoch.whole",
-    "{epochs:plural(The one epoch had {rows} rows|Every epoch went over the same {rows} rows)}.",
+    "partial-epoch.whole", "{epochs:plural(The one epoch had {rows} rows|Every epoch went over the same {rows} rows)}."
 )
 TOOK = Text("partial-epoch.took", "fit was given {batches} batches and took {steps} an epoch")
 IN_ROUNDS = Text("partial-epoch.in-rounds", "every row came once before any came again")
@@ -68,8 +67,7 @@ VALIDATION = Text(
     "{changing:given(other rows each time|the same each time)}.",
 )
 VAL_LOSS = Text(
-    "partial-epoch.val-loss",
-    "The val_loss logged for epoch {epoch} ({value:number}) is that of its own rows.",
+    "partial-epoch.val-loss", "The val_loss logged for epoch {epoch} ({value:number}) is that of its own rows."
 )
 ADVICE = Text(
     "partial-epoch.advice",

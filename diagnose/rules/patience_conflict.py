@@ -22,8 +22,7 @@ NOT_STOPPED = Text(
 )
 STALE = Text("patience-conflict.stale", "{callback} compared with the best of an earlier fit.")
 LOWERED = Text(
-    "patience-conflict.lowered",
-    "{plateau} lowered the rate after epoch {epochs:list}, before training was stopped.",
+    "patience-conflict.lowered", "{plateau} lowered the rate after epoch {epochs:list}, before training was stopped."
 )
 LOWERED_LAST = Text(
     "patience-conflict.lowered-last",

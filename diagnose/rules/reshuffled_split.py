@@ -28,8 +28,7 @@ NOT_KNOWN = Text("reshuffled-split.not-known", "The rows of training and validat
 TOO_FEW = Text("reshuffled-split.too-few", "There were fewer than two epochs with validation to compare.")
 SAME_ROWS = Text("reshuffled-split.same-rows", "Validation went over the same {rows} rows every time.")
 NOT_TRAINED_ON = Text(
-    "reshuffled-split.not-trained-on",
-    "Validation rows differ between epochs, but none of them was trained on.",
+    "reshuffled-split.not-trained-on", "Validation rows differ between epochs, but none of them was trained on."
 )
 TRAINING_DATA = Text("reshuffled-split.training-data", "The training data itself was given as validation data.")
 ENDS_EARLY = Text(

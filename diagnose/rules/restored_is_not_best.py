@@ -21,8 +21,7 @@ NAME = "restored-is-not-best"
 RESTORED_NOTHING = Text("restored-is-not-best.restored-nothing", "{callback} restored nothing.")
 NEVER_SAW = Text("restored-is-not-best.never-saw", "{callback} never saw a value of '{monitor}' to go by.")
 IS_BEST = Text(
-    "restored-is-not-best.is-best",
-    "{callback} restored epoch {epoch}, and no epoch logged a better {monitor}.",
+    "restored-is-not-best.is-best", "{callback} restored epoch {epoch}, and no epoch logged a better {monitor}."
 )
 NOT_CHOSEN = Text(
     "restored-is-not-best.not-chosen",
@@ -36,8 +35,7 @@ MIN_DELTA = Text(
     "restored-is-not-best.min-delta", "with min_delta={value:number}, later values were not better by enough to count"
 )
 START_FROM = Text(
-    "restored-is-not-best.start-from",
-    "start_from_epoch={value} kept it from looking at epochs before {first}",
+    "restored-is-not-best.start-from", "start_from_epoch={value} kept it from looking at epochs before {first}"
 )
 FIRST_NAN = Text("restored-is-not-best.first-nan", "its first value was NaN")
 FAILED = Text(

@@ -34,8 +34,7 @@ NO_VALUE = Text(
     "What is read in a batch hook ({keys:list}) has no value of single batches here.",
 )
 ONE_BATCH = Text(
-    "running-mean-batch-logs.one-batch",
-    "No epoch has a second batch, so each mean so far is the batch's own value.",
+    "running-mean-batch-logs.one-batch", "No epoch has a second batch, so each mean so far is the batch's own value."
 )
 SMALL = Text(
     "running-mean-batch-logs.small",

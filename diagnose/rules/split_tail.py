@@ -37,8 +37,7 @@ _SHOWN: Final = 10
 NOT_GIVEN = Text("split-tail.not-given", "fit was not given a validation_split.")
 NO_EPOCH = Text("split-tail.no-epoch", "No epoch with validation was finished.")
 ENDS_EARLY = Text(
-    "split-tail.ends-early",
-    "steps_per_epoch or validation_steps end passes early: not all labels are known.",
+    "split-tail.ends-early", "steps_per_epoch or validation_steps end passes early: not all labels are known."
 )
 NOT_RECORDED = Text("split-tail.not-recorded", "Validation batches were not recorded.")
 NOT_KNOWN = Text("split-tail.not-known", "The labels are not known: {reason}")

@@ -22,8 +22,7 @@ NAME = "stale-best"
 NOT_SAID = Text("stale-best.not-said", "The trace does not say what EarlyStopping began this fit with.")
 NOT_USED = Text("stale-best.not-used", "{callback} was not used in an earlier fit.")
 WITHOUT_BEST = Text(
-    "stale-best.without-best",
-    "{callback} was used in an earlier fit and began this one without a best.",
+    "stale-best.without-best", "{callback} was used in an earlier fit and began this one without a best."
 )
 NOT_KNOWN = Text("stale-best.not-known", "What {callback} kept in this fit is not known.")
 _BEGAN = "{callback} began this fit with the best of an earlier one, {monitor} {start:number}"

@@ -16,8 +16,7 @@ NONE = Text("state-carried.none", "The model has no stateful layer.")
 NOT_REPEATED = Text("state-carried.not-repeated", "evaluate could not be repeated from a zero state")
 NOT_MEASURED = Text("state-carried.not-measured", "Not measured: {reason}.")
 SMALL = Text(
-    "state-carried.small",
-    "The state that fit left in {layers} changes no value of evaluate by {share:.0%} or more.",
+    "state-carried.small", "The state that fit left in {layers} changes no value of evaluate by {share:.0%} or more."
 )
 FAILED = Text(
     "state-carried.failed",

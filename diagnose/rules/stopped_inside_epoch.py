@@ -33,8 +33,7 @@ FAILED = Text(
     "batches{rows:given( ({rows} of {all_rows} rows))}.",
 )
 MISSED = Text(
-    "stopped-inside-epoch.missed",
-    "Rows that evaluate covers and it does not move the value by {missed:number}.",
+    "stopped-inside-epoch.missed", "Rows that evaluate covers and it does not move the value by {missed:number}."
 )
 ADVICE = Text(
     "stopped-inside-epoch.advice",

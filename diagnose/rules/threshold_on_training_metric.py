@@ -17,15 +17,13 @@ from diagnose.rules.facts import Facts
 NAME = "threshold-on-training-metric"
 
 NOT_SHOWN = Text(
-    "threshold-on-training-metric.not-shown",
-    "{callback} compares '{monitor}' with a value its code does not show.",
+    "threshold-on-training-metric.not-shown", "{callback} compares '{monitor}' with a value its code does not show."
 )
 IN_HOOK = Text("threshold-on-training-metric.in-hook", "{callback} decides in {hook}, not at the end of an epoch.")
 CODE_AND_EFFECT = Text("recognised-by.code-and-effect", "its code and its effect")
 ITS_EFFECT = Text("recognised-by.effect", "its effect")
 NEVER = Text(
-    "threshold-on-training-metric.never",
-    "Neither the logged nor the re-evaluated {metric} ever reached the threshold.",
+    "threshold-on-training-metric.never", "Neither the logged nor the re-evaluated {metric} ever reached the threshold."
 )
 REACHED = Text(
     "threshold-on-training-metric.reached",
@@ -33,8 +31,7 @@ REACHED = Text(
     "(re-evaluated {again:number}; logged {logged:number}).",
 )
 NOT_EVALUATED = Text(
-    "threshold-on-training-metric.not-evaluated",
-    "'{metric}' could not be evaluated with the weights after fit.",
+    "threshold-on-training-metric.not-evaluated", "'{metric}' could not be evaluated with the weights after fit."
 )
 PAST_IT = Text(
     "threshold-on-training-metric.past-it",
@@ -58,8 +55,7 @@ ONE_SET = Text(
 )
 NONE = Text("threshold-on-training-metric.none", "No callback stops at a threshold of a logged value.")
 UNKNOWN = Text(
-    "threshold-on-training-metric.unknown",
-    "{callback} stopped the run, but its code does not show by which value.",
+    "threshold-on-training-metric.unknown", "{callback} stopped the run, but its code does not show by which value."
 )
 ADVICE = Text(
     "threshold-on-training-metric.advice",

@@ -23,8 +23,7 @@ RESTORED_NOTHING = Text(
 )
 SAVED_NONE = Text("two-bests.saved-none", "{callback} saved no epoch of this fit by '{monitor}'.")
 SAME_EPOCH = Text(
-    "two-bests.same-epoch",
-    "The best {restored_monitor} and the best {saved_monitor} are of the same epoch {epoch}.",
+    "two-bests.same-epoch", "The best {restored_monitor} and the best {saved_monitor} are of the same epoch {epoch}."
 )
 FAILED = Text(
     "two-bests.failed",

@@ -29,13 +29,9 @@ NONE = Text("unadapted-normalization.none", "The model has no Normalization laye
 NOT_SAID = Text("unadapted-normalization.not-said", "The trace does not say what the Normalization layer holds.")
 NOT_RECORDED = Text("unadapted-normalization.not-recorded", "The model's variables at the beginning were not recorded.")
 ADAPTED = Text("unadapted-normalization.adapted", "{layers} has a mean and a variance.")
-IDLE = Text(
-    "unadapted-normalization.idle",
-    "{layers} does nothing: mean 0 and variance 1, as before adapt().",
-)
+IDLE = Text("unadapted-normalization.idle", "{layers} does nothing: mean 0 and variance 1, as before adapt().")
 NOT_NEEDED = Text(
-    "unadapted-normalization.not-needed",
-    "{layers} does nothing, but the rows have mean 0 and variance 1 already.",
+    "unadapted-normalization.not-needed", "{layers} does nothing, but the rows have mean 0 and variance 1 already."
 )
 FAILED = Text(
     "unadapted-normalization.failed",

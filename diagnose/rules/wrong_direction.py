@@ -49,8 +49,7 @@ LOWER_FUNCTIONS: Final = frozenset({
 """Functions of Keras that `MeanMetricWrapper` averages."""
 
 NOT_KNOWN = Text(
-    "wrong-direction.not-known",
-    "Which way is better is not known for {monitors:quoted}: no metric that Keras defines.",
+    "wrong-direction.not-known", "Which way is better is not known for {monitors:quoted}: no metric that Keras defines."
 )
 NOT_COMPARED = Text("wrong-direction.not-compared", "No callback compared two different values in this fit.")
 LOOKS_FOR = Text("wrong-direction.looks-for", "{callback} the {better:select(min=lowest|max=highest)} '{monitor}'")
