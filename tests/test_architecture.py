@@ -149,6 +149,19 @@ def test_no_circle_of_modules() -> None:
     assert circles((each.source, each.target) for each in imports() if not each.is_lift) == []
 
 
+def test_replay_knows_frameworks_by_their_engines_only() -> None:
+    engines = {name.split(".")[1] for name in module_names() if name.startswith("replay.") and name.count(".") > 1}
+    named = {
+        each.source
+        for each in imports()
+        if each.rooms[0] in ("replay", "ledger")
+        and each.source.split(".")[1:2] != ["keras"]
+        and (each.rooms[1] == "frameworks" or each.target.split(".")[:2] == ["replay", "keras"])
+    }
+    assert engines == {"keras"}
+    assert named == {"replay.engines"}, "only there is an engine chosen"
+
+
 def test_no_exemption_is_idle() -> None:
     used = {(each.source, each.rooms[1]) for each in imports() if each.is_lift}
     assert used == LIFTS

@@ -35,8 +35,9 @@ from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 if TYPE_CHECKING:
     from diagnose.record.run import Run
     from diagnose.replay.check import EpochCheck
-    from diagnose.replay.evaluation import EvaluationData
+    from diagnose.replay.engine import EngineFactory
     from diagnose.replay.replayer import Replayer
+    from diagnose.replay.runs import EvaluationData
 
 
 def diagnose_run(
@@ -77,6 +78,7 @@ def analyse(
     model: Any = None,
     compiled: Mapping[str, Any] | None = None,
     *,
+    factory: EngineFactory | None = None,
     evaluate: Any = None,
     data: Any = None,
     lack: str = "",
@@ -91,31 +93,40 @@ def analyse(
         model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
+        factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
         evaluate, data, epochs: see `Tracer.diagnose`.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
     """
     problems = Problems()
-    if model is None:
+    if factory is None and model is not None:
+        factory = problems.attempt("choosing the engine", None, lambda: _factory(trace, model, compiled or {}))
+    elif factory is None:
         problems.cannot(no_model)
-    guard = no_odd_error(trace.path) if model is None else contextlib.nullcontext()
-    with guard, _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
+    guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
+    with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis
 
 
+def _factory(trace: Trace, model: Any, compiled: Mapping[str, Any]) -> EngineFactory | None:
+    from diagnose.replay.engines import factory_of
+
+    return factory_of(trace, model, compiled)
+
+
 @contextlib.contextmanager
 def _opened(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
+    trace: Trace, factory: EngineFactory | None, evaluate: Any, data: Any, lack: str, problems: Problems
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
-    if model is None:
+    if factory is None:
         yield None, None
         return
     from diagnose.replay.opened import opened
 
-    with opened(trace, model, compiled, evaluate, data, lack, problems) as found:
+    with opened(trace, factory, evaluate, data, lack, problems) as found:
         yield found
 
 
@@ -248,17 +259,15 @@ class _Analysis:
         return found
 
     def _evaluated(self) -> dict[str, float]:
-        """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not
-        end)."""
+        """The framework's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did
+        not end)."""
         if self.replayer is None or self.data is None:
             return {}
-        from diagnose.replay.evaluation import keras_evaluate
-
         state = self.replayer.states.final()
         if self.data.composite or not self.replayer.evaluates_alike:
             return self.replayer.evaluate_state(state)
         arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
-        return keras_evaluate(self.replayer.model, arrays, self.data, copies)
+        return self.replayer.engine.evaluate(arrays, self.data, copies)
 
     def _restoration(
         self,
@@ -344,7 +353,7 @@ class _Analysis:
         epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
         found = {epoch: self._checked(epoch) for epoch in epochs}
         if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
-            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.unrecorded))
+            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:

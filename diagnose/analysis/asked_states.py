@@ -18,8 +18,8 @@ from diagnose.rules.facts import Scored
 from diagnose.tracefile.model import State
 
 if TYPE_CHECKING:
-    from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
+    from diagnose.replay.runs import EvaluationData
 
 Validate = Callable[[State, int], Mapping[str, float]]
 """The validation metrics of a state over the batches of an epoch's pass."""
@@ -67,9 +67,8 @@ def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[s
     """What `evaluate` would return for all rows in one batch, where the class of an `evaluated` metric does not tell
     that its value is the same for any batches; else empty."""
     from diagnose.replay import evaluation
-    from diagnose.replay.pooling import pooled
 
-    if replayer.passes.carried or all(pooled(replayer.model, name) for name in evaluated):
+    if replayer.engine.carried or all(replayer.engine.pooled(name) for name in evaluated):
         return {}
     batch = evaluation.in_one_batch(data)
     try:
@@ -81,7 +80,7 @@ def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[s
 def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:
     """For a model with a train step of its own, which may score before or after its update."""
     found = {}
-    for epoch in epochs if replayer.passes.own_train else ():
+    for epoch in epochs if replayer.engine.own_train else ():
         with contextlib.suppress(ReplayError):
             found[epoch] = Scored(replayer.scored(epoch, "before"), replayer.scored(epoch, "after"))
     return found

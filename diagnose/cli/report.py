@@ -105,6 +105,6 @@ def _from_function(target: str) -> Any:
 
 
 def _from_trace(info: dict[str, Any]) -> Any:
-    from diagnose.replay.stored_model import build
+    from diagnose.replay.keras.stored_model import build
 
     return build(info)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from diagnose.report.figures import PALETTE, WIDTH
+from diagnose.report.palette import PALETTE, WIDTH
 from diagnose.report.restoration_view import COMPUTED_AT, versions
 from diagnose.report.timeline import Tie, TimelineView
 from diagnose.result.text import number, spell

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diagnose.report.figures import PALETTE, WIDTH
 from diagnose.report.ledger_view import LedgerRow, LedgerView
+from diagnose.report.palette import PALETTE, WIDTH
 from diagnose.result.text import shorten, ticks
 from diagnose.result.texts import Text
 

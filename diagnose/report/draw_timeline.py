@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from diagnose.report.draw_clocks import LEFT, RIGHT, Rows, draw_clocks, drawable, labelled_ties
-from diagnose.report.figures import PALETTE, WIDTH
+from diagnose.report.palette import PALETTE, WIDTH
 from diagnose.report.timeline import Tie, TimelineView
 from diagnose.result.text import compact, shorten, spell, ticks, width
 from diagnose.result.texts import Text

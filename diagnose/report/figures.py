@@ -1,7 +1,7 @@
 """Figures as PNG bytes and inline SVG text, drawn from view data with Matplotlib's object API. Touches no pyplot state.
 
-Colours are named once, in `PALETTE`. In inline SVG each becomes a CSS variable of the page, so that one drawing
-serves the light and the dark scheme; text stays text, in the page's font.
+In inline SVG each colour becomes a CSS variable of the page, so that one drawing serves the light and the dark scheme;
+text stays text, in the page's font.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from diagnose.report.palette import PALETTE
 from diagnose.result.text import printable
 from diagnose.result.texts import Text
 
@@ -22,27 +23,9 @@ if TYPE_CHECKING:
     from diagnose.report.ledger_view import LedgerView
     from diagnose.report.timeline import TimelineView
 
-PALETTE = {
-    "ink": "#1c2128",
-    "muted": "#5b6470",
-    "line": "#c9cfd6",
-    "grid": "#eaedf0",
-    "paper": "#fefeff",
-    "logged": "#c2570c",
-    "again": "#0a66b5",
-    "held": "#0b7a55",
-    "best": "#a3184e",
-    "tie": "#e9a06c",
-    "shade": "#f4f1ea",
-}
-"""Logged and re-evaluated are orange and blue, told apart with any colour vision; shapes differ as well."""
-
 TIMELINE = Text("figure.timeline", "Timeline of {metric}. {caption}")
 LEDGER = Text("figure.ledger", "Ledger: {titles:clauses}")
 
-WIDTH = 10.0
-"""Inches. At 72 units to the inch an SVG is 720 units wide, so 9 point text is read at 12 pixels in a 960 pixel
-column."""
 _DPI = 160
 
 _TAG = re.compile(r"<[^<>]*>")

@@ -12,7 +12,7 @@ from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 
 if TYPE_CHECKING:
-    from diagnose.replay.check import EpochCheck  # replay imports Keras; facts must not
+    from diagnose.replay.check import EpochCheck
 
 
 @dataclass(frozen=True, slots=True)

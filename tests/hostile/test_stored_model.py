@@ -18,8 +18,8 @@ import pytest
 
 from diagnose.errors import DiagnoseError
 from diagnose.record import describe
-from diagnose.replay import stored_names
-from diagnose.replay.stored_model import build
+from diagnose.replay.keras import stored_names
+from diagnose.replay.keras.stored_model import build
 
 Stored = dict[str, Any]
 OLD = tuple(int(part) for part in keras.__version__.split(".")[:2]) < (3, 9)

@@ -10,8 +10,8 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.model_state import state_variables
-from diagnose.replay.backends import ReplayBackend, current_backend
-from diagnose.replay.reachable import reachable_variables
+from diagnose.replay.keras.backends import ReplayBackend, current_backend
+from diagnose.replay.keras.reachable import reachable_variables
 from diagnose.result.problems import described
 from diagnose.tracefile.model import NDArray
 

@@ -6,12 +6,12 @@ import importlib
 from typing import Final, cast
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.base import ReplayBackend
+from diagnose.replay.keras.backends.base import ReplayBackend
 
 BACKENDS: Final = {
-    "tensorflow": "diagnose.replay.backends.tensorflow",
-    "jax": "diagnose.replay.backends.jax",
-    "torch": "diagnose.replay.backends.torch",
+    "tensorflow": "diagnose.replay.keras.backends.tensorflow",
+    "jax": "diagnose.replay.keras.backends.jax",
+    "torch": "diagnose.replay.keras.backends.torch",
 }
 
 __all__ = ["BACKENDS", "ReplayBackend", "current_backend"]

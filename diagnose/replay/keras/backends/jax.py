@@ -11,8 +11,8 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.base import Runner
-from diagnose.replay.backends.common import batch_of, optimizer_variables
+from diagnose.replay.keras.backends.base import Runner
+from diagnose.replay.keras.backends.common import batch_of, optimizer_variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 

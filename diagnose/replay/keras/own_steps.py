@@ -4,23 +4,23 @@ what it did to the weights is thrown away. Use within `borrowed(model, …)`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.base import Runner
-from diagnose.replay.forward import LayerModes
+from diagnose.replay.engine import Pass
+from diagnose.replay.keras.backends.base import Runner
+from diagnose.replay.keras.forward import LayerModes
+from diagnose.replay.keras.values import Values
 from diagnose.replay.runs import BatchRun
 from diagnose.tracefile.model import NDArray
-
-if TYPE_CHECKING:
-    from diagnose.replay.passes import Pass, Passes
 
 
 class OwnSteps:
     """The model's own train and test functions, made once for every set of layers that is forced into inference."""
 
-    def __init__(self, passes: Passes, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
-        self._passes = passes
+    def __init__(self, model: Any, values: Values, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
+        self._model = model
+        self._values = values
         self._initial_optimizer = initial_optimizer
         self._runners: dict[tuple[bool, bool, frozenset[int]], Runner] = {}
 
@@ -38,23 +38,23 @@ class OwnSteps:
         the weights each step computed at, that is what it saw in the fit. Only a step that looks at the model after
         its update depends on it.
         """
-        from diagnose.replay.passes import Pass
-
-        passes = self._passes
+        as_values = self._values
         if run.shares is not None:
             raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
         with layers.applied():
             key = (layers.training, run.fixed, frozenset(map(id, layers.forced)))
             if key not in self._runners:
-                self._runners[key] = passes.backend.runner(passes.model, training=layers.training, fixed=run.fixed)
+                self._runners[key] = as_values.backend.runner(self._model, training=layers.training, fixed=run.fixed)
             runner = self._runners[key]
             if layers.training and run.step is not None and run.step.batch_index == 0:
                 runner.set_optimizer(self._initial_optimizer(run.step.epoch))
-            runner.set_weights(passes.with_left(run.values[0], left))
+            runner.set_weights(as_values.with_left(run.values[0], left))
             runner.set_metrics(metrics)
             batch = run.batch
             logs = runner.step(
-                passes.tree(batch.x), passes.tree(batch.y), passes.weights(run.sample_weight, batch.weight_tree)
+                as_values.tree(batch.x),
+                as_values.tree(batch.y),
+                as_values.weights(run.sample_weight, batch.weight_tree),
             )
         values = runner.weights()
-        return Pass(runner.metrics(), [values[place] for place in passes.carried], None, logs)
+        return Pass(runner.metrics(), [values[place] for place in as_values.carried], None, logs)

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts
-from diagnose.replay.backends.base import Runner
-from diagnose.replay.backends.common import AssigningRunner, batch_of
+from diagnose.replay.keras.backends.base import Runner
+from diagnose.replay.keras.backends.common import AssigningRunner, batch_of
 from diagnose.tracefile.composite import Composite, Ragged, Sparse
 from diagnose.tracefile.model import NDArray
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnose.errors import DiagnoseError
-from diagnose.replay.stored_check import Refused, check
-from diagnose.replay.stored_size import TooMuch, check_work
+from diagnose.replay.keras.stored_check import Refused, check
+from diagnose.replay.keras.stored_size import TooMuch, check_work
 
 
 def build(info: Mapping[str, Any]) -> Any:

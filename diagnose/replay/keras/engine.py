@@ -1,56 +1,39 @@
-"""One batch through the model, in any mode, on given values of its variables: metric state before it, metric state
-after it. Knows nothing of epochs or schedules."""
+"""A Keras model as an engine: one batch through it, in any mode, on given values of its variables: metric state before
+it, metric state after it. Knows nothing of epochs or schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.model_state import state_variables
-from diagnose.replay.backends import ReplayBackend, current_backend
-from diagnose.replay.forward import LayerModes, fresh_metric_values, make_step, metric_results
-from diagnose.replay.own_steps import OwnSteps
-from diagnose.replay.runs import BatchRun, weights_as_given
+from diagnose.replay.engine import Mode, Pass, Retrainer
+from diagnose.replay.keras.backends import ReplayBackend, current_backend
+from diagnose.replay.keras.data import keras_evaluate
+from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results
+from diagnose.replay.keras.own_steps import OwnSteps
+from diagnose.replay.keras.pooling import pooled
+from diagnose.replay.keras.reachable import own_optimizers
+from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
+from diagnose.replay.keras.values import Values
+from diagnose.replay.recorded import Recorded
+from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.result.problems import users_code
-from diagnose.tracefile.composite import Ragged, Sparse, Strings
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.replicas import Spread
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """Kinds of layers in inference mode, and whether the rest of the model trains."""
+class KerasEngine:
+    """Runs batches through one model (see `diagnose.replay.engine.Engine`). Use within `borrowed(model, …)`.
 
-    inference: frozenset[str]
-    training: bool
-
-
-TRAINING = Mode(frozenset(), True)
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """What one batch left behind, as backend values: metric state, the states of stateful layers, the penalties in its
-    loss (None: the model's own step does not tell), and the logs of a step of the model's own."""
-
-    metrics: list[Any]
-    left: list[Any]
-    penalties: Any = None
-    logs: Mapping[str, Any] | None = None
-
-
-class Passes:
-    """Runs batches through one model.
-
-    `kinds` are the kinds of layers (and of steps) that differ between training and inference; `carried` the places of
-    variables that a pass hands to the next one.
+    The switches are the kinds of layers (and of steps) that differ between training and inference.
     """
 
-    def __init__(self, trace: Trace, model: Any, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
+    def __init__(self, trace: Trace, model: Any) -> None:
         self.trace = trace
         self.model = model
         self.backend: ReplayBackend = current_backend()
@@ -59,8 +42,18 @@ class Passes:
         self.carried = tuple(range(len(model.variables), len(self.variables)))
         self.own_train, self.own_test = own_steps(trace)
         masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
-        self.kinds = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
-        self._own = OwnSteps(self, initial_optimizer)
+        self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
+        self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
+        self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model._flatten_layers())
+        self.replicas = self.backend.spread(model)
+        self.value, self.array = self.backend.tensor, self.backend.array
+        self.values = Values(self.backend, self.carried)
+        self.retrainer: Retrainer | None = KerasRetrainer(
+            model, self.values, self.fresh, fixed=trace.info.get("batch_axis") == "fixed"
+        )
+        self._own = OwnSteps(model, self.values, self._optimizer_state)
+        self._splits_loss = str(type(model).compute_loss.__module__).startswith("keras.")
+        self._check_replicas()
         self._seen: dict[int, Any] = {}
         self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
         self._fresh: list[Any] | None = None
@@ -74,14 +67,23 @@ class Passes:
                 self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
         return list(self._fresh)
 
-    def mode(self, inference: frozenset[str]) -> Mode:
-        """Training, until every kind that differs is in inference mode. Without such kinds there is no difference."""
-        return Mode(inference, not self.kinds or inference != self.kinds)
+    def _optimizer_state(self, epoch: int) -> list[NDArray]:
+        """The optimizer's variables at the start of an epoch, with the rate the epoch ran at."""
+        return optimizer_state(self.model, self.backend, Recorded(self.trace, None).optimizer(epoch))
 
-    @property
-    def inference(self) -> Mode:
-        """The mode of `evaluate`."""
-        return Mode(self.kinds, False)
+    def _check_replicas(self) -> None:
+        spread = Spread.of(self.trace)
+        if spread is not None and spread.count > 1:
+            if self.own_train or self.own_test:
+                raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
+            if self.carried:
+                raise ReplayError("stateful layers are not replayed on several replicas")
+            for layer in self.model._flatten_layers(include_self=False):
+                if getattr(layer, "synchronized", False) is True:
+                    raise ReplayError(
+                        f"the layer '{layer.name}' takes its statistics over all replicas (synchronized=True), and "
+                        "replicas are replayed one by one"
+                    )
 
     def forward(
         self,
@@ -135,26 +137,18 @@ class Passes:
         after, rows = [], 0
         # Metrics add up over replicas, so what one replica adds can be added to what the others did.
         for values, x, y, weight, size in run.parts():
-            weights = self.weights(weight, run.batch.weight_tree)
+            weights = self.values.weights(weight, run.batch.weight_tree)
             starts = [[values[place] for place in self.carried] if own is None else list(own) for own in left]
             with self.backend.generator(generator):
-                done = function(values, found, starts, self.tree(x), self.tree(y), weights, fixed=run.fixed)
+                done = function(
+                    values, found, starts, self.values.tree(x), self.values.tree(y), weights, fixed=run.fixed
+                )
             found, after = [list(d[0]) for d in done], [list(d[1]) for d in done]
             own = [d[2] for d in done]
             penalties = [(p * rows + q * size) / max(rows + size, 1) for p, q in zip(penalties, own, strict=True)]
             rows += size
-        return [Pass(*each) for each in zip(found, after, penalties, strict=True)]
-
-    def weights(self, weight: NDArray | None, tree: Json) -> Any:
-        """Sample weights as the model takes them."""
-        return self.tree(weights_as_given(weight, tree))
-
-    def with_left(self, values: Sequence[Any], left: Sequence[Any] | None) -> list[Any]:
-        """The values with those of the carried variables replaced."""
-        found = list(values)
-        for place, value in zip(self.carried, left or (), strict=left is not None):
-            found[place] = value
-        return found
+        told = penalties if self._splits_loss else [None] * len(modes)
+        return [Pass(*each) for each in zip(found, after, told, strict=True)]
 
     def results(self, metrics: Sequence[Any], logs: Mapping[str, Any] | None = None) -> dict[str, float]:
         """What the metrics report in this state, as float64 by log name; metrics that report no scalar are left out.
@@ -176,12 +170,28 @@ class Passes:
         arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
         return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
 
-    def metric_tensors(self, raw: bytes) -> list[Any] | None:
-        """Recorded metric state as backend values; None if it belongs to other metrics."""
-        arrays = self.metric_arrays(raw)
-        return None if arrays is None else [self.backend.tensor(a) for a in arrays]
+    def pooled(self, metric: str) -> bool | None:
+        """By the classes of metrics and losses."""
+        return pooled(self.model, metric)
 
-    def metric_arrays(self, raw: bytes) -> list[NDArray] | None:
+    def evaluate(
+        self, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray]
+    ) -> dict[str, float]:
+        """`Model.evaluate` itself."""
+        return keras_evaluate(self.model, arrays, data, copies)
+
+    def unrecorded(self) -> str | None:
+        """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
+        count = len(own_optimizers(self.model)) if self.own_train else 0
+        if not count:
+            return None
+        which = "an optimizer" if count == 1 else f"{count} optimizers"
+        return (
+            f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
+            "computes after their updates comes out otherwise"
+        )
+
+    def read_metrics(self, raw: bytes) -> list[NDArray] | None:
         """Recorded metric state as arrays; None if it belongs to other metrics."""
         arrays: list[NDArray] = []
         start = 0
@@ -194,18 +204,6 @@ class Passes:
             arrays.append(np.frombuffer(raw[start:end], dtype).reshape(v.shape))
             start = end
         return arrays if start == len(raw) else None
-
-    def tree(self, tree: Any) -> Any:
-        """A tree of arrays as backend values."""
-        if tree is None:
-            return None
-        if isinstance(tree, Mapping):
-            return {k: self.tree(v) for k, v in tree.items()}
-        if isinstance(tree, (list, tuple)):
-            return type(tree)(self.tree(v) for v in tree)
-        if isinstance(tree, (Ragged, Sparse, Strings)):
-            return self.backend.composite(tree)
-        return self.backend.tensor(tree)
 
     def layers(self, mode: Mode) -> LayerModes:
         """Which layers a mode puts into inference while the model trains."""
@@ -224,7 +222,7 @@ class Passes:
 
     def _step_function(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
         # All of inference is one function, whatever kinds there are.
-        key = tuple(mode if mode.training else self.inference for mode in modes)
+        key = tuple(mode if mode.training else Mode(self.switches, False) for mode in modes)
         if key not in self._steps:
             layers = [self.layers(mode) for mode in modes]
             step = make_step(

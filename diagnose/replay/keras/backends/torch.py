@@ -11,8 +11,8 @@ import torch
 from keras import ops
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.base import Runner
-from diagnose.replay.backends.common import AssigningRunner, batch_of
+from diagnose.replay.keras.backends.base import Runner
+from diagnose.replay.keras.backends.common import AssigningRunner, batch_of
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 

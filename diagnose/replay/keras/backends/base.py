@@ -36,7 +36,7 @@ class ReplayBackend(Protocol):
     """One backend's way of running the forward half of a step on given values."""
 
     masks_reach_metrics: bool
-    """See `diagnose.replay.forward.make_step`."""
+    """See `diagnose.replay.keras.forward.make_step`."""
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
         """`function(values, metric_values, left, x, y, sample_weight)`, compiled unless `eagerly`, with one more
