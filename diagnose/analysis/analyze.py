@@ -15,16 +15,15 @@ from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
-from diagnose.decide.decisions import Decision, decisions
-from diagnose.decide.own_restore import own_restore
-from diagnose.decide.reevaluated import held_value
-from diagnose.decide.saved import saved_models
-from diagnose.decide.verdict import Values, clock, judge, restoring, validation_of
+from diagnose.analysis.tables import epoch_rows, notice, replay_check, shown_path, step_rows, versions
+from diagnose.decide.clock import clock, held_value
+from diagnose.decide.kept import saved_models
+from diagnose.decide.verdict import Values, judge
+from diagnose.decide.watched import Watcher, decisions, restoring
 from diagnose.errors import ReplayError
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
-from diagnose.result.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, SavedModel
+from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
@@ -150,10 +149,8 @@ class _Analysis:
         self.wanted = wanted
         self.chosen: list[int] = []
         self._checks: dict[int, EpochCheck | None] = {}
-        own = self.attempt("own restore", None, lambda: own_restore(trace))
-        found: tuple[Decision, ...] = self.attempt("decisions", (), lambda: decisions(trace))
-        self.decisions = (*found, *([] if own is None else [own]))
-        self.restorer: Decision | None = restoring(self.decisions)
+        self.decisions: tuple[Watcher, ...] = self.attempt("decisions", (), lambda: decisions(trace))
+        self.restorer: Watcher | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:
         trace, replayer, attempt = self.trace, self.replayer, self.attempt
@@ -195,7 +192,7 @@ class _Analysis:
             backend=str(info.get("backend", "unknown")),
             steps_total=max(len(trace.steps), trace.updates),
             headline=attempt("headline", nothing, lambda: headline(facts, findings)),
-            epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),
+            epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
             replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
             ledgers=tuple(ledgers),
@@ -220,9 +217,6 @@ class _Analysis:
             problems=self.problems.all,
             notice=notice(trace, self.problems),
         )
-
-    def _epoch_rows(self, reevaluated: Mapping[int, Mapping[str, float]]) -> tuple[EpochRow, ...]:
-        return tuple(epoch_row(self.trace, e, reevaluated, e.epoch in self.chosen) for e in self.trace.epochs)
 
     def _saved(self) -> tuple[SavedModel, ...]:
         if self.replayer is None or self.data is None:
@@ -287,14 +281,14 @@ class _Analysis:
             }
         else:
             values = {e: v[key] for e, v in reevaluated.items() if key in v}
-        held = held_validation if key.startswith("val_") else evaluated
-        if self.restorer.reevaluated:
+        held = (held_validation if self.restorer.source == "validation" else evaluated).get(key)
+        if self.restorer.source == "end-of-epoch":
             held = held_value(self.trace, key)
         found = judge(
             self.trace,
             self.restorer,
             self.trace.final,
-            Values(held=held.get, confirm=self._confirm, reevaluated=values),
+            Values(held=held, confirm=self._confirm, reevaluated=values),
         )
         if found is None:
             return None
@@ -311,7 +305,7 @@ class _Analysis:
         return self._validation_values(final, self.trace.evaluations[-1].epoch)
 
     def _validation_values(self, state: State, epoch: int) -> dict[str, float]:
-        found = validation_of(self.trace, epoch)
+        found = self.trace.index.validation_of(epoch)
         if self.replayer is None or found is None or found.batches is None:
             return {}
         try:
@@ -330,7 +324,7 @@ class _Analysis:
         return confirm(self.replayer, epoch, key, self._checked, self._validation_values)
 
     def _chosen_epochs(self) -> list[int]:
-        nothing = Values(held=lambda key: None, confirm=lambda epoch, key: None, reevaluated={})
+        nothing = Values(held=None, confirm=lambda epoch, key: None, reevaluated={})
         first = None if self.restorer is None else judge(self.trace, self.restorer, self.trace.final, nothing)
         return analysed(self.trace, self.wanted, self.decisions, None if first is None else first.restored_epoch)
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diagnose.analysis.chosen import is_short
-from diagnose.decide.decisions import Decision
-from diagnose.decide.ema import Averages, saved_by, set_at_end
-from diagnose.decide.saved import MOST_EVALUATED, saved_models, state_saved
+from diagnose.decide.averages import Averages, set_at_end
+from diagnose.decide.kept import MOST_EVALUATED, kept_by, saved_models, state_saved
+from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
 from diagnose.rules.facts import Scored
@@ -35,7 +35,7 @@ def started(replayer: Replayer) -> dict[str, float]:
         return {}
 
 
-def ema_values(replayer: Replayer, decisions: Sequence[Decision], validate: Validate) -> dict[str, dict[str, float]]:
+def ema_values(replayer: Replayer, decisions: Sequence[Watcher], validate: Validate) -> dict[str, dict[str, float]]:
     """Metrics of the average that Keras put into the model at the end ("average"), and of what a ModelCheckpoint saved
     ("saved"); empty where the optimizer keeps no average."""
     trace = replayer.trace
@@ -43,9 +43,9 @@ def ema_values(replayer: Replayer, decisions: Sequence[Decision], validate: Vali
         return {}
     states = {"average": set_at_end(trace)}
     for decision in decisions:
-        found = saved_by(trace, decision) if decision.kind == "checkpoint" else None
+        found = kept_by(trace, decision) if decision.kind == "checkpoint" else None
         if found is not None:
-            states["saved"] = found[1]
+            states["saved"] = found.state
     last = trace.evaluations[-1].epoch if trace.evaluations else 0
     values: dict[str, dict[str, float]] = {}
     for name, state in states.items():

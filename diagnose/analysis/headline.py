@@ -14,12 +14,6 @@ from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
 
-SEEN_IN_GAP = ("moving-average-of-weights", "one-step-epoch", "batch-norm-gap", "dropout-gap", "augmentation-gap")
-"""Rules whose findings the sentence on the gap tells too, with more of the numbers."""
-
-BEHIND_VERDICT = ("stale-best", "wrong-direction", "missing-monitor")
-"""Rules whose findings say why a restore went as it did: without them, the verdict's "best" misleads."""
-
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 CAUSE = Text(
     "headline.cause",
@@ -76,6 +70,11 @@ SHIFTED = Text(
 _NO_MODEL = "No model has the best {monitor} {best:number} that {callback} went by: "
 _GIVES = "{held:given( The restored model (end of epoch {restored}) gives {monitor} {held:number}.)}"
 NOT_REPRODUCED = Text("restoration.not-reproduced", f"{_NO_MODEL}replay did not reproduce it.{_GIVES}")
+NOT_KNOWN = Text(
+    "restoration.not-known",
+    "Which weights the best {monitor} {best:number}, that {callback} went by, was computed with is not known."
+    f"{_GIVES}",
+)
 AVERAGED = Text(
     "restoration.averaged",
     f"{_NO_MODEL}it was averaged over weights that changed during epoch {{epoch}}"
@@ -149,12 +148,10 @@ def _sentence(r: Restoration) -> Said:
         if r.confirmed is False:
             return NOT_REPRODUCED(**said)
         span = r.computed_at
-        several = span is not None and span.first != span.last
-        return AVERAGED(
-            **said,
-            first=span.first if span is not None and several else None,
-            last=span.last if span is not None and several else None,
-        )
+        if span is None:
+            return NOT_KNOWN(**said)
+        several = span.first != span.last
+        return AVERAGED(**said, first=span.first if several else None, last=span.last if several else None)
     if r.verdict == "replaced":
         return REPLACED(**said, writer=r.written_by)
     if r.best_epoch is None:
@@ -170,8 +167,6 @@ def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -
         return r
     if _other_replicas_changed(trace, r.restored_version):
         r = replace(r, notes=(*r.notes, REPLICAS_NOTE()))
-    if r.monitor.startswith("val_"):
-        return r
     ledger = next((x for x in ledgers if x.metric == r.monitor and x.epoch == r.best_epoch), None)
     if ledger is None:
         return r
@@ -207,16 +202,16 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if not facts.epochs:
         return NO_EPOCH()
     last = facts.epochs[-1]
-    told = next((f for f in findings if f.rule in BEHIND_VERDICT and f.status == "failed"), None)
+    told = next((f for f in findings if f.role == "explains-restoration" and f.status == "failed"), None)
     if r is not None and told is not None and told.evidence.get("callback") == r.callback:
         return told.title
     if r is not None and (r.verdict != "not-restored" or r.best_epoch != last.epoch):
         return r.sentence
-    stopped = next((f for f in findings if f.rule == "threshold-on-training-metric" and f.status == "failed"), None)
+    stopped = next((f for f in findings if f.role == "explains-stop" and f.status == "failed"), None)
     if stopped is not None:
         return stopped.title
     lead = next((f for f in findings if f.status == "failed"), None)
-    if lead is not None and lead.rule not in SEEN_IN_GAP:
+    if lead is not None and lead.role != "explains-gap":
         return lead.title
     threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diagnose.decide.verdict import validation_of
-from diagnose.result.diagnosis import EpochRow, ReplayCheck, StepRow
+from diagnose.decide.clock import clocks, of_source
+from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.tracefile.model import Epoch
@@ -53,20 +54,47 @@ if TYPE_CHECKING:
     from diagnose.replay.replayer import Replayer
 
 
-def epoch_row(trace: Trace, e: Epoch, reevaluated: Mapping[int, Mapping[str, float]], analysed: bool) -> EpochRow:
-    """One epoch: what was logged, and the same metrics of its last version over the evaluation data."""
-    validation = validation_of(trace, e.epoch)
-    state = None if validation is None else trace.states[validation.state]
-    return EpochRow(
-        epoch=e.epoch,
-        first_version=e.first_version,
-        last_version=e.last_version,
-        logged={k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))},
-        reevaluated=dict(reevaluated.get(e.epoch, {})),
-        learning_rate=e.learning_rate,
-        validation_version=None if state is None or state.label != "version" else state.version,
-        analysed=analysed,
-    )
+def epoch_rows(
+    trace: Trace,
+    reevaluated: Mapping[int, Mapping[str, float]],
+    analysed: Container[int],
+    restoration: Restoration | None,
+) -> Iterator[EpochRow]:
+    """Of each epoch what was logged, when that was computed, and the same metrics of its last version over the
+    evaluation data."""
+    found = clocks(trace)
+    for e in trace.epochs:
+        logged = {k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))}
+        yield EpochRow(
+            epoch=e.epoch,
+            first_version=e.first_version,
+            last_version=e.last_version,
+            logged=logged,
+            reevaluated=dict(reevaluated.get(e.epoch, {})),
+            learning_rate=e.learning_rate,
+            validation_version=_validation_version(trace, e),
+            analysed=e.epoch in analysed,
+            clocks={key: _confirmed(found[e.epoch][key], e, key, restoration) for key in logged},
+        )
+
+
+def _validation_version(trace: Trace, epoch: Epoch) -> int | None:
+    span = of_source(trace, epoch, "validation").span
+    return None if span is None else span.last
+
+
+def _confirmed(clock: Clock, epoch: Epoch, key: str, r: Restoration | None) -> Clock:
+    """What replay showed to have no owner, has none."""
+    denied = r is not None and r.confirmed is False and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    return replace(clock, owned=False) if denied else clock
+
+
+def with_clocks(trace: Trace, d: Diagnosis) -> Diagnosis:
+    """A diagnosis of an older release, which did not say when logged values were computed, with that."""
+    if any(row.clocks for row in d.epoch_rows):
+        return d
+    known = {row.epoch: row.clocks for row in epoch_rows(trace, {}, (), d.restoration)}
+    return replace(d, epoch_rows=tuple(replace(row, clocks=known.get(row.epoch, {})) for row in d.epoch_rows))
 
 
 def step_rows(trace: Trace, checks: Mapping[int, EpochCheck]) -> Iterator[StepRow]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Final, Literal, Protocol
 
-from diagnose.decide.own_best import better
-from diagnose.policies.log import Log, Mode
+from diagnose.decide.better import Mode, better
+from diagnose.policies.log import Log
 from diagnose.result.texts import Said, Text
 
 Operator = Literal["<", "<=", ">", ">="]

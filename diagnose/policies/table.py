@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.reevaluated import evaluated_state, is_reevaluated
-from diagnose.decide.verdict import validation_of
+from diagnose.decide.better import best
+from diagnose.decide.callbacks import callbacks
+from diagnose.decide.clock import computed_with, source
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.errors import DiagnoseError
 from diagnose.policies.log import Log, log_of
 from diagnose.policies.standard import own, standard
@@ -40,7 +41,7 @@ MOVING_AVERAGE = Text(
 
 def table(
     trace: Trace,
-    decisions: tuple[Decision, ...],
+    decisions: tuple[Watcher, ...],
     reevaluated: Reevaluated,
     metric: str | None = None,
     policies: Sequence[Policy] | None = None,
@@ -61,18 +62,19 @@ def table(
         raise DiagnoseError(f"This fit has no metric '{metric}'; there are {there or 'none'}.")
     chosen = _standard(trace, log, decisions) if policies is None else tuple(policies)
     mine = own(decisions) if policies is None else ()
-    best = _best(log, objective, worth)
+    mode = log.mode(objective)
+    found = best([(epoch, value) for epoch, value in worth.items() if value is not None], mode)
     return Policies(
         metric=objective,
-        mode=log.mode(objective),
+        mode=mode,
         rows=tuple(_row(trace, log, policy, objective, worth, policy in mine) for policy in chosen),
-        best_epoch=None if best is None else best[0],
-        best_value=None if best is None else best[1],
+        best_epoch=None if found is None else found[0],
+        best_value=None if found is None else found[1],
         notes=tuple(_notes(trace, objective, worth)),
     )
 
 
-def restorable(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Reevaluated) -> list[int]:
+def restorable(trace: Trace, decisions: tuple[Watcher, ...], reevaluated: Reevaluated) -> list[int]:
     """The epochs whose last weights some policy of the table would hold, and of which nothing is known yet; at most
     `MOST_EPOCHS`."""
     log = log_of(trace, decisions, reevaluated)
@@ -86,16 +88,17 @@ def restorable(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Reeva
     return [epoch for epoch in dict.fromkeys(held) if epoch not in reevaluated][:MOST_EPOCHS]
 
 
-def _standard(trace: Trace, log: Log, decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
+def _standard(trace: Trace, log: Log, decisions: tuple[Watcher, ...]) -> tuple[Policy, ...]:
     """Without the policies that this fit had anyway and that are no matter of stopping."""
-    present = {cb["class"] for cb in trace.info.get("callbacks") or []}
+    present = {cb.name for cb in callbacks(trace)}
     found = standard(log, decisions)
     return tuple(p for p in found if not (isinstance(p, ReduceLROnPlateau) and "ReduceLROnPlateau" in present))
 
 
-def _objective(log: Log, decisions: tuple[Decision, ...]) -> str:
+def _objective(log: Log, decisions: tuple[Watcher, ...]) -> str:
     """What the run stops or keeps by; else the validation loss, else the loss evaluated again."""
-    for decision in decisions:
+    first = restoring(decisions)
+    for decision in (*([] if first is None else [first]), *decisions):
         if decision.monitor in log.logged:
             return decision.monitor
     return "val_loss" if "val_loss" in log.logged else "loss"
@@ -144,21 +147,11 @@ def _worth(trace: Trace, epoch: Epoch, objective: str, reevaluated: Reevaluated)
     logged = epoch.logs.get(objective)
     known = float(logged) if isinstance(logged, (int, float)) else None
     end = trace.states[epoch.state].weights
-    if is_reevaluated(trace, objective):
-        return known if evaluated_state(trace, epoch).weights == end else None
-    if objective.startswith("val_"):
-        validation = validation_of(trace, epoch.epoch)
+    if source(trace, objective) in ("validation", "end-of-epoch"):
+        state = computed_with(trace, epoch, objective)
         # A moving average may have stood in for the weights while they were validated.
-        return known if validation is not None and trace.states[validation.state].weights == end else None
+        return known if state is not None and state.weights == end else None
     return reevaluated.get(epoch.epoch, {}).get(objective)
-
-
-def _best(log: Log, objective: str, worth: Mapping[int, float | None]) -> tuple[int, float] | None:
-    mode = log.mode(objective)
-    known = [(e, v) for e, v in worth.items() if v is not None and not math.isnan(v)]
-    if not known or mode is None:
-        return None
-    return min(known, key=lambda pair: (pair[1] if mode == "min" else -pair[1], pair[0]))
 
 
 def _saved(epochs: Sequence[Epoch], used: int) -> float | None:

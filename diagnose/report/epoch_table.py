@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from diagnose.report.restoration_view import BEST_LOGGED, HELD, is_restored
+from diagnose.report.restoration_view import BEST_LOGGED, HELD
 from diagnose.result.diagnosis import Diagnosis, EpochRow
 from diagnose.result.text import ABSENT, compact, exact, printable, span, spell
 from diagnose.result.texts import Text
@@ -106,14 +106,15 @@ def _rate(row: EpochRow, text: str) -> Cell:
 
 
 def _computed_at(row: EpochRow) -> str:
-    return ABSENT if row.last_version <= row.first_version else span(row.first_version, row.last_version - 1)
+    at = row.trained_at
+    return ABSENT if at is None else span(at.first, at.last)
 
 
 def _marks(diagnosis: Diagnosis) -> dict[int, list[str]]:
     marks: dict[int, list[str]] = {}
     r = diagnosis.restoration
     if r is not None:
-        held, logged = HELD.say(restored=is_restored(r.verdict)), BEST_LOGGED.say()
+        held, logged = HELD.say(restored=r.put_back), BEST_LOGGED.say()
         best = None if r.best_by_reevaluation is None else r.best_by_reevaluation.epoch
         for epoch, word in ((r.best_epoch, logged), (r.restored_epoch, held), (best, BEST_REEVALUATED.say())):
             if epoch is not None:

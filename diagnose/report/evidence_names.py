@@ -14,7 +14,7 @@ _NAMES = """
     evaluated_after_first_epoch evaluated_at_start file first_batch first_epoch first_logged first_reached_epoch
     first_reached_value from_zero_state frozen given handed held held_epoch held_value held_version high
     highest_of_a_batch highest_step_value hook in_one_batch initial_epoch initial_share inputs jump kept_epoch
-    kept_logged key label_dtype label_shape labels largest_gap_by_timing last_epoch layers ledger_epoch logged
+    kept_logged key known_by label_dtype label_shape labels largest_gap_by_timing last_epoch layers ledger_epoch logged
     logged_in_epochs loss losses losses_counted_so low lowered_in_epochs lowest_of_a_batch lowest_step_value
     masking_layers matches metric metrics mode momentum monitor monitors names nearest next_epoch_now
     next_epoch_then not_of_that_moment of_the_batch one_update_later only_in_training only_in_validation

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from diagnose.report.timeline import key_metric
 from diagnose.result.diagnosis import Diagnosis, Ledger
 from diagnose.result.text import compact, exact, number, printable, spell
 from diagnose.result.texts import Said, Text, say
@@ -62,7 +61,7 @@ class LedgerView:
 
 def build_ledgers(d: Diagnosis) -> tuple[tuple[LedgerView, ...], tuple[LedgerView, ...]]:
     """Those drawn: of the key metric, the epochs that matter first if there are many; and all others, in order."""
-    key = key_metric(d) or "loss"
+    key = d.key_metric or "loss"
     names = {ledger.metric for ledger in d.ledgers}
     metric = key if key in names else key.removeprefix("val_")
     if metric not in names and d.ledgers:

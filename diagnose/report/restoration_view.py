@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diagnose.report.prose import Piece, inline
-from diagnose.result.diagnosis import Restoration, Verdict
+from diagnose.result.diagnosis import Restoration
 from diagnose.result.text import ABSENT, exact, printable, spell
 from diagnose.result.texts import Text, say
 
@@ -85,7 +85,7 @@ def build_restoration(r: Restoration) -> RestorationView:
     texts = spell([r.best_logged, r.restored_value, None if best is None else best.value])
     at = COMPUTED_AT.say(at=None if r.computed_at is None else versions(r.computed_at.first, r.computed_at.last))
     where = printable(VERSION_HELD.say(version=r.restored_version, writer=r.written_by))
-    held = HELD.say(restored=is_restored(r.verdict))
+    held = HELD.say(restored=r.put_back)
     rows = [
         RestorationRow(BEST_LOGGED.say(), _epoch(r.best_epoch), texts[0], exact(r.best_logged), at),
         RestorationRow(held, _epoch(r.restored_epoch), texts[1], exact(r.restored_value), where),
@@ -111,11 +111,6 @@ def build_restoration(r: Restoration) -> RestorationView:
         rows=tuple(rows),
         notes=tuple(_restoration_notes(r)),
     )
-
-
-def is_restored(verdict: Verdict) -> bool:
-    """Whether something was put back."""
-    return verdict in ("aligned", "shifted", "no-owner")
 
 
 def verdict_word(verdict: str, shift: int | None = None) -> str:

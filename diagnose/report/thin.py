@@ -36,11 +36,19 @@ def thinned(d: Diagnosis) -> tuple[Diagnosis, tuple[str, ...]]:
     affair."""
     cut = _Cut()
     names = dict.fromkeys(name for row in d.epoch_rows for part in (row.logged, row.reevaluated) for name in part)
-    metrics = cut.items("metrics", _first(names, d.restoration.monitor if d.restoration else "loss"), MOST_METRICS)
+    metrics = cut.items("metrics", _first(names, d.key_metric or "loss"), MOST_METRICS)
     rows = d.epoch_rows
     if len(metrics) < len(names):
         kept = set(metrics)
-        rows = tuple(replace(r, logged=_only(r.logged, kept), reevaluated=_only(r.reevaluated, kept)) for r in rows)
+        rows = tuple(
+            replace(
+                r,
+                logged=_only(r.logged, kept),
+                reevaluated=_only(r.reevaluated, kept),
+                clocks={name: clock for name, clock in r.clocks.items() if name in kept},
+            )
+            for r in rows
+        )
     failed_first = sorted(d.findings, key=lambda f: f.status != "failed")
     ledgers = cut.items("ledgers", _key_first(d), MOST_LEDGERS)
     thin = replace(
@@ -90,7 +98,7 @@ def _key_first(d: Diagnosis) -> Sequence[Ledger]:
     if len(d.ledgers) <= MOST_LEDGERS:
         return d.ledgers
     r = d.restoration
-    key = "loss" if r is None else r.monitor.removeprefix("val_")
+    key = (d.key_metric or "loss").removeprefix("val_")
     epochs = () if r is None else (r.best_epoch, r.restored_epoch)
     return sorted(d.ledgers, key=lambda ledger: (ledger.metric != key, ledger.epoch not in epochs))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from diagnose.errors import ReplayError
-from diagnose.result.diagnosis import Finding
+from diagnose.result.diagnosis import Finding, Role
 from diagnose.result.texts import Text
 from diagnose.rules import (
     augmentation_gap,
@@ -87,6 +88,20 @@ RULES: Final[dict[str, Rule]] = {
 }
 
 
+ROLES: Final[dict[str, Role]] = {
+    "threshold-on-training-metric": "explains-stop",
+    "one-step-epoch": "explains-gap",
+    "moving-average-of-weights": "explains-gap",
+    "batch-norm-gap": "explains-gap",
+    "dropout-gap": "explains-gap",
+    "augmentation-gap": "explains-gap",
+    "stale-best": "explains-restoration",
+    "wrong-direction": "explains-restoration",
+    "missing-monitor": "explains-restoration",
+}
+"""What the findings of a rule do for other parts of the report, by which those know them."""
+
+
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
     """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not
     applicable; the others run."""
@@ -100,4 +115,5 @@ def run_rules(facts: Facts) -> tuple[Finding, ...]:
             title = CRASHED(error=type(error).__name__, message=str(error))
             found.append(Finding(name, "not-applicable", title, {"error": type(error).__name__}, ""))
     order = {"failed": 0, "not-applicable": 1, "passed": 2}
+    found = [replace(f, role=ROLES.get(f.rule)) for f in found]
     return tuple(sorted(found, key=lambda f: (order[f.status], -abs(f.effect or 0.0))))

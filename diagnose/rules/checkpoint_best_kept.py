@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.better import best as best_of
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
@@ -52,7 +53,7 @@ def check(facts: Facts) -> Finding:
         if any(w.best_at_start is not None for w in watching):
             return not_applicable(NAME, GIVEN())
         return not_applicable(NAME, WITHOUT_BEST(callback=watching[0].callback))
-    known = [w for w in used if w.finished and w.direction is not None and w.valued(facts.trace)]
+    known = [w for w in used if w.finished and w.compared_for is not None and w.valued(facts.trace)]
     if not known:
         return not_applicable(NAME, NOT_KNOWN(callback=used[0].callback))
     findings = [_judged(facts, w) for w in known]
@@ -60,8 +61,9 @@ def check(facts: Facts) -> Finding:
 
 
 def _judged(facts: Facts, w: Watcher) -> Finding:
-    assert w.direction is not None
-    own, value = best_epoch(w.valued(facts.trace), w.direction)
+    found = best_of(w.valued(facts.trace), w.compared_for)
+    assert found is not None
+    own, value = found
     saves, file = w.saves(facts.trace), w.settings.get("filepath")
     goes_on = continues(facts)
     evidence: dict[str, Any] = {

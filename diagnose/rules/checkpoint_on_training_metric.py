@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.kept import Kept, kept_by
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, not_applicable, timing
@@ -74,29 +75,32 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, IN_BATCHES(callback=decision.callback, frequency=frequency))
     if facts.trace.final is None:
         return not_applicable(NAME, NO_END(callback=decision.callback))
-    best = _best(facts, decision)
-    if best is None:
+    kept = kept_by(facts.trace, decision)
+    if kept is None or kept.epoch.logs.get(decision.monitor) is None:
         return not_applicable(
             NAME,
             SAVED_NONE(callback=decision.callback, monitor=decision.monitor),
             {"monitor": decision.monitor, "best": decision.settings.get("best")},
         )
+    best = kept.epoch
     changed = _changed_at_end(facts, best)
     if changed is not None:
         return not_applicable(NAME, CHANGED(who=changed, epoch=best.epoch), {"epoch": best.epoch})
-    return _judged(facts, decision, best)
+    return _judged(facts, decision, kept)
 
 
-def _judged(facts: Facts, decision: Decision, best: Epoch) -> Finding:
+def _judged(facts: Facts, decision: Watcher, kept: Kept) -> Finding:
+    best = kept.epoch
     monitor, logged = decision.monitor, float(best.logs[decision.monitor])
-    ledger = facts.ledger(monitor, best.epoch)
+    ledger, at = facts.ledger(monitor, best.epoch), facts.clock(monitor, best.epoch).span
     evidence: dict[str, Any] = {
         "callback": decision.callback,
         "monitor": monitor,
         "epoch": best.epoch,
         "version": best.last_version,
         "logged": logged,
-        "computed_at_versions": [best.first_version, best.last_version - 1],
+        "known_by": kept.known_by,
+        "computed_at_versions": None if at is None else [at.first, at.last],
         "saved_weights": None,
     }
     value = facts.reevaluated.get(best.epoch, {}).get(monitor)
@@ -118,15 +122,9 @@ def _judged(facts: Facts, decision: Decision, best: Epoch) -> Finding:
         return not_applicable(NAME, NOT_FINITE(monitor=monitor), evidence)
     if abs(moved) <= doubt or abs(moved) < MATERIAL * size or moved == 0.0:
         return Finding(NAME, "passed", SAME(**said), evidence, "", monitor, abs(moved))
-    steps = best.last_version - best.first_version
+    steps = 0 if at is None else at.last - at.first + 1
     title = FAILED(**said, steps=steps) if steps > 1 else FAILED_ONE_STEP(**said)
     return Finding(NAME, "failed", title, evidence, _advice(monitor, decision), monitor, abs(moved))
-
-
-def _best(facts: Facts, decision: Decision) -> Epoch | None:
-    """The epoch whose weights are in the file: the first that logged what the callback calls its best after fit."""
-    best = decision.settings.get("best")
-    return next((e for e in facts.epochs if best is not None and e.logs.get(decision.monitor) == best), None)
 
 
 def _changed_at_end(facts: Facts, epoch: Epoch) -> str | None:
@@ -147,6 +145,6 @@ def _same_rows(facts: Facts, monitor: str) -> bool:
     return any(all(e.factor != "data-coverage" for e in x.entries) for x in ledgers)
 
 
-def _advice(monitor: str, decision: Decision) -> Said:
+def _advice(monitor: str, decision: Watcher) -> Said:
     own = own_call(decision, monitor=f"val_{monitor}")
     return ADVICE(code=f"model.fit(x, y, epochs=..., validation_data=(x, y),\n          callbacks=[{own}])")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
@@ -56,7 +56,7 @@ def largest(facts: Facts, *factors: str) -> tuple[Ledger, LedgerEntry] | None:
     return max(found, key=lambda pair: abs(pair[1].amount) / (scale(pair[0]) or 1.0), default=None)
 
 
-def rests_on_training(facts: Facts) -> list[Decision] | None:
+def rests_on_training(facts: Facts) -> list[Watcher] | None:
     """The decisions that rest on training values; [] where nothing decides and the log is all there is; None where
     everything that decides (or can be read beside the log) comes from validation passes."""
     found = facts.training_decisions()
@@ -67,7 +67,7 @@ def rests_on_training(facts: Facts) -> list[Decision] | None:
     return []
 
 
-def metric_in_question(facts: Facts, decisions: list[Decision]) -> str:
+def metric_in_question(facts: Facts, decisions: list[Watcher]) -> str:
     """The metric the finding is about: that of the first decision, else loss."""
     for d in decisions:
         if any(d.monitor in e.logs for e in facts.epochs):
@@ -84,7 +84,7 @@ DECIDER = Text(
 )
 
 
-def consequence(decisions: list[Decision]) -> Said:
+def consequence(decisions: list[Watcher]) -> Said:
     """Who relies on the value, as a sentence."""
     if not decisions:
         return NOBODY_DECIDES()

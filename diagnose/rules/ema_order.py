@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.ema import Averages, Content, saved_by, set_at_end
-from diagnose.decide.verdict import validation_of
+from diagnose.decide.averages import Averages, Content, set_at_end
+from diagnose.decide.clock import validated_with
+from diagnose.decide.kept import kept_by
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
@@ -133,17 +134,17 @@ def _saved(facts: Facts, averages: Averages) -> Finding | None:
     for decision in facts.decisions:
         if decision.kind != "checkpoint" or decision.on_training_value:
             continue
-        found = saved_by(facts.trace, decision)
-        if found is None:
+        found = kept_by(facts.trace, decision)
+        if found is None or found.state is None:
             continue
-        epoch, state = found
+        epoch, state = found.epoch, found.state
         scored, saved = _content_scored(facts, averages, epoch.epoch), averages.content(state, [epoch.epoch])
         if scored is None or saved is None or scored.kinds & saved.kinds:
             continue
         monitor, used, kept = decision.monitor, min(scored.kinds), min(saved.kinds)
         logged, value = _logged(facts, epoch.epoch, monitor), facts.ema_values.get("saved", {}).get(monitor)
         evidence = _evidence(monitor, epoch.epoch, logged, used)
-        evidence |= {"saved": kept, "saved_value": value, "callback": decision.callback}
+        evidence |= {"saved": kept, "saved_value": value, "callback": decision.callback, "known_by": found.known_by}
         title = SAVED(
             callback=decision.callback,
             epoch=epoch.epoch,
@@ -215,8 +216,8 @@ def _in_question(facts: Facts, averages: Averages) -> tuple[str, int, Content] |
 
 
 def _content_scored(facts: Facts, averages: Averages, epoch: int) -> Content | None:
-    found = validation_of(facts.trace, epoch)
-    return None if found is None else averages.content(facts.trace.states[found.state], [epoch])
+    state = validated_with(facts.trace, epoch)
+    return None if state is None else averages.content(state, [epoch])
 
 
 def _restores(facts: Facts) -> bool:

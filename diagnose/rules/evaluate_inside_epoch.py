@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from diagnose.decide.clock import steps_before_reset
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, NO_EPOCH, metric_in_question, not_applicable
@@ -14,7 +15,6 @@ from diagnose.rules.facts import Facts
 from diagnose.rules.means import held, own_train_step, plain_means
 from diagnose.tracefile.increments import mean, sums
 from diagnose.tracefile.model import Epoch
-from diagnose.tracefile.steps import was_reset
 
 NAME = "evaluate-inside-epoch"
 
@@ -127,12 +127,10 @@ class _Covered:
 
 def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
     steps = facts.trace.index.steps_of(epoch.epoch)
-    done = max((i for i in range(1, len(steps)) if was_reset(steps[i - 1], steps[i])), default=0)
-    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
-    if any(e.step == epoch.last_version for e in seen):
-        done = len(steps)
+    done = steps_before_reset(facts.trace, epoch)
     if not done:
         return None
+    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
     who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), {})
     return _Reset(epoch, len(steps), done, who.get("callback"), who.get("hook"))
 

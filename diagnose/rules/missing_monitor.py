@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from diagnose.decide.decisions import stopped_by
+from diagnose.decide.better import best as best_of
+from diagnose.decide.callbacks import callbacks
 from diagnose.decide.not_finite import first_batch, first_logged
-from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.watched import Watcher, stopped_by, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.text import short
 from diagnose.result.texts import Said, Text, sentences
@@ -150,7 +151,7 @@ def _judged(facts: Facts, w: Watcher) -> Finding | Said | None:
             return _saved_without(facts, w, saved, without)
     begins = int(w.settings.get("start_from_epoch") or 0)
     could_see = [e for e, v in w.valued(facts.trace) if math.isfinite(v) and e.epoch > begins]
-    blind = [(e, v) for e in facts.epochs if (v := w.value(e)) is not None and e.epoch > begins]
+    blind = [(e, v) for e in facts.epochs if (v := w.logged(e)) is not None and e.epoch > begins]
     if not could_see and blind:
         return _not_finite(facts, w, blind)
     if not could_see:
@@ -209,8 +210,7 @@ def _files(facts: Facts, w: Watcher) -> dict[str, Any]:
 
 
 def _saved_without(facts: Facts, w: Watcher, saved: Sequence[int], without: Sequence[int]) -> Finding:
-    direction, valued = w.direction, w.valued(facts.trace)
-    best = best_epoch(valued, direction) if valued and direction else None
+    best = best_of(w.valued(facts.trace), w.compared_for)
     blind = [e for e in saved if e in without]
     evidence = _evidence(facts, w) | {
         "epochs_without": list(without),
@@ -233,11 +233,7 @@ model.fit(x, y, epochs=..., validation_data=(x_val, y_val), validation_freq=1,
 
 
 def _too_late(facts: Facts, w: Watcher, epochs: Sequence[Epoch]) -> Finding:
-    behind = [
-        cb["class"]
-        for cb in (facts.trace.info.get("callbacks") or [])[w.place + 1 :]
-        if not cb["builtin"] or cb["class"] == "LambdaCallback"
-    ]
+    behind = [cb.name for cb in callbacks(facts.trace)[w.place + 1 :] if not cb.of_keras]
     evidence = _evidence(facts, w) | {"logged_in_epochs": [e.epoch for e in epochs], "callbacks_behind": behind}
     title = TOO_LATE(
         callback=w.callback,
@@ -297,8 +293,7 @@ def nearest(monitor: str, names: Sequence[str]) -> str | None:
 
 def _acts_by_itself(facts: Facts, w: Watcher) -> bool:
     """Whether a class of the user's reads other values, or stopped the fit or changed weights without this one."""
-    described = (facts.trace.info.get("callbacks") or [])[w.place]
-    read = (described.get("reads") or {}).get("on_epoch_end") or []
+    read = (callbacks(facts.trace)[w.place].reads or {}).get("on_epoch_end") or []
     kinds = ("stop-requested", "weights-changed", "learning-rate")
     acted = any(e.kind in kinds and e.detail.get("callback") == w.callback for e in facts.trace.events)
     return acted or (bool(read) and w.monitor not in read)

@@ -27,6 +27,7 @@ NOT_DECIDED = Text(
     "moving-average-of-weights.not-decided",
     "Logged training values average over moving weights, but nothing here was decided by one.",
 )
+NOT_KNOWN = Text("moving-average-of-weights.not-known", "Where {metric} was computed is not known.")
 NO_GAP = Text(
     "moving-average-of-weights.no-gap",
     "The weights moved within the epochs, but {metric} did not: no gap comes from it.",
@@ -69,13 +70,15 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
     ledger = max(ledgers, key=lambda x: abs(timing(x)))
     moved = timing(ledger)
-    epoch = next(e for e in facts.epochs if e.epoch == ledger.epoch)
+    at = facts.clock(metric, ledger.epoch).span
+    if at is None:
+        return not_applicable(NAME, NOT_KNOWN(metric=metric), {"metric": metric})
     end = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
-        "computed_at_versions": [epoch.first_version, epoch.last_version - 1],
+        "computed_at_versions": [at.first, at.last],
         "end_of_epoch": end,
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
@@ -86,7 +89,7 @@ def check(facts: Facts) -> Finding:
         metric=metric,
         epoch=ledger.epoch,
         logged=ledger.logged,
-        batches=epoch.last_version - epoch.first_version,
+        batches=at.last - at.first + 1,
         end=end,
         decides=consequence(decisions),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 
-from diagnose.decide.verdict import restoring
+from diagnose.decide.watched import restoring
 from diagnose.result.diagnosis import Finding
-from diagnose.result.texts import Text
+from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_EPOCH, NO_STOPPING, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
@@ -16,6 +16,7 @@ NAME = "no-restore"
 
 NO_BEST = Text("no-restore.no-best", "{callback} never saw '{monitor}', so there was no best epoch to restore.")
 REPLACED = Text("no-restore.replaced", "The weights after fit are not the last ones of training: {who} wrote others.")
+ADVICE = Text("no-restore.advice", "{code:python}\n")
 RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
 BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
 FAILED = Text(
@@ -25,12 +26,12 @@ FAILED = Text(
 )
 
 
-def _advice(facts: Facts) -> str:
+def _advice(facts: Facts) -> Said:
     """The user's own EarlyStopping, which restores."""
     own = restoring(facts.decisions)
     stopping = own is not None and own.kind == "early-stopping"
     call = own_call(own, restore_best_weights=True) if own is not None and stopping else call_with("early-stopping")
-    return f"```python\n{call}\n```\n"
+    return ADVICE(code=call)
 
 
 def check(facts: Facts) -> Finding:

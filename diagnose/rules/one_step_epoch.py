@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
 from diagnose.rules.common import (
@@ -72,11 +72,12 @@ def check(facts: Facts) -> Finding:
     ledger = next((x for x in ledgers if x.epoch == best), ledgers[-1])
     shift = timing(ledger)
     later = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
+    at = facts.clock(metric, ledger.epoch).span
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
-        "computed_at_version": facts.epochs[ledger.epoch - facts.epochs[0].epoch].first_version,
+        "computed_at_version": None if at is None else at.first,
         "one_update_later": later,
         "matches": _matches(facts, metric),
     }
@@ -90,7 +91,7 @@ model.fit(x, y, epochs=..., batch_size=len(x),
     return Finding(NAME, "failed", title, evidence, ADVICE(code=code), metric, abs(shift))
 
 
-def _kept_its_owner(facts: Facts, decisions: list[Decision]) -> bool:
+def _kept_its_owner(facts: Facts, decisions: list[Watcher]) -> bool:
     """Whether the only decision on a training value is a restore that brought back the version it was computed at."""
     r = facts.restoration
     if r is None or r.verdict != "aligned" or len(decisions) != 1:

@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from diagnose.result.texts import Said, Text
+from diagnose.tracefile.format import MOST_KNOWN_ROWS
 from diagnose.tracefile.model import BatchRef
 from diagnose.tracefile.reader import Trace
 
 Rows = npt.NDArray[np.int64]
-
-MOST_KNOWN_ROWS: Final = 2_000_000
-"""The recorder knows so many rows again; later ones get a new id each time, which looks like new data."""
 
 NO_VALIDATION = Text("passes.no-validation", "validation batches were not recorded")
 NOT_RECORDED = Text("passes.not-recorded", "rows were not recorded: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, watchers
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NO_STOPPING, NOT_END, not_applicable
@@ -64,7 +64,7 @@ def check(facts: Facts) -> Finding:
     plateau = next((w for w in plateaus if w.best is not None), None)
     if plateau is None:
         return not_applicable(NAME, NEVER_SAW(callback=plateaus[0].callback, monitor=plateaus[0].monitor))
-    stop = next((w for w in stopping if _stopped(facts, w)), None)
+    stop = next((w for w in stopping if w.stopped(facts.trace)), None)
     lowered = _lowered(facts, plateau)
     evidence: dict[str, Any] = {
         "plateau": _settings(plateau),
@@ -110,10 +110,6 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
     if waited < max(patience, 1):
         return Finding(NAME, "passed", IMPROVED(**said), evidence, "", plateau.monitor)
     return Finding(NAME, "failed", NEVER_LOWERED(**said), evidence, _advice(plateau, stop), plateau.monitor)
-
-
-def _stopped(facts: Facts, w: Watcher) -> bool:
-    return any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
 
 
 def _lowered(facts: Facts, w: Watcher) -> list[Event]:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.own_best import Logged, choose, logged
-from diagnose.decide.verdict import restoring
+from diagnose.decide.better import Logged, choose
+from diagnose.decide.kept import logged
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_STOPPING, NO_VERSION, not_applicable
@@ -37,6 +37,7 @@ MIN_DELTA = Text(
 START_FROM = Text(
     "restored-is-not-best.start-from", "start_from_epoch={value} kept it from looking at epochs before {first}"
 )
+FIRST_IS_NAN = Text("restored-is-not-best.first-is-nan", "the first value is NaN")
 FIRST_NAN = Text("restored-is-not-best.first-nan", "its first value was NaN")
 FAILED = Text(
     "restored-is-not-best.failed",
@@ -93,7 +94,7 @@ def check(facts: Facts) -> Finding:
     nan = values[0][1] if values and math.isnan(values[0][1]) else None
     if not causes and nan is None:
         return not_applicable(NAME, NOT_EXPLAINED(callback=r.callback), evidence)
-    evidence["because_of"] = causes or ["the first value is NaN"]
+    evidence["because_of"] = causes or [FIRST_IS_NAN()]
     texts = [f"{name}={decision.settings.get(name)!r}" for name in causes]
     title = FAILED(
         callback=r.callback,
@@ -108,7 +109,7 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, _advice(decision, texts), r.monitor, effect)
 
 
-def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
+def _causes(values: Logged, decision: Watcher, best: int) -> list[str]:
     """The settings without which (each alone, else all together) the best logged epoch would have been kept."""
     given = [name for name, neutral in SETTINGS.items() if (decision.settings.get(name) or 0) != neutral]
 
@@ -120,14 +121,14 @@ def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
     return alone or (given if given and without(given) == best else [])
 
 
-def _shown(decision: Decision, name: str) -> Said:
+def _shown(decision: Watcher, name: str) -> Said:
     value: Any = decision.settings.get(name)
     if name == "min_delta":
         return MIN_DELTA(value=abs(float(value)))
     return START_FROM(value=value, first=int(value) + 1)
 
 
-def _advice(decision: Decision, settings: list[str]) -> Said:
+def _advice(decision: Watcher, settings: list[str]) -> Said:
     how = {} if decision.direction is None else {"mode": decision.direction}
     saving = call_with("checkpoint", filepath="best.keras", monitor=decision.monitor, save_best_only=True, **how)
     code = f"""\

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from diagnose.decide.callbacks import callbacks
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import ITS_CODE, MATERIAL, NO_EPOCH, not_applicable
@@ -58,10 +59,10 @@ instead.
 
 def check(facts: Facts) -> Finding:
     """Fails where a callback's own code reads a value in a batch hook that is clearly not the batch's own."""
-    callbacks = facts.trace.info.get("callbacks") or []
-    if any("reads" not in cb for cb in callbacks):
+    listed = callbacks(facts.trace)
+    if any(cb.reads is None for cb in listed):
         return not_applicable(NAME, NOT_SAID())
-    readers = [(cb["class"], hook, keys) for cb in callbacks for hook, keys in cb["reads"].items() if hook in HOOKS]
+    readers = [(cb.name, hook, keys) for cb in listed for hook, keys in (cb.reads or {}).items() if hook in HOOKS]
     if not readers:
         return not_applicable(NAME, NONE())
     if own_train_step(facts):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.better import best as best_of
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text, sentences
 from diagnose.rules.common import NO_STOPPING, not_applicable
@@ -78,14 +79,15 @@ def check(facts: Facts) -> Finding:
         title = WITHOUT_BEST(callback=used.callback)
         return Finding(NAME, "passed", title, {"callback": used.callback, "best_at_start": None}, "", used.monitor)
     values = stale.valued(facts.trace)
-    if not stale.finished or not values or stale.direction is None:
+    if not stale.finished or not values or stale.compared_for is None:
         return not_applicable(NAME, NOT_KNOWN(callback=stale.callback))
     return _judged(facts, stale)
 
 
 def _judged(facts: Facts, w: Watcher) -> Finding:
-    assert w.direction is not None and w.start is not None
-    own, value = best_epoch(w.valued(facts.trace), w.direction)
+    found = best_of(w.valued(facts.trace), w.compared_for)
+    assert found is not None and w.start is not None
+    own, value = found
     began = {"callback": w.callback, "monitor": w.monitor, "start": w.best_at_start}
     r = facts.restoration
     r = r if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor) else None
@@ -119,7 +121,7 @@ def _judged(facts: Facts, w: Watcher) -> Finding:
 def _end(facts: Facts, w: Watcher, own: int) -> str:
     """What became of it, as far as the trace shows."""
     r = facts.restoration
-    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    stopped = w.stopped(facts.trace)
     back: dict[str, Any] = {}
     if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor):
         held = {"restored": r.restored_epoch, "monitor": r.monitor, "held": r.restored_value}

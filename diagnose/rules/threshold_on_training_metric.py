@@ -7,7 +7,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any, Final
 
-from diagnose.decide.decisions import Decision, stopped_by
+from diagnose.decide.watched import Watcher, stopped_by
 from diagnose.result.diagnosis import Finding
 from diagnose.result.text import short
 from diagnose.result.texts import Said, Text
@@ -90,7 +90,7 @@ def check(facts: Facts) -> Finding:
     return _training_threshold(facts, decision)
 
 
-def _training_threshold(facts: Facts, decision: Decision) -> Finding:
+def _training_threshold(facts: Facts, decision: Watcher) -> Finding:
     metric, last = decision.monitor, facts.epochs[-1]
     stopped = stopped_by(facts.trace) == decision.callback
     held = facts.evaluated.get(metric)
@@ -125,7 +125,7 @@ def _training_threshold(facts: Facts, decision: Decision) -> Finding:
     return Finding(NAME, "failed", title, evidence, _advice(decision), metric, effect)
 
 
-def _stopped(facts: Facts, decision: Decision, held: float | None, evidence: Mapping[str, Any]) -> Finding:
+def _stopped(facts: Facts, decision: Watcher, held: float | None, evidence: Mapping[str, Any]) -> Finding:
     metric, last = decision.monitor, facts.epochs[-1]
     logged = last.logs.get(metric)
     if held is None or not isinstance(logged, (int, float)):
@@ -137,7 +137,7 @@ def _stopped(facts: Facts, decision: Decision, held: float | None, evidence: Map
     return Finding(NAME, "failed", title, evidence, _advice(decision), metric, abs(held - logged))
 
 
-def _validation_threshold(facts: Facts, decision: Decision) -> Finding:
+def _validation_threshold(facts: Facts, decision: Watcher) -> Finding:
     """On validation values the rule can only fail to apply, or be shown to hold."""
     metric, last = decision.monitor, facts.epochs[-1]
     logged, held = last.logs.get(metric), facts.held_validation.get(metric)
@@ -164,7 +164,7 @@ def _without_code(facts: Facts) -> Finding:
     return not_applicable(NAME, UNKNOWN(callback=who), {"callback": who, "recognised_by": ITS_EFFECT()})
 
 
-def _first_reached(facts: Facts, decision: Decision) -> int | None:
+def _first_reached(facts: Facts, decision: Watcher) -> int | None:
     for epoch in sorted(facts.reevaluated):
         value = facts.reevaluated[epoch].get(decision.monitor)
         if value is not None and _reached(decision, value):
@@ -172,7 +172,7 @@ def _first_reached(facts: Facts, decision: Decision) -> int | None:
     return None
 
 
-def _reached(decision: Decision, value: float) -> bool:
+def _reached(decision: Watcher, value: float) -> bool:
     assert decision.op is not None and decision.value is not None
     return bool(_OPERATORS[decision.op](value, decision.value))
 
@@ -182,7 +182,7 @@ def _logged(facts: Facts, epoch: int, metric: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _advice(decision: Decision) -> Said:
+def _advice(decision: Watcher) -> Said:
     code = f"""\
 class StopAt(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):

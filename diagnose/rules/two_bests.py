@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.verdict import restoring
+from diagnose.decide.kept import Kept, kept_by
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NO_VERSION, not_applicable
@@ -55,12 +55,13 @@ def check(facts: Facts) -> Finding:
     restored = next((e for e in facts.epochs if e.epoch == r.restored_epoch), None)
     if restored is None:
         return not_applicable(NAME, NO_VERSION())
-    found = [(d, e) for d in other if (e := _saved(facts, d)) is not None]
+    found = [(d, kept) for d in other if (kept := _saved(facts, d)) is not None]
     if not found:
         return not_applicable(NAME, SAVED_NONE(callback=other[0].callback, monitor=other[0].monitor))
-    apart = [(d, e) for d, e in found if _weights(facts, e) != _weights(facts, restored)]
-    saving, saved = (apart or found)[0]
-    evidence = _evidence(facts, stopping, restored, saving, saved)
+    apart = [(d, kept) for d, kept in found if _weights(facts, kept.epoch) != _weights(facts, restored)]
+    saving, kept = (apart or found)[0]
+    saved = kept.epoch
+    evidence = _evidence(facts, stopping, restored, saving, kept)
     if not apart:
         title = SAME_EPOCH(restored_monitor=stopping.monitor, saved_monitor=saving.monitor, epoch=saved.epoch)
         return Finding(NAME, "passed", title, evidence, "")
@@ -80,12 +81,10 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, _advice(stopping, saving), monitor, effect)
 
 
-def _saved(facts: Facts, decision: Decision) -> Epoch | None:
-    """The epoch in the file: the first that logged what the callback calls its best after fit."""
-    best = decision.settings.get("best")
-    if decision.settings.get("save_freq", "epoch") != "epoch" or best is None:
-        return None
-    return next((e for e in facts.epochs if e.logs.get(decision.monitor) == best), None)
+def _saved(facts: Facts, decision: Watcher) -> Kept | None:
+    """What is in the file, where it was written at the end of an epoch."""
+    kept = kept_by(facts.trace, decision)
+    return kept if kept is not None and kept.version == kept.epoch.last_version else None
 
 
 def _weights(facts: Facts, epoch: Epoch) -> Any:
@@ -102,8 +101,8 @@ def _values(monitor: str, restored: Epoch, saved: Epoch) -> Said:
     )
 
 
-def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decision, saved: Epoch) -> dict[str, Any]:
-    def model(decision: Decision, epoch: Epoch) -> dict[str, Any]:
+def _evidence(facts: Facts, stopping: Watcher, restored: Epoch, saving: Watcher, kept: Kept) -> dict[str, Any]:
+    def model(decision: Watcher, epoch: Epoch) -> dict[str, Any]:
         return {
             "callback": decision.callback,
             "monitor": decision.monitor,
@@ -117,12 +116,16 @@ def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decisio
     at_last = {d.monitor: last.logs.get(d.monitor) for d in (stopping, saving)}
     return {
         "restored": model(stopping, restored),
-        "saved": {**model(saving, saved), "path": saving.settings.get("filepath")},
+        "saved": {
+            **model(saving, kept.epoch),
+            "path": saving.settings.get("filepath"),
+            "known_by": kept.known_by,
+        },
         "last_epoch": {"epoch": last.epoch, "logged": at_last},
     }
 
 
-def _advice(stopping: Decision, saving: Decision) -> Said:
+def _advice(stopping: Watcher, saving: Watcher) -> Said:
     how = {"mode": stopping.direction} if stopping.direction is not None else {}
     code = f"""\
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[

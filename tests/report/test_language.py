@@ -165,6 +165,20 @@ def uses() -> Iterator[tuple[str, set[str] | None]]:
     yield from ((page[name], None) for name in re.findall(r"\bt\.([A-Z_]+)", around))
 
 
+def test_no_rule_says_anything_without_an_id() -> None:
+    said = []
+    for path in sorted((ROOT / "diagnose" / "rules").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                place = {"not_applicable": 1, "Finding": 2}.get(node.func.id, len(node.args))
+                said += [(path.name, ast.unparse(x)) for x in node.args[place : place + 1] if is_literal(x)]
+    assert said == []
+
+
+def is_literal(node: ast.AST) -> bool:
+    return isinstance(node, (ast.JoinedStr, ast.Constant))
+
+
 def test_every_text_is_used() -> None:
     used = {name for name, _ in uses()} | {"plural", "language"}
     named = {name for names in texts_by_name().values() for name in names.values()}

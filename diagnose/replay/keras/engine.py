@@ -22,6 +22,7 @@ from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import Recorded
 from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.result.problems import users_code
+from diagnose.tracefile import metric_state
 from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
@@ -193,17 +194,8 @@ class KerasEngine:
 
     def read_metrics(self, raw: bytes) -> list[NDArray] | None:
         """Recorded metric state as arrays; None if it belongs to other metrics."""
-        arrays: list[NDArray] = []
-        start = 0
-        for v in self.metric_variables:
-            dtype = np.dtype(str(v.dtype))
-            count = int(np.prod(v.shape, dtype=np.int64))
-            end = start + count * dtype.itemsize
-            if end > len(raw):
-                return None
-            arrays.append(np.frombuffer(raw[start:end], dtype).reshape(v.shape))
-            start = end
-        return arrays if start == len(raw) else None
+        described = ({"metric": "", "name": v.name, "dtype": v.dtype, "shape": v.shape} for v in self.metric_variables)
+        return metric_state.arrays(metric_state.layout(described), raw)
 
     def layers(self, mode: Mode) -> LayerModes:
         """Which layers a mode puts into inference while the model trains."""

@@ -9,7 +9,7 @@ import keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diagnose.decide.own_best import choose
+from diagnose.decide.better import best, better, choose, ranked
 
 
 class Model:
@@ -61,3 +61,17 @@ def test_settings_as_recorded_after_fit_have_a_signed_delta() -> None:
     values = [(1, 1.0), (2, 0.9), (3, 0.4)]
     assert choose(values, "min", {"min_delta": -0.5}) == choose(values, "min", {"min_delta": 0.5}) == 3
     assert choose(values, None, {}) is None
+
+
+def test_the_first_of_equals_is_the_best_and_nan_is_none() -> None:
+    values = [(1, math.nan), (2, 0.5), (3, 0.25), (4, 0.25), (5, 2.0)]
+    assert best(values, "min") == (3, 0.25) and best(values, "max") == (5, 2.0)
+    assert [epoch for epoch, _ in ranked(values, "min")] == [3, 4, 2, 5]
+    assert best([(1, math.nan)], "min") is None and best(values, None) is None
+    assert not better(0.5, math.nan, "min") and not better(math.nan, 0.5, "max")
+
+
+def test_values_that_float32_cannot_tell_apart_are_equal_as_they_are_to_keras() -> None:
+    values = [1.0, 1.0 - 1e-12]
+    assert restored([*values], mode="min") == 1
+    assert best([(1, values[0]), (2, values[1])], "min") == (1, 1.0)

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose import Tracer
+from diagnose import Tracer, read_trace
+from diagnose.decide.kept import kept_by, kept_epoch
+from diagnose.decide.watched import watchers
 
 
 def fit(tmp_path: Path, *callbacks: Any, batch: int = 48, **arguments: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:
@@ -85,3 +87,51 @@ def test_it_is_in_the_json_and_in_the_page(tmp_path: Path) -> None:
     diagnosis.to_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "best.keras" in page and str(tmp_path) not in page
+
+
+class Grades(keras.callbacks.Callback):  # type: ignore[misc]
+    """Gives a value in the first two epochs only; Keras's checkpoint saves whatever comes where there is none."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch < 2:
+            logs["val_grade"] = 1.0 - epoch
+
+
+def test_the_event_tells_what_was_kept_not_a_value_that_is_equal(tmp_path: Path) -> None:
+    file = tmp_path / "best.weights.h5"
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        str(file), monitor="val_grade", mode="max", save_best_only=True, save_weights_only=True
+    )
+    _, model, _, _ = fit(tmp_path, Grades(), checkpoint, batch=16)
+    last = [np.array(w) for w in model.get_weights()]
+    model.set_weights([np.zeros_like(w) for w in last])
+    model.load_weights(file)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), last, strict=True)), "the file is the last's"
+    with read_trace(tmp_path / "fit.diag") as trace:
+        (watcher,) = watchers(trace)
+        assert watcher.best == trace.epochs[0].logs["val_grade"]
+        kept = kept_by(trace, watcher)
+        assert kept is not None and (kept.epoch.epoch, kept.version, kept.known_by) == (3, 9, "event")
+        assert kept.state is not None and kept.state.weights == trace.states[trace.epochs[2].state].weights
+        assert kept_epoch(trace, watcher) == 3
+        # Without the event, as of a place that is no local file, the value has to do, and that is said.
+        trace.events = tuple(e for e in trace.events if e.kind != "file-saved")
+        kept = kept_by(trace, watcher)
+        assert kept is not None and (kept.epoch.epoch, kept.known_by) == (1, "equal-values")
+        assert kept.state is not None and kept.state.weights == trace.states[trace.epochs[0].state].weights
+
+
+def test_a_best_from_before_the_fit_is_no_epochs(tmp_path: Path) -> None:
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "best.keras"), monitor="val_grade", mode="max", save_best_only=True, initial_value_threshold=1.0
+    )
+
+    class All(Grades):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs["val_grade"] = 1.0 - epoch
+
+    fit(tmp_path, All(), checkpoint, batch=16)
+    assert not (tmp_path / "best.keras").exists()
+    with read_trace(tmp_path / "fit.diag") as trace:
+        (watcher,) = watchers(trace)
+        assert watcher.best == trace.epochs[0].logs["val_grade"] and kept_by(trace, watcher) is None

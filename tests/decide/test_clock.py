@@ -11,9 +11,8 @@ import pytest
 
 from diagnose import Tracer, read_trace
 from diagnose.callbacks import OwnedEarlyStopping, ReevaluatedMetrics
-from diagnose.decide.decisions import decisions
-from diagnose.decide.reevaluated import evaluated_state, held_value, is_reevaluated, metric_of
-from diagnose.decide.verdict import clock
+from diagnose.decide.clock import clock, computed_with, held_value, metric_of, source
+from diagnose.decide.watched import decisions
 
 
 class Copies(keras.callbacks.Callback):  # type: ignore[misc]
@@ -49,12 +48,12 @@ def test_the_state_is_that_at_the_callbacks_own_place(later: bool, tmp_path: Pat
     fit(tmp_path / "fit.diag", *order)
     with read_trace(tmp_path / "fit.diag") as trace:
         for epoch, held in zip(trace.epochs, copies.ends, strict=True):
-            state = evaluated_state(trace, epoch)
+            state = computed_with(trace, epoch, "eval_loss")
             if state.kept:
                 assert all(np.array_equal(a, b) for a, b in zip(trace.arrays(state), held, strict=False))
             # What Shift wrote is no version of training.
             assert clock(trace, epoch, "eval_loss").owners == ((epoch.last_version,) if later else ())
-        assert any(evaluated_state(trace, epoch).kept for epoch in trace.epochs)
+        assert any(computed_with(trace, epoch, "eval_loss").kept for epoch in trace.epochs)
 
 
 def test_it_counts_as_no_training_value_and_is_found_for_the_weights_held(tmp_path: Path) -> None:
@@ -62,10 +61,10 @@ def test_it_counts_as_no_training_value_and_is_found_for_the_weights_held(tmp_pa
     model, x, y, tracer = fit(tmp_path / "fit.diag", None, stopping)
     with read_trace(tmp_path / "fit.diag") as trace:
         (decision,) = decisions(trace)
-        assert decision.reevaluated and not decision.on_training_value
-        assert is_reevaluated(trace, "eval_loss") and not is_reevaluated(trace, "loss")
+        assert decision.source == "end-of-epoch" and not decision.on_training_value
+        assert source(trace, "loss") == "train-steps"
         assert metric_of(trace, "eval_loss") == "loss"
-        assert held_value(trace, "eval_loss") == {"eval_loss": pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)}
+        assert held_value(trace, "eval_loss") == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)
     restoration = tracer.diagnose().restoration
     assert restoration is not None
     assert (restoration.verdict, restoration.confirmed) == ("aligned", True)

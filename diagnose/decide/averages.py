@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 
-from diagnose.decide.decisions import Decision
 from diagnose.errors import ReplayError
 from diagnose.tracefile.model import Digest, Epoch, NDArray, State
 from diagnose.tracefile.reader import Trace
@@ -82,7 +81,7 @@ class Averages:
         return self._pairs[epoch.epoch]
 
     def _find_pair(self, epoch: Epoch) -> _Pair | None:
-        made = made_by_update(self._trace, epoch.last_version)
+        made = self._trace.index.made(epoch.last_version)
         end = self._trace.states[epoch.state]
         if made is None or end.optimizer_arrays is None or len(end.optimizer_arrays) <= max(self._slots):
             return None
@@ -122,35 +121,9 @@ def _same(a: NDArray, b: NDArray, beside: NDArray) -> bool:
     return bool(np.all(np.abs(a.astype(np.float64) - b) <= ROUNDING * np.finfo(a.dtype).eps * size))
 
 
-def made_by_update(trace: Trace, version: int) -> State | None:
-    """The state an update made, whatever callbacks put in its place later."""
-    return next((s for s in trace.states if s.label == "version" and s.version == version), None)
-
-
 def set_at_end(trace: Trace) -> State | None:
     """The state after Keras put the average into the model, at the end of training and before any `on_train_end`."""
     for event in trace.events:
         if event.kind == "weights-changed" and event.detail["hook"] == "on_train_end":
             return None if event.detail["callback"] is not None else trace.states[event.detail["after"]]
     return None
-
-
-def saved_by(trace: Trace, decision: Decision) -> tuple[Epoch, State] | None:
-    """The epoch whose weights a `ModelCheckpoint(save_best_only=True)` wrote last, and these weights: what the model
-    held when its turn came among the callbacks. None where that is not certain."""
-    best = decision.settings.get("best")
-    epoch = next((e for e in trace.epochs if best is not None and e.logs.get(decision.monitor) == best), None)
-    classes = [cb["class"] for cb in trace.info.get("callbacks") or []]
-    if epoch is None or decision.settings.get("save_freq", "epoch") != "epoch":
-        return None
-    if len(set(classes)) < len(classes) or decision.callback not in classes:
-        return None
-    turn = classes.index(decision.callback)
-    state = made_by_update(trace, epoch.last_version)
-    for event in trace.events:
-        if event.kind == "weights-changed" and event.epoch == epoch.epoch and event.step == epoch.last_version:
-            who = event.detail["callback"]
-            if event.detail["hook"] == "on_epoch_end" and who in classes and classes.index(who) > turn:
-                break
-            state = trace.states[event.detail["after"]]
-    return None if state is None else (epoch, state)
