@@ -13,15 +13,15 @@ from diagnose.analysis import asked_states
 from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
-from diagnose.analysis.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import epoch_rows, notice, replay_check, shown_path, step_rows, versions
+from diagnose.analysis.tables import UNTESTED, epoch_rows, notice, replay_check, shown_path, step_rows, versions
 from diagnose.decide.clock import clock, held_value
 from diagnose.decide.kept import saved_models
 from diagnose.decide.verdict import Values, judge
 from diagnose.decide.watched import Watcher, decisions, restoring
 from diagnose.errors import ReplayError
-from diagnose.frameworks.keras.releases import loaded, untested
+from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
@@ -104,7 +104,8 @@ def analyse(
     elif factory is None:
         problems.cannot(no_model)
     for version in ((trace.info.get("environment") or {}).get("keras"), None if model is None else loaded()):
-        problems.note(untested(version))
+        if version is not None and not tested(version):
+            problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
@@ -182,6 +183,7 @@ class _Analysis:
             **self._asked(chosen, evaluated, ledgers),
         )
         findings = run_rules(facts)
+        nothing: str = NO_HEADLINE()
         info = self.trace.info
         model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
         model.pop("architecture", None)
@@ -193,7 +195,7 @@ class _Analysis:
             keras=environment.get("keras", "unknown"),
             backend=str(info.get("backend", "unknown")),
             steps_total=max(len(trace.steps), trace.updates),
-            headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
+            headline=attempt("headline", nothing, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
             replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
@@ -295,8 +297,8 @@ class _Analysis:
         if found is None:
             return None
         if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
-            again = f"Of {len(self.trace.epochs)} epochs, {len(values)} were evaluated again"
-            found = replace(found, notes=(*found.notes, f"{again}, those with the best logged values among them."))
+            note = EVALUATED_AGAIN(epochs=len(self.trace.epochs), again=len(values))
+            found = replace(found, notes=(*found.notes, note))
         return restoration_sentence(found)
 
     def _held_validation(self) -> dict[str, float]:

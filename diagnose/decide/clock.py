@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 from diagnose.decide.callbacks import Callback, callbacks
 from diagnose.result.diagnosis import Clock, Source, Span
+from diagnose.result.texts import Text
 from diagnose.tracefile.model import Epoch, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.steps import was_reset
+
+UNKNOWN = Text("writer.unknown", "unknown")
+SOMEBODY = Text("writer.somebody", "Keras or the script, before {hook}")
 
 OURS = ("ReevaluatedMetrics", "OwnedEarlyStopping")
 """Callbacks of `diagnose.callbacks`, which evaluate with the weights an epoch ends with."""
@@ -181,8 +185,8 @@ def writer(trace: Trace, state: State) -> str:
     """Who wrote these weights: the callback after which they were first seen."""
     event = trace.index.writer_of(state)
     if event is None:
-        return "unknown"
-    return str(event.detail["callback"] or f"Keras or the script, before {event.detail['hook']}")
+        return UNKNOWN()
+    return str(event.detail["callback"] or "") or SOMEBODY(hook=str(event.detail["hook"]))
 
 
 def epoch_of(trace: Trace, version: int) -> int | None:

@@ -11,8 +11,26 @@ from diagnose.decide.clock import clock, epoch_of, writer
 from diagnose.decide.kept import chosen, logged
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Best, Clock, Restoration, Verdict
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace
+
+NOT_KEPT = Text("verdict.not-kept", "{why}, so nothing was kept as best.")
+FOREIGN = Text(
+    "verdict.foreign", "{monitor} of epoch {epoch} was computed with weights that no update made (written by {writer})."
+)
+NOT_CONFIRMED = Text(
+    "verdict.not-confirmed",
+    "The weights of version {owner} were the only ones in use when {monitor} was computed, but replaying them did not "
+    "give the logged value, so no version is named its owner.",
+)
+NEVER_SAW = Text("verdict.never-saw", "{callback} never saw '{monitor}' in the logs")
+NO_NUMBER = Text("verdict.no-number", "{callback} saw no number in '{monitor}'")
+NO_DIRECTION = Text("verdict.no-direction", "which way '{monitor}' is better for {callback} is not known")
+NO_LOOK = Text("verdict.no-look", "{callback} looked at no epoch's '{monitor}'")
+RESTORED_WRITTEN = Text(
+    "verdict.restored-written", "The restored weights are no version of training; they were written by {writer}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +89,12 @@ def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) 
         restored_epoch=None if version is None else epoch_of(trace, version),
     )
     if not held_versions:
-        return replace(
-            base, verdict="replaced", written_by=writer(trace, final), notes=(_side("restored", trace, final),)
-        )
+        who = writer(trace, final)
+        return replace(base, verdict="replaced", written_by=who, notes=(RESTORED_WRITTEN(writer=who),))
     if best is None:
-        return replace(base, notes=(f"{why_no_best(trace, decision)}, so nothing was kept as best.",))
+        return replace(base, notes=(NOT_KEPT(why=why_no_best(trace, decision)),))
     if when.written_by is not None:
-        note = (
-            f"{key} of epoch {best.epoch} was computed with weights that no update made (written by {when.written_by})."
-        )
+        note = FOREIGN(monitor=key, epoch=best.epoch, writer=when.written_by)
         return replace(base, verdict="replaced", written_by=when.written_by, notes=(note,))
     # A restore of the last epoch leaves the last weights, too.
     kept_last = version == last and best.last_version != last and base.chosen_epoch != trace.epochs[-1].epoch
@@ -95,10 +110,7 @@ def _by_owner(
         return replace(base, verdict="no-owner")
     confirmed = values.confirm(best, base.monitor)
     if confirmed is False:
-        note = (
-            f"The weights of version {when.owners[0]} were the only ones in use when {base.monitor} was computed, "
-            "but replaying them did not give the logged value, so no version is named its owner."
-        )
+        note = NOT_CONFIRMED(owner=when.owners[0], monitor=base.monitor)
         return replace(base, verdict="no-owner", owner_versions=(), confirmed=False, notes=(note,))
     verdict: Verdict = "aligned" if set(when.owners) & set(held) else "shifted"
     version = next((v for v in held if v in when.owners), base.restored_version)
@@ -118,17 +130,17 @@ def _best_logged(trace: Trace, key: str, mode: str | None) -> Epoch | None:
     return None if found is None else next(e for e in trace.epochs if e.epoch == found[0])
 
 
-def why_no_best(trace: Trace, decision: Watcher) -> str:
+def why_no_best(trace: Trace, decision: Watcher) -> Said:
     """Why a callback has no best epoch, as the beginning of a sentence."""
     key = decision.monitor
     values = [e.logs[key] for e in trace.epochs if e.logs.get(key) is not None]
     if not values:
-        return f"{decision.callback} never saw '{key}' in the logs"
+        return NEVER_SAW(callback=decision.callback, monitor=key)
     if not any(isinstance(v, (int, float)) for v in values):
-        return f"{decision.callback} saw no number in '{key}'"
+        return NO_NUMBER(callback=decision.callback, monitor=key)
     if decision.direction is None:
-        return f"which way '{key}' is better for {decision.callback} is not known"
-    return f"{decision.callback} looked at no epoch's '{key}'"
+        return NO_DIRECTION(callback=decision.callback, monitor=key)
+    return NO_LOOK(callback=decision.callback, monitor=key)
 
 
 def _best_by_reevaluation(trace: Trace, mode: str | None, reevaluated: Mapping[int, float]) -> Best | None:
@@ -143,7 +155,3 @@ def _restored_version(held: tuple[int, ...], best: Epoch | None) -> int | None:
     if not held:
         return None
     return best.last_version if best is not None and best.last_version in held else held[-1]
-
-
-def _side(side: str, trace: Trace, state: State) -> str:
-    return f"The {side} weights are no version of training; they were written by {writer(trace, state)}."

@@ -14,6 +14,7 @@ from diagnose.policies.log import Log, log_of
 from diagnose.policies.standard import own, standard
 from diagnose.policies.stopping import Outcome, Policy, ReduceLROnPlateau, Unanswerable, code
 from diagnose.result.diagnosis import Policies, PolicyRow
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 
@@ -21,6 +22,21 @@ Reevaluated = Mapping[int, Mapping[str, float]]
 
 MOST_EPOCHS = 12
 """Of a long fit, no more epochs than this are evaluated again for the sake of the table."""
+
+TRAINED_ON = Text(
+    "unanswerable.trained-on",
+    "it would have trained on past epoch {epoch}{planned:given( of {planned})}, where this trace ends",
+)
+NOT_ALL_KNOWN = Text(
+    "policies.not-all-known",
+    "Of {epochs} epochs, {known} have a {metric} that belongs to the weights they ended with; what the others are "
+    "worth is not known.",
+)
+MOVING_AVERAGE = Text(
+    "policies.moving-average",
+    "The optimizer keeps a moving average (use_ema), which Keras puts in place of the weights after fit; the values "
+    "here are those of the weights at the ends of epochs.",
+)
 
 
 def table(
@@ -94,8 +110,8 @@ def _row(
     try:
         outcome = policy.replay(log)
         end = _end(log, outcome)
-    except Unanswerable as reason:
-        return PolicyRow(policy=code(policy), label=policy.label, monitor=policy.monitor, own=mine, reason=str(reason))
+    except Unanswerable as why:
+        return PolicyRow(policy=code(policy), label=policy.label, monitor=policy.monitor, own=mine, reason=why.reason)
     held = outcome.restored or end
     value = worth.get(held)
     used = log.epochs.index(end) + 1
@@ -122,8 +138,7 @@ def _end(log: Log, outcome: Outcome) -> int:
     if outcome.stopped is not None:
         return outcome.stopped
     if not log.complete:
-        planned = "" if log.planned is None else f" of {log.planned}"
-        raise Unanswerable(f"it would have trained on past epoch {log.epochs[-1]}{planned}, where this trace ends")
+        raise Unanswerable(TRAINED_ON(epoch=log.epochs[-1], planned=log.planned))
     return log.epochs[-1]
 
 
@@ -147,16 +162,12 @@ def _saved(epochs: Sequence[Epoch], used: int) -> float | None:
     return max(0.0, 1 - math.fsum(e.seconds for e in epochs[:used]) / total)
 
 
-def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> list[str]:
+def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> list[Said]:
     notes = []
     known = sum(value is not None for value in worth.values())
     if known < len(worth):
-        of = f"Of {len(worth)} epochs, {known} have a {objective} that belongs to the weights they ended with"
-        notes.append(f"{of}; what the others are worth is not known.")
+        notes.append(NOT_ALL_KNOWN(epochs=len(worth), known=known, metric=objective))
     optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
     if (optimizer.get("config") or {}).get("use_ema"):
-        notes.append(
-            "The optimizer keeps a moving average (use_ema), which Keras puts in place of the weights after fit; the "
-            "values here are those of the weights at the ends of epochs."
-        )
+        notes.append(MOVING_AVERAGE())
     return notes

@@ -10,12 +10,20 @@ import numpy as np
 
 from diagnose.errors import DiagnoseError, ReplayError
 from diagnose.replay.engine import EngineFactory
-from diagnose.replay.runs import EvaluationData, joined
+from diagnose.replay.runs import FIRST_EPOCH, EvaluationData, joined
+from diagnose.result.texts import Text
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
 from diagnose.tracefile.rows import leaves_of, pack_rows
+
+ROWS_FIT_USED = Text(
+    "data.rows-fit-used",
+    "rows fit used{recorded:given( in the epochs whose steps are recorded)}"
+    "{local:given( on {local} of {count} replicas)}",
+)
+GIVEN = Text("data.given", "given")
 
 
 def rows_fit_used(trace: Trace) -> EvaluationData:
@@ -41,16 +49,17 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     spread = Spread.of(trace)
-    rest = " in the epochs whose steps are recorded" if trace.unrecorded else ""
-    share = "" if spread is None or spread.partial is None else f" on {spread.local} of {spread.count} replicas"
-    return EvaluationData(f"rows fit used{rest}{share}", tuple(batches), size)
+    local = None if spread is None or spread.partial is None else spread.local
+    count = None if spread is None else spread.count
+    source = ROWS_FIT_USED(recorded=bool(trace.unrecorded), local=local, count=count)
+    return EvaluationData(source, tuple(batches), size)
 
 
 def _first_epoch(trace: Trace) -> EvaluationData:
     """The batches of the first epoch: what cannot be told apart by row is evaluated as fit first saw it."""
     batches = [trace.batch(step.batch) for step in trace.index.steps_of(trace.steps[0].epoch)]
     plain = tuple(Batch(b.x, b.y, None, b.rows, b.size) for b in batches)
-    return EvaluationData("the batches of the first epoch", plain, plain[0].size)
+    return EvaluationData(FIRST_EPOCH(), plain, plain[0].size)
 
 
 def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
@@ -87,7 +96,7 @@ def given(trace: Trace, data: Any, factory: EngineFactory) -> EvaluationData:
         batches.append(Batch(x, y, columns, ids, len(ids), tree))
     if not batches:
         raise DiagnoseError("evaluate= holds no batch.")
-    return EvaluationData("given", tuple(batches), batches[0].size)
+    return EvaluationData(GIVEN(), tuple(batches), batches[0].size)
 
 
 ONE_BATCH_BYTES = 64 << 20

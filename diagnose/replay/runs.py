@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.result.texts import Text
 from diagnose.tracefile.model import Batch, Json, NDArray, Step
 from diagnose.tracefile.replicas import part
 from diagnose.tracefile.rows import build
@@ -40,9 +41,12 @@ class BatchRun:
             start = stop
 
 
+FIRST_EPOCH = Text("data.first-epoch", "the batches of the first epoch")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
-    """`source` is "rows fit used" or "given"; `batch_size` is that of all batches but the last."""
+    """`source` says which rows these are; `batch_size` is that of all batches but the last."""
 
     source: str
     batches: tuple[Batch, ...]
@@ -51,7 +55,7 @@ class EvaluationData:
     @property
     def composite(self) -> bool:
         """Whether it holds ragged, sparse or string values, which only batches as recorded can be made of."""
-        return self.source == "the batches of the first epoch"
+        return self.source == FIRST_EPOCH.template
 
     @property
     def rows(self) -> int:

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 
 from diagnose.report.palette import PALETTE
 from diagnose.result.text import printable
+from diagnose.result.texts import Text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from diagnose.report.ledger_view import LedgerView
     from diagnose.report.timeline import TimelineView
+
+TIMELINE = Text("figure.timeline", "Timeline of {metric}. {caption}")
+LEDGER = Text("figure.ledger", "Ledger: {titles:clauses}")
 
 _DPI = 160
 
@@ -62,14 +66,14 @@ def timeline_images(view: TimelineView, name: str) -> tuple[bytes, str]:
     page."""
     from diagnose.report.draw_timeline import draw_timeline
 
-    return _images(lambda: draw_timeline(view), name, f"Timeline of {view.metric}. {view.caption}")
+    return _images(lambda: draw_timeline(view), name, TIMELINE.say(metric=view.metric, caption=view.caption))
 
 
 def ledger_images(views: Sequence[LedgerView], name: str) -> tuple[bytes, str]:
     """The waterfalls of `views` (at least one), one above the other, as (PNG, inline SVG)."""
     from diagnose.report.draw_ledger import draw_ledgers
 
-    return _images(lambda: draw_ledgers(views), name, "Ledger: " + "; ".join(view.title for view in views))
+    return _images(lambda: draw_ledgers(views), name, LEDGER.say(titles=[view.title for view in views]))
 
 
 def _images(draw: Callable[[], Figure], name: str, label: str) -> tuple[bytes, str]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from diagnose.result.diagnosis import Diagnosis, Finding, Ledger, LedgerEntry, LossPart, LossSplit
-from diagnose.result.text import plural
+from diagnose.result.texts import Text
 
 MOST_METRICS: Final = 40
 MOST_FINDINGS: Final = 150
@@ -20,6 +20,15 @@ MOST_ROWS: Final = 100
 MOST_EVIDENCE: Final = 40
 
 _T = TypeVar("_T")
+
+SHOWN = Text(
+    "thin.shown",
+    "Of {count:,} {what:select(metrics=metrics|ledgers=ledgers|findings=findings|saved files=saved files|"
+    "libraries=libraries|replay errors=replay errors|notes=notes|policies=policies|notes on policies=notes on "
+    "policies)}, {most} are shown here; diagnosis.json has them all.",
+)
+LEFT_OUT = Text("thin.left-out", "{count:plural(## more value|## more values)}, in diagnosis.json")
+MORE_FACTORS = Text("thin.more-factors", "{count:,} more factors")
 
 
 def thinned(d: Diagnosis) -> tuple[Diagnosis, tuple[str, ...]]:
@@ -72,7 +81,7 @@ class _Cut:
     def items(self, what: str, found: Sequence[_T], most: int) -> Sequence[_T]:
         if len(found) <= most:
             return found
-        self.said.append(f"Of {len(found):,} {what}, {most} are shown here; diagnosis.json has them all.")
+        self.said.append(SHOWN.say(count=len(found), what=what, most=most))
         return found[:most]
 
 
@@ -98,8 +107,7 @@ def _finding(f: Finding) -> Finding:
     if len(f.evidence) <= MOST_EVIDENCE:
         return f
     shown = dict(list(f.evidence.items())[:MOST_EVIDENCE])
-    left = plural(len(f.evidence) - MOST_EVIDENCE, "more value")
-    return replace(f, evidence={**shown, "left out": f"{left}, in diagnosis.json"})
+    return replace(f, evidence={**shown, "left out": LEFT_OUT(count=len(f.evidence) - MOST_EVIDENCE)})
 
 
 def _ledger(ledger: Ledger) -> Ledger:
@@ -119,4 +127,4 @@ def _entries(entries: tuple[LedgerEntry, ...]) -> tuple[LedgerEntry, ...]:
         return entries
     rest = entries[MOST_ENTRIES:]
     low, amount, high = (math.fsum(values) for values in zip(*((e.low, e.amount, e.high) for e in rest), strict=True))
-    return (*entries[:MOST_ENTRIES], LedgerEntry(f"{len(rest):,} more factors", amount, low, high))
+    return (*entries[:MOST_ENTRIES], LedgerEntry(MORE_FACTORS(count=len(rest)), amount, low, high))

@@ -9,8 +9,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from diagnose.report.restoration_view import HELD
 from diagnose.result.diagnosis import Diagnosis, Restoration, Span
-from diagnose.result.text import number, printable, shorten, span, spell
+from diagnose.result.text import number, printable, shorten, spell
+from diagnose.result.texts import Text
+
+LAST = Text("timeline.last", "last")
+RUN = Text(
+    "timeline.run",
+    "{which:select(logged=logged|re-evaluated=re-evaluated)} {kinds}, {several:given(epochs|epoch)} {epochs:span}",
+)
+NOT_KNOWN = Text("timeline.not-known", "Where {metric} was computed is not known, so no value is tied to a version.")
+UPRIGHT = Text(
+    "timeline.upright",
+    "Every tie is upright: each {metric} was computed with exactly the weights at the end of the epoch it is filed "
+    "under.",
+)
+SLANTED = Text(
+    "timeline.slanted",
+    "Every tie slants back: each {metric} was computed with weights from before the epoch's end, so the number and the "
+    "weights filed under one epoch do not belong together.",
+)
+WEDGE = Text(
+    "timeline.wedge",
+    "Every tie is a wedge: each {metric} averages steps computed at all the versions it spans, so no single version "
+    "owns it.",
+)
 
 WHOLE_UP_TO = 40
 """Fits with at most this many epochs are drawn whole; longer ones with a focus window and the full curve as context."""
@@ -145,12 +169,12 @@ def _held(diagnosis: Diagnosis, metric: str) -> Held | None:
     if restoration is not None:
         if restoration.restored_version is None:
             return None
-        word = "restored" if restoration.put_back else "held after fit"
+        word = HELD.say(restored=restoration.put_back)
         return Held(restoration.restored_version, restoration.restored_value, word)
     if not diagnosis.epoch_rows:
         return None
     last = diagnosis.epoch_rows[-1]
-    return Held(last.last_version, last.reevaluated.get(metric), "last")
+    return Held(last.last_version, last.reevaluated.get(metric), LAST.say())
 
 
 def _focus(ties: Sequence[Tie], best: Tie | None, held: Held | None) -> tuple[Tie, ...]:
@@ -217,8 +241,9 @@ def _not_finite(shown: Sequence[Tie], which: Literal["logged", "re-evaluated"]) 
         if bad:
             ties, found = zip(*group, strict=True)
             kinds = "/".join(dict.fromkeys(map(number, found)))
-            epochs = span(ties[0].epoch, ties[-1].epoch)
-            runs.append(Run(which, ties[0], ties[-1], f"{which} {kinds}, epoch{'s' * (len(ties) > 1)} {epochs}"))
+            epochs = [ties[0].epoch, ties[-1].epoch]
+            text = RUN.say(which=which, kinds=kinds, several=len(ties) > 1, epochs=epochs)
+            runs.append(Run(which, ties[0], ties[-1], text))
     return runs
 
 
@@ -234,18 +259,9 @@ def _caption(ties: Sequence[Tie], metric: str) -> str:
     """One sentence that says how to read the ties of this very figure."""
     spans = [(tie.computed_at, tie.filed_at) for tie in ties if tie.computed_at is not None]
     if not spans:
-        return f"Where {metric} was computed is not known, so no value is tied to a version."
+        return NOT_KNOWN.say(metric=metric)
     if all(at.first == at.last == filed for at, filed in spans):
-        return (
-            f"Every tie is upright: each {metric} was computed with exactly the weights at the end of the epoch it is "
-            "filed under."
-        )
+        return UPRIGHT.say(metric=metric)
     if all(at.first == at.last for at, _ in spans):
-        return (
-            f"Every tie slants back: each {metric} was computed with weights from before the epoch's end, so the "
-            "number and the weights filed under one epoch do not belong together."
-        )
-    return (
-        f"Every tie is a wedge: each {metric} averages steps computed at all the versions it spans, so no single "
-        "version owns it."
-    )
+        return SLANTED.say(metric=metric)
+    return WEDGE.say(metric=metric)

@@ -80,6 +80,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "policies": None
         if d.policies is None
         else {**_fields(d.policies), "rows": [_fields(r) for r in d.policies.rows]},
+        "texts": d.texts,
     }
     plain: dict[str, Any] = _plain(value)
     return plain
@@ -120,6 +121,7 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         trace=top.mapping("trace"),
         saved=top.many("saved", _read_saved) if top.get("saved", None) is not None else (),
         policies=None if top.get("policies", None) is None else top.one("policies", _read_policies),
+        texts=top.mapping("texts"),
     )
 
 
@@ -282,6 +284,7 @@ def _read_restoration(r: JsonReader) -> Restoration:
         written_by=r.optional("written_by", r.text),
         notes=r.texts("notes", ()),
         chosen_epoch=r.optional("chosen_epoch", r.count),
+        texts=r.mapping("texts"),
     )
 
 
@@ -295,6 +298,7 @@ def _read_finding(r: JsonReader) -> Finding:
         metric=r.optional("metric", r.text),
         effect=r.optional("effect", r.number),
         role=r.optional("role", lambda key: r.choice(key, _ROLES)),
+        texts=r.mapping("texts"),
     )
 
 
@@ -328,6 +332,7 @@ def _read_policies(r: JsonReader) -> Policies:
         best_epoch=r.optional("best_epoch", r.count),
         best_value=r.optional("best_value", r.number),
         notes=r.texts("notes", ()),
+        texts=r.mapping("texts"),
     )
 
 
@@ -346,4 +351,5 @@ def _read_policy(r: JsonReader) -> PolicyRow:
         optimism=r.optional("optimism", r.number),
         epochs=r.optional("epochs", r.count),
         time_saved=r.optional("time_saved", r.number),
+        texts=r.mapping("texts"),
     )

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from diagnose.result.spoken import Spoken
+from diagnose.result.texts import Texts
+
 if TYPE_CHECKING:
     import os
 
@@ -156,7 +159,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Restoration:
+class Restoration(Spoken):
     """Which weights the model holds after fit, beside those the logged best was computed at (see `verdict`)."""
 
     callback: str
@@ -181,6 +184,7 @@ class Restoration:
     chosen_epoch: int | None = None
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def put_back(self) -> bool:
@@ -189,7 +193,7 @@ class Restoration:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyRow:
+class PolicyRow(Spoken):
     """What one stopping policy would have done in this fit.
 
     `policy`: as an expression; `own`: whether the run itself went by it. `reason`: why the trace cannot say, and then
@@ -211,10 +215,11 @@ class PolicyRow:
     optimism: float | None = None
     epochs: int | None = None
     time_saved: float | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Spoken):
     """Stopping policies by one objective metric (`mode`: which way it is better, None: not known). `best_epoch` and
     `best_value`: the best by it of all epochs whose value is known, which no policy could know beforehand."""
 
@@ -224,6 +229,7 @@ class Policies:
     best_epoch: int | None = None
     best_value: float | None = None
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +255,7 @@ class SavedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Spoken):
     """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number.
     `role`: what a failed finding does for the other parts of a report (None: it stands for itself)."""
 
@@ -261,10 +267,11 @@ class Finding:
     metric: str | None = None
     effect: float | None = None
     role: Role | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis:
+class Diagnosis(Spoken):
     """The analysis of one fit.
 
     `headline`: the verdict in one sentence with its numbers. `notice`: None, or what the reader must know first (an
@@ -272,7 +279,8 @@ class Diagnosis:
     "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}. `environment`: library versions. `model`: {"name",
     "parameters", "layers": [{"name", "class", "kind"}]}, kind None unless the layer behaves differently in training.
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
-    for each thing that could not be computed, with the reason; the first of them are in the `notice`.
+    for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
+    in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
     """
 
     fit: int
@@ -296,6 +304,7 @@ class Diagnosis:
     policies: Policies | None = None
     saved: tuple[SavedModel, ...] = ()
     problems: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key_metric(self) -> str | None:
@@ -315,13 +324,13 @@ class Diagnosis:
             r is not None and r.verdict in ("shifted", "no-owner", "replaced")
         )
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises
-        DiagnoseError where it cannot be written."""
+    def to_html(self, path: str | os.PathLike[str], texts: Texts | None = None) -> None:
+        """Writes the report of this fit as one self-contained page, in the place of a file of this name; `texts` is
+        its language (None: English). Raises DiagnoseError where it cannot be written."""
         from diagnose.report import html
         from diagnose.report.write import write_file
 
-        write_file(path, html.render([self]))
+        write_file(path, html.render([self], texts))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes `diagnosis.json` (schema 1) with this one fit, in the place of a file of this name. Raises

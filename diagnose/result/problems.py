@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from diagnose.errors import DiagnoseError, ReplayError
+from diagnose.result.texts import Said
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ class Problems:
     def __init__(self) -> None:
         self.reasons: list[str] = []
         self.errors: list[str] = []
-        self.notes: list[str] = []
+        self.notes: list[Said] = []
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ class Problems:
         if reason is not None and reason not in self.reasons:
             self.reasons.append(reason)
 
-    def note(self, sentence: str | None) -> None:
+    def note(self, sentence: Said | None) -> None:
         """Notes what a reader should know; None: nothing."""
         if sentence is not None and sentence not in self.notes:
             self.notes.append(sentence)

@@ -8,6 +8,7 @@ from typing import Final
 
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding, Role
+from diagnose.result.texts import Text
 from diagnose.rules import (
     augmentation_gap,
     batch_averaged_metric,
@@ -44,6 +45,9 @@ from diagnose.rules import (
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
+
+NOT_LOOKED_AT = Text("rule.not-looked-at", "This could not be looked at: {reason}.")
+CRASHED = Text("rule.crashed", "This rule could not be applied: {error}: {message}")
 
 Rule = Callable[[Facts], Finding]
 
@@ -106,9 +110,9 @@ def run_rules(facts: Facts) -> tuple[Finding, ...]:
         try:
             found.append(rule(facts))
         except ReplayError as error:
-            found.append(Finding(name, "not-applicable", f"This could not be looked at: {error}.", {}, ""))
+            found.append(Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, ""))
         except Exception as error:
-            title = f"This rule could not be applied: {type(error).__name__}: {error}"
+            title = CRASHED(error=type(error).__name__, message=str(error))
             found.append(Finding(name, "not-applicable", title, {"error": type(error).__name__}, ""))
     order = {"failed": 0, "not-applicable": 1, "passed": 2}
     found = [replace(f, role=ROLES.get(f.rule)) for f in found]

@@ -7,21 +7,48 @@ that `val_auc` is minimised; later ones ask the metric where `mode="auto"`, and 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from diagnose.decide.better import Mode, best, defined
 from diagnose.decide.clock import metric_of
 from diagnose.decide.kept import kept_epoch
 from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
 from diagnose.tracefile.model import Epoch
 
 NAME = "wrong-direction"
 
-_WORDS: Final = {"min": ("lowest", "lower"), "max": ("highest", "higher")}
+NOT_KNOWN = Text(
+    "wrong-direction.not-known", "Which way is better is not known for {monitors:quoted}: no metric that Keras defines."
+)
+NOT_COMPARED = Text("wrong-direction.not-compared", "No callback compared two different values in this fit.")
+LOOKS_FOR = Text("wrong-direction.looks-for", "{callback} the {better:select(min=lowest|max=highest)} '{monitor}'")
+RIGHT = Text("wrong-direction.right", "Each looks for the better values: {callbacks:list}.")
+_LOOKS = (
+    "{callback} looks for the {direction:select(min=lowest|max=highest)} {monitor}{mode:given( (mode='{mode}'))}, "
+    "which is better the {better:select(min=lower|max=higher)} it is. "
+)
+_BEST = "; the best was epoch {best_epoch} ({best:number})."
+LOWERED = Text(
+    "wrong-direction.lowered",
+    f"{_LOOKS}It {{rates:given(lowered the learning rate after epoch {{rates:list}}, counting|counts)}} from epoch "
+    f"{{kept_epoch}} ({{kept:number}}){_BEST}",
+)
+SAVED = Text("wrong-direction.saved", f"{_LOOKS}Its file holds epoch {{kept_epoch}} ({{kept:number}}){_BEST}")
+TOOK = Text(
+    "wrong-direction.took",
+    f"{_LOOKS}It took epoch {{kept_epoch}} ({{kept:number}}) for the best{{did:select(stopped= and stopped training "
+    "after epoch {last}|holds=, whose weights the model now holds|both=, whose weights the model now holds, and "
+    f"stopped training after epoch {{last}}|none=)}}{_BEST}",
+)
+ADVICE = Text(
+    "wrong-direction.advice",
+    'Say which way is better, whatever the release takes "auto" for:\n\n{code:python}\n',
+)
 
 
 def check(facts: Facts) -> Finding:
@@ -29,21 +56,20 @@ def check(facts: Facts) -> Finding:
     different values."""
     watching = watchers(facts.trace)
     if not watching:
-        return not_applicable(NAME, "No callback of Keras watches a logged value.")
+        return not_applicable(NAME, NOT_WATCHED())
     known = [(w, defined(facts.trace, metric_of(facts.trace, w.monitor))) for w in watching]
     if all(better is None for _, better in known):
-        names = ", ".join(f"'{w.monitor}'" for w in watching)
-        return not_applicable(NAME, f"Which way is better is not known for {names}: no metric that Keras defines.")
+        return not_applicable(NAME, NOT_KNOWN(monitors=[w.monitor for w in watching]))
     judged = [(w, better, _values(facts, w)) for w, better in known if better is not None and w.compared_for]
     judged = [(w, better, values) for w, better, values in judged if len({v for _, v in values}) > 1]
     if not judged:
-        return not_applicable(NAME, "No callback compared two different values in this fit.")
+        return not_applicable(NAME, NOT_COMPARED())
     wrong = [x for x in judged if x[0].compared_for != x[1]]
     if wrong:
         return _failed(facts, wrong[0][0], wrong[0][1], wrong[0][2], [w.callback for w, _, _ in wrong])
-    names = ", ".join(f"{w.callback} the {_WORDS[better][0]} '{w.monitor}'" for w, better, _ in judged)
+    names = [LOOKS_FOR(callback=w.callback, better=better, monitor=w.monitor) for w, better, _ in judged]
     monitors = [w.monitor for w, _, _ in judged]
-    return Finding(NAME, "passed", f"Each looks for the better values: {names}.", {"monitors": monitors}, "")
+    return Finding(NAME, "passed", RIGHT(callbacks=names), {"monitors": monitors}, "")
 
 
 def _failed(facts: Facts, w: Watcher, better: Mode, values: list[tuple[Epoch, float]], callbacks: list[str]) -> Finding:
@@ -66,33 +92,34 @@ def _failed(facts: Facts, w: Watcher, better: Mode, values: list[tuple[Epoch, fl
         "rate_lowered_in_epochs": rates,
         "callbacks": callbacks,
     }
-    mode = "" if w.settings.get("mode") in (None, "auto") else f" (mode='{w.settings['mode']}')"
-    title = (
-        f"{w.callback} looks for the {_WORDS[direction][0]} {w.monitor}{mode}, which is better the {_WORDS[better][1]} "
-        f"it is. {_consequence(facts, w, kept, wanted, rates)}"
-    )
+    said: dict[str, Any] = {
+        "callback": w.callback,
+        "direction": direction,
+        "monitor": w.monitor,
+        "mode": None if w.settings.get("mode") in (None, "auto") else str(w.settings["mode"]),
+        "better": better,
+        "kept_epoch": kept[0].epoch,
+        "kept": kept[1],
+        "best_epoch": wanted[0].epoch,
+        "best": wanted[1],
+    }
+    if w.kind == "plateau":
+        title = LOWERED(**said, rates=rates)
+    elif w.kind == "checkpoint":
+        title = SAVED(**said)
+    else:
+        title = TOOK(**said, did=_did(facts, w, kept[0]), last=facts.epochs[-1].epoch)
     effect = None if w.kind == "plateau" else abs(kept[1] - wanted[1])
     return Finding(NAME, "failed", title, evidence, _advice(w, better), w.monitor, effect)
 
 
-def _consequence(
-    facts: Facts, w: Watcher, kept: tuple[Epoch, float], best: tuple[Epoch, float], rates: list[int | None]
-) -> str:
-    first = f"epoch {kept[0].epoch} ({number(kept[1])})"
-    second = f"best was epoch {best[0].epoch} ({number(best[1])})"
-    if w.kind == "plateau":
-        if not rates:
-            return f"It counts from {first}; the {second}."
-        epochs = ", ".join(map(str, rates))
-        return f"It lowered the learning rate after epoch {epochs}, counting from {first}; the {second}."
-    if w.kind == "checkpoint":
-        return f"Its file holds {first}; the {second}."
+def _did(facts: Facts, w: Watcher, kept: Epoch) -> str:
+    """What an EarlyStopping did: "stopped", the model "holds" its best, "both" or "none"."""
     r = facts.restoration
     stopped = w.stopped(facts.trace)
-    end = f" and stopped training after epoch {facts.epochs[-1].epoch}" if stopped else ""
-    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept[0].epoch:
-        end = f", whose weights the model now holds{',' if stopped else ''}{end}"
-    return f"It took {first} for the best{end}; the {second}."
+    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept.epoch:
+        return "both" if stopped else "holds"
+    return "stopped" if stopped else "none"
 
 
 def _values(facts: Facts, w: Watcher) -> list[tuple[Epoch, float]]:
@@ -104,11 +131,5 @@ def _lowered(facts: Facts, w: Watcher) -> list[Any]:
     return [e for e in facts.trace.events if e.kind == "learning-rate" and e.detail.get("callback") == w.callback]
 
 
-def _advice(w: Watcher, better: Mode) -> str:
-    return f"""\
-Say which way is better, whatever the release takes "auto" for:
-
-```python
-{own_call(w, mode=better)}
-```
-"""
+def _advice(w: Watcher, better: Mode) -> Said:
+    return ADVICE(code=own_call(w, mode=better))
