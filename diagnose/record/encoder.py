@@ -30,16 +30,13 @@ from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
 from diagnose.tracefile.about import Header, header
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.events import KINDS
-from diagnose.tracefile.format import MAX_JSON_BYTES
+from diagnose.tracefile.format import MAX_JSON_BYTES, MOST_KNOWN_ROWS
 from diagnose.tracefile.jsontext import from_json, to_json
 from diagnose.tracefile.model import BatchRef, Digest, Json, Layout, Leaf, NDArray
 from diagnose.tracefile.replicas import even_shares
 from diagnose.tracefile.rows import pack_rows
 from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.writer import TraceWriter
-
-MOST_KNOWN_ROWS = 2_000_000
-"""Rows that are known again, at about 150 bytes of memory each. Rows beyond them are added once more each time."""
 
 MOST_SOURCES = 1000
 

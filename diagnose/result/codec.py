@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from diagnose.errors import DiagnoseError, placed
-from diagnose.result.diagnosis import Diagnosis, Ledger, Policies, Real
+from diagnose.result.diagnosis import Clock, Diagnosis, Ledger, Policies, Real
 
 SCHEMA = 1
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -113,9 +113,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
             return float(value)
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if is_dataclass(value):
-        # `split` is there for a loss with penalties only.
-        names = [f.name for f in fields(value) if not (isinstance(value, Ledger) and getattr(value, f.name) is None)]
-        return {name: _plain(getattr(value, name), depth + 1) for name in names}
+        found = {f.name: getattr(value, f.name) for f in fields(value)}
+        # There is a clock for every value of every epoch, and `split` for a loss with penalties only.
+        often = ("split",) if isinstance(value, Ledger) else ("owned", "written_by") if isinstance(value, Clock) else ()
+        return {name: _plain(item, depth + 1) for name, item in found.items() if item or name not in often}
     if isinstance(value, Mapping):
         return {_plain(str(key)): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

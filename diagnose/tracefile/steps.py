@@ -27,6 +27,7 @@ class Index:
         self._evaluations = {evaluation.epoch: evaluation for evaluation in evaluations}
         self._events: dict[tuple[type, int | None], list[Event[Any]]] = {}
         self._writers: dict[tuple[Digest, Digest], Event[WeightsChanged]] = {}
+        self._kinds = {event.kind for event in events}
         for event in events:
             self._events.setdefault((type(event.detail), event.epoch), []).append(event)
             if isinstance(event.detail, WeightsChanged):
@@ -62,6 +63,10 @@ class Index:
         """The state a step computed at: the version before it, or what a callback made of that."""
         return self.held_at(step.computed_at)
 
+    def made(self, version: int) -> State | None:
+        """The state an update made, whatever callbacks put in its place later."""
+        return next((s for s in self._by_version.get(version, ()) if s.label == "version"), None)
+
     def held_at(self, version: int) -> State | None:
         """The state that the step after this version computed at."""
         states = self._by_version.get(version)
@@ -79,6 +84,10 @@ class Index:
     def events_of(self, kind: type[D], epoch: int) -> list[Event[D]]:
         """The events whose detail is of this class in a (1-based) epoch, in order."""
         return self._events.get((kind, epoch), [])
+
+    def any_of(self, kind: str) -> bool:
+        """Whether there is an event of this kind."""
+        return kind in self._kinds
 
     def validation_of(self, epoch: int) -> Evaluation | None:
         """The last validation pass of a (1-based) epoch."""

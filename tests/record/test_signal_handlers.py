@@ -14,7 +14,8 @@ import keras
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.record import describe, describe_data, describe_metrics, previous, recorder, saved_places
+from diagnose.frameworks.keras import saving
+from diagnose.record import describe, describe_data, describe_metrics, previous, recorder
 from diagnose.record.callback_state import SavedFile
 from diagnose.record.encoder import Encoder
 from diagnose.record.handlers import from_handler
@@ -111,7 +112,7 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "serializing the model": (keras.Sequential, "to_json", 1),
     "reading the learning rate": (describe, "learning_rate", 2),
     "looking between callbacks": (Recorder, "observe", 5),
-    "looking at saved places": (saved_places, "_visit", 1),
+    "looking at saved places": (saving, "_visit", 1),
     "describing outputs": (describe_data, "outputs", 1),
     "describing metrics": (describe_metrics, "metric_variables", 1),
     "before a step": (Recorder, "before_step", 3),
@@ -169,9 +170,17 @@ def test_every_form_of_handler(form: str, tmp_path: Path, monkeypatch: pytest.Mo
     signal.signal(signal.SIGALRM, HANDLERS[form])
     rings(monkeypatch, Recorder, "after_step", 2)
     trained = model()
-    with pytest.raises(Late):
+    before = threading.enumerate()
+    with pytest.raises(Late) as caught:
         fit(trained=trained, callbacks=[Tracer(tmp_path / "fit.diag")])
     clean(trained)
+    writers = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in writers:  # they end, although the exception and with it the whole fit is still there
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in writers)
+    with read_trace(tmp_path / "fit.diag") as trace:
+        assert trace.sealed and trace.status == "failed"
+    del caught
 
 
 def test_errors_of_the_tracer_itself_still_stay_inside() -> None:
