@@ -33,13 +33,15 @@ from diagnose.rules import RULES
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario run with one seed. `failed` and `expected` are rules; `diagnoses` one per fit."""
+    """One scenario run with one seed. `failed` and `expected` are rules; `diagnoses` one per fit, and
+    `again` what the rules find once more in its trace alone."""
 
     scenario: str
     seed: int | None
     expected: frozenset[str]
     failed: frozenset[str]
     diagnoses: tuple[Any, ...]
+    again: tuple[Any, ...]
     code: int
     output: str
     seconds: float
@@ -104,6 +106,7 @@ def run_case(name: str, seed: int | None = None) -> Case:
     seed, with the scenario's own."""
     import keras
 
+    from diagnose.analysis.again import found_again
     from diagnose.analysis.analyze import diagnose_run
 
     keras.backend.clear_session()
@@ -116,6 +119,7 @@ def run_case(name: str, seed: int | None = None) -> Case:
             with contextlib.redirect_stdout(printed), attached(traces, wanted=wanted(None)) as attachment:
                 code = run_script(find(name), [] if seed is None else [str(seed)]).code
             diagnoses = tuple(diagnose_run(run, name=name, number=n) for n, run in attachment.runs.items())
+            again = tuple(found_again(run.path) for run in attachment.runs.values())
             traces.release()
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before
@@ -124,7 +128,7 @@ def run_case(name: str, seed: int | None = None) -> Case:
     said = expected(name)
     usual = said.get("other_backends", {}).get(keras.backend.backend(), said["failed"])
     due = frozenset(usual if seed is None else said.get("other_seeds", {}).get(seed, usual))
-    return Case(name, seed, due, failed, diagnoses, code, printed.getvalue(), time.perf_counter() - started)
+    return Case(name, seed, due, failed, diagnoses, again, code, printed.getvalue(), time.perf_counter() - started)
 
 
 def score(cases: Sequence[Case]) -> dict[str, Score]:

@@ -34,6 +34,7 @@ from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
+from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
@@ -178,18 +179,15 @@ class _Analysis:
         ledgers = self._ledgers(chosen, evaluated)
         restoration = attempt("verdict's notes", restoration, lambda: with_notes(restoration, ledgers, trace))
         saved: tuple[SavedModel, ...] = attempt("saved files", (), self._saved)
-        facts = Facts(
-            trace=self.trace,
-            decisions=self.decisions,
-            restoration=restoration,
-            ledgers=tuple(ledgers),
+        measured = Measurements(
             reevaluated=reevaluated,
             evaluated=evaluated,
             held_validation=held_validation,
-            checks=checks,
+            replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
             no_replay=None if ledgers else self.problems.reason,
             **self._asked(chosen, evaluated, ledgers),
         )
+        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()
         header = self.trace.header
@@ -224,6 +222,7 @@ class _Analysis:
             # Last: what could not be done until here.
             problems=self.problems.all,
             notice=notice(trace, self.problems),
+            measurements=measured,
         )
 
     def _saved(self) -> tuple[SavedModel, ...]:
@@ -236,7 +235,7 @@ class _Analysis:
     def _asked(
         self, chosen: Sequence[int], evaluated: Mapping[str, float], ledgers: Sequence[Ledger]
     ) -> dict[str, Any]:
-        """What single rules ask for, by the names in `Facts`."""
+        """What single rules ask for, by the names in `Measurements`."""
         replayer, data = self.replayer, self.data
         if replayer is None or data is None:
             return {}

@@ -14,7 +14,7 @@ from diagnose.decide.kept import MOST_EVALUATED, kept_by, saved_models, state_sa
 from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
-from diagnose.rules.facts import Scored
+from diagnose.result.measurements import Scored
 from diagnose.tracefile.model import State
 
 if TYPE_CHECKING:

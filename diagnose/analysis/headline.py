@@ -215,7 +215,7 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
         return lead.title
     threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:
-        held = facts.held_validation.get(threshold.monitor)
+        held = facts.measured.held_validation.get(threshold.monitor)
         if held is not None and isinstance(last.logs.get(threshold.monitor), (int, float)):
             return _validation(threshold.monitor, last.epoch, float(last.logs[threshold.monitor]), held)
     return _gap(facts, _main_metric(facts) if threshold is None else threshold.monitor)
@@ -235,18 +235,18 @@ def _gap(facts: Facts, metric: str) -> Said:
         began = [*(x.text for x in (first, batch) if x is not None), None]
         return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
     if ledger is None:
-        replayed = any(c.epoch == last.epoch and c.steps for c in facts.checks.values())
+        replayed = last.epoch in facts.measured.replayed and facts.measured.replayed[last.epoch].steps > 0
         return NO_LEDGER(
             metric=metric,
             logged=last.logs.get(metric),
             epoch=last.epoch,
             missing="evaluation" if replayed else "replay",
-            reason=facts.no_replay,
+            reason=facts.measured.no_replay,
         )
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
     largest = sorted((e for e in ledger.entries if e.amount != 0.0), key=lambda e: -abs(e.amount))[:2]
-    carried = {"other-training-mode": "stateful"} if facts.from_zero_state else {}
+    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
     return GAP(
         metric=metric,
         logged=ledger.logged,

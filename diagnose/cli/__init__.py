@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "run": ("diagnose.cli.run", "run a scenario or a script, trace every fit, report"),
     "scenarios": ("diagnose.cli.scenarios", "list the shipped scenarios"),
     "report": ("diagnose.cli.report", "report a saved trace again"),
+    "rules": ("diagnose.cli.rules", "apply the rules to a saved trace once more"),
     "policies": ("diagnose.cli.policies", "what other stopping policies would have kept"),
     "redact": ("diagnose.cli.redact", "write a trace anew without training rows and paths, to share it"),
     "identify": ("diagnose.cli.identify", "say which recorded version the weights in a file are"),

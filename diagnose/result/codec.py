@@ -8,14 +8,15 @@ steps is not part of it (`steps` is their number), so a Diagnosis that was read 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 import msgspec
 
 from diagnose.errors import DiagnoseError, placed
-from diagnose.result.diagnosis import Clock, Diagnosis, Ledger, Policies, Real
+from diagnose.result.diagnosis import Clock, Diagnosis, Finding, Ledger, Policies
+from diagnose.result.kinds import Real
 
 SCHEMA = 1
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -58,6 +59,12 @@ def policies_dict(policies: Policies) -> dict[str, Any]:
     return plain
 
 
+def findings_list(findings: Sequence[Finding]) -> list[Any]:
+    """Findings, as `findings` of one fit."""
+    plain: list[Any] = _plain(findings)
+    return plain
+
+
 def from_dict(value: Mapping[str, Any]) -> Diagnosis:
     """The Diagnosis that `to_dict` wrote, with `step_rows` empty. Keys it does not know are ignored.
 
@@ -65,7 +72,7 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         DiagnoseError: a key is missing or a value has the wrong type; the message names it.
     """
     try:
-        fit = msgspec.convert(value, Fit, dec_hook=_number)
+        fit = msgspec.convert(value, Fit, dec_hook=_number, str_keys=True)
         findings = [replace(found, evidence=_with_numbers(found.evidence)) for found in fit.findings]  # type: ignore[attr-defined]
     except (msgspec.ValidationError, RecursionError) as error:
         raise DiagnoseError(

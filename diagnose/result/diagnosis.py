@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
+from diagnose.result.kinds import Count, Real, Signed
+from diagnose.result.measurements import Measurements
 from diagnose.result.spoken import Spoken
 from diagnose.result.texts import Texts
 
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     import os
 
     import pandas as pd
-
-    Real = float
-    """A float64. At run time another name, by which the codec knows where "NaN" and its kin stand for numbers."""
-else:
-    from numbers import Real
-
-_LARGEST = 2**53  # counts and versions beyond this are no run's, and would overflow where they are drawn
-Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
-Signed = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
@@ -291,6 +282,7 @@ class Diagnosis(Spoken):
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
     for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
     in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
+    `measurements`: what the findings rest on, beside the ledgers.
     """
 
     fit: Count
@@ -316,6 +308,7 @@ class Diagnosis(Spoken):
     problems: tuple[str, ...] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
     framework: str = "keras"
+    measurements: Measurements = field(default_factory=Measurements)
 
     @property
     def key_metric(self) -> str | None:

@@ -102,18 +102,21 @@ ROLES: Final[dict[str, Role]] = {
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
 
+def run_rule(name: str, facts: Facts) -> Finding:
+    """What one rule finds; not applicable where it crashes, with the reason."""
+    try:
+        found = RULES[name](facts)
+    except ReplayError as error:
+        found = Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, "")
+    except Exception as error:
+        title = CRASHED(error=type(error).__name__, message=str(error))
+        found = Finding(name, "not-applicable", title, {"error": type(error).__name__}, "")
+    return replace(found, role=ROLES.get(name))
+
+
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
     """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not
     applicable; the others run."""
-    found = []
-    for name, rule in RULES.items():
-        try:
-            found.append(rule(facts))
-        except ReplayError as error:
-            found.append(Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, ""))
-        except Exception as error:
-            title = CRASHED(error=type(error).__name__, message=str(error))
-            found.append(Finding(name, "not-applicable", title, {"error": type(error).__name__}, ""))
     order = {"failed": 0, "not-applicable": 1, "passed": 2}
-    found = [replace(f, role=ROLES.get(f.rule)) for f in found]
+    found = [run_rule(name, facts) for name in RULES]
     return tuple(sorted(found, key=lambda f: (order[f.status], -abs(f.effect or 0.0))))

@@ -43,8 +43,8 @@ def check(facts: Facts) -> Finding:
     found = {m.log: m for e in facts.epochs for m in batch_means(facts, e) if one_per_batch(m)}
     if not found:
         return not_applicable(NAME, NONE())
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     measured = [x for m in found.values() if (x := _measure(facts, m)) is not None]
     if not measured:
         return not_applicable(NAME, NOT_REPLAYED(metrics=sorted(found)))
@@ -59,7 +59,7 @@ def one_per_batch(means: BatchMeans) -> bool:
 def _measure(facts: Facts, means: BatchMeans) -> Finding | None:
     """The finding on one metric: by the value over all rows at once where there is one, else by the ledger."""
     metric = means.log
-    evaluated, whole = facts.evaluated.get(metric), facts.in_one_batch.get(metric)
+    evaluated, whole = facts.measured.evaluated.get(metric), facts.measured.in_one_batch.get(metric)
     logged = facts.epochs[-1].logs.get(metric)
     evidence: dict[str, Any] = {
         "metric": metric,

@@ -104,7 +104,7 @@ def _judged(facts: Facts, decision: Watcher, kept: Kept) -> Finding:
         "computed_at_versions": None if at is None else [at.first, at.last],
         "saved_weights": None,
     }
-    value = facts.reevaluated.get(best.epoch, {}).get(monitor)
+    value = facts.measured.reevaluated.get(best.epoch, {}).get(monitor)
     if ledger is not None:
         evidence["by_timing"] = timing(ledger)
         evidence["residual"] = ledger.residual
@@ -114,7 +114,7 @@ def _judged(facts: Facts, decision: Watcher, kept: Kept) -> Finding:
     elif ledger is not None:
         moved = timing(ledger)  # of all there is between the two values, this is what concerns the same rows
     else:
-        why = facts.no_replay or NOT_ANALYSED(epoch=best.epoch)
+        why = facts.measured.no_replay or NOT_ANALYSED(epoch=best.epoch)
         return not_applicable(NAME, NOT_EVALUATED(why=why), evidence)
     saved = evidence["saved_weights"] = logged + moved
     said = {"callback": decision.callback, "epoch": best.epoch, "monitor": monitor, "logged": logged, "saved": saved}

@@ -69,8 +69,8 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_STEPS())
     if not any(step.batch.sample_weight is not None for step in facts.trace.steps):
         return not_applicable(NAME, NONE())
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     if not facts.ledgers:
         return not_applicable(NAME, NO_METRIC())
     given = _given(facts)

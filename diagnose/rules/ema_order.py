@@ -108,7 +108,7 @@ def _scored(facts: Facts, averages: Averages, held: Content) -> Finding | None:
     if scored.kinds & held.kinds:
         return None
     logged = _logged(facts, epoch, monitor)
-    value = facts.held_validation.get(monitor)
+    value = facts.measured.held_validation.get(monitor)
     used, kept = min(scored.kinds), min(held.kinds)
     evidence = _evidence(monitor, epoch, logged, used)
     writer = _last_writer(facts, held)
@@ -142,7 +142,7 @@ def _saved(facts: Facts, averages: Averages) -> Finding | None:
         if scored is None or saved is None or scored.kinds & saved.kinds:
             continue
         monitor, used, kept = decision.monitor, min(scored.kinds), min(saved.kinds)
-        logged, value = _logged(facts, epoch.epoch, monitor), facts.ema_values.get("saved", {}).get(monitor)
+        logged, value = _logged(facts, epoch.epoch, monitor), facts.measured.ema_values.get("saved", {}).get(monitor)
         evidence = _evidence(monitor, epoch.epoch, logged, used)
         evidence |= {"saved": kept, "saved_value": value, "callback": decision.callback, "known_by": found.known_by}
         title = SAVED(
@@ -170,8 +170,8 @@ def _discarded(facts: Facts, averages: Averages, held: Content) -> Finding | Non
     if set_then is None or "average" not in set_then.kinds or "average" in held.kinds:
         return None
     monitor = facts.restoration.monitor if facts.restoration is not None else "val_loss"
-    values = {**facts.evaluated, **facts.held_validation}
-    value, average = values.get(monitor), facts.ema_values.get("average", {}).get(monitor)
+    values = {**facts.measured.evaluated, **facts.measured.held_validation}
+    value, average = values.get(monitor), facts.measured.ema_values.get("average", {}).get(monitor)
     writer = _last_writer(facts, held) or THE_SCRIPT()
     evidence = {
         "monitor": monitor,
@@ -192,7 +192,7 @@ def _passed(facts: Facts, averages: Averages, held: Content) -> Finding:
     if found is None:
         return not_applicable(NAME, NOT_VALIDATED(kept=kind))
     monitor, epoch, scored = found
-    logged, value = _logged(facts, epoch, monitor), facts.held_validation.get(monitor)
+    logged, value = _logged(facts, epoch, monitor), facts.measured.held_validation.get(monitor)
     evidence = _evidence(monitor, epoch, logged, min(scored.kinds)) | {"held": min(held.kinds), "held_value": value}
     title = SAME(monitor=monitor, epoch=epoch, kept=kind)
     return Finding(NAME, "passed", title, evidence, "", monitor)

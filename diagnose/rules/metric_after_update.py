@@ -6,9 +6,10 @@ from __future__ import annotations
 import math
 
 from diagnose.result.diagnosis import Finding
+from diagnose.result.measurements import Scored
 from diagnose.result.texts import Text
 from diagnose.rules.common import NO_EPOCH, NOT_MEASURED, not_applicable
-from diagnose.rules.facts import Facts, Scored
+from diagnose.rules.facts import Facts
 
 NAME = "metric-after-update"
 
@@ -64,14 +65,14 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_EPOCH())
     if not facts.trace.header.compile.custom_train_step:
         return not_applicable(NAME, KERAS_STEP())
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     found = [
-        (epoch.epoch, name, float(logged), *_clock(facts.scored[epoch.epoch], name, float(logged)))
+        (epoch.epoch, name, float(logged), *_clock(facts.measured.scored[epoch.epoch], name, float(logged)))
         for epoch in facts.epochs
-        if epoch.epoch in facts.scored
+        if epoch.epoch in facts.measured.scored
         for name, logged in epoch.logs.items()
-        if isinstance(logged, (int, float)) and name in facts.scored[epoch.epoch].before
+        if isinstance(logged, (int, float)) and name in facts.measured.scored[epoch.epoch].before
     ]
     late = [x for x in found if x[3] == "after"]
     early = [x for x in found if x[3] == "before"]
@@ -90,8 +91,8 @@ def check(facts: Facts) -> Finding:
         "epoch": epoch,
         "metric": metric,
         "logged": logged,
-        "before_the_updates": facts.scored[epoch].before[metric],
-        "after_the_updates": facts.scored[epoch].after[metric],
+        "before_the_updates": facts.measured.scored[epoch].before[metric],
+        "after_the_updates": facts.measured.scored[epoch].after[metric],
         "scored_after": sorted({name for _, name, *_ in late}),
         "scored_before": before,
     }

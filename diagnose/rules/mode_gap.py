@@ -77,7 +77,7 @@ def find_gap(facts: Facts, rule: str, factor: str) -> Gap | Finding:
     if not facts.epochs:
         return not_applicable(rule, NO_EPOCH(), evidence)
     if not facts.ledgers:
-        reason = facts.no_replay or NO_LEDGER()
+        reason = facts.measured.no_replay or NO_LEDGER()
         return not_applicable(rule, NOT_MEASURED(reason=reason), evidence)
     found = largest(facts, factor)
     if found is None:

@@ -58,8 +58,8 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_EPOCH())
     if all(n <= 1 for n in facts.steps_per_epoch):
         return not_applicable(NAME, ONE_STEP())
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     decisions = rests_on_training(facts)
     if decisions is None:
         return Finding(NAME, "passed", NOT_DECIDED(), {"decided_by": [d.monitor for d in facts.decisions]}, "")
@@ -73,7 +73,7 @@ def check(facts: Facts) -> Finding:
     at = facts.clock(metric, ledger.epoch).span
     if at is None:
         return not_applicable(NAME, NOT_KNOWN(metric=metric), {"metric": metric})
-    end = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
+    end = facts.measured.end_of_epoch.get(ledger.epoch, {}).get(metric)
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,

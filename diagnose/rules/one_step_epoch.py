@@ -54,8 +54,8 @@ def check(facts: Facts) -> Finding:
     if any(n != 1 for n in facts.steps_per_epoch):
         steps = sorted(set(facts.steps_per_epoch))
         return not_applicable(NAME, MORE_STEPS(), {"steps_per_epoch": steps})
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_PROVEN(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_PROVEN(reason=facts.measured.no_replay))
     decisions = rests_on_training(facts)
     if decisions is None:
         return Finding(NAME, "passed", NOT_DECIDED(), {"decided_by": [d.monitor for d in facts.decisions]}, "")
@@ -65,13 +65,13 @@ def check(facts: Facts) -> Finding:
     ledgers = [x for x in facts.ledgers if x.metric == metric]
     if not ledgers:
         return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
-    unproven = [e for e, c in facts.checks.items() if not all(s.reproduced for s in c.steps)]
+    unproven = [e for e, c in facts.measured.replayed.items() if c.reproduced < c.steps]
     if unproven:
         return not_applicable(NAME, NOT_REPRODUCED(), {"epochs": unproven})
     best = facts.restoration.best_epoch if facts.restoration is not None else None
     ledger = next((x for x in ledgers if x.epoch == best), ledgers[-1])
     shift = timing(ledger)
-    later = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
+    later = facts.measured.end_of_epoch.get(ledger.epoch, {}).get(metric)
     at = facts.clock(metric, ledger.epoch).span
     evidence = {
         "metric": metric,
@@ -103,7 +103,7 @@ def _matches(facts: Facts, metric: str) -> list[dict[str, float]]:
     """Pairs (logged for epoch k+1, re-evaluated at the end of epoch k): equal where no other factor is at work."""
     pairs = []
     for earlier, later in zip(facts.epochs, facts.epochs[1:], strict=False):
-        value = facts.reevaluated.get(earlier.epoch, {}).get(metric)
+        value = facts.measured.reevaluated.get(earlier.epoch, {}).get(metric)
         if value is not None and metric in later.logs:
             pairs.append({"epoch": later.epoch, "logged": later.logs[metric], "reevaluated_epoch_before": value})
     return pairs[:20]

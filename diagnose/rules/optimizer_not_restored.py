@@ -230,10 +230,10 @@ def _jump(facts: Facts, previous: Previous | None) -> dict[str, Any]:
     the epoch that came after these weights."""
     found: dict[str, Any] = {}
     first = facts.epochs[0] if facts.epochs else None
-    started, logged = facts.started.get("loss"), None if first is None else first.logs.get("loss")
+    started, logged = facts.measured.started.get("loss"), None if first is None else first.logs.get("loss")
     if isinstance(logged, (int, float)) and first is not None:
         found["first_epoch"], found["first_logged"] = first.epoch, float(logged)
-        after = facts.reevaluated.get(first.epoch, {}).get("loss")
+        after = facts.measured.reevaluated.get(first.epoch, {}).get("loss")
         if started is not None:
             found["evaluated_at_start"], found["jump"] = started, abs(float(logged) - started)
         if after is not None:

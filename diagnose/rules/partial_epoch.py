@@ -161,8 +161,8 @@ def _validation(facts: Facts, arguments: Arguments) -> _Part | None:
 
 
 def _training_part(facts: Facts, part: _Part, validation: _Part | None, arguments: Arguments) -> Finding:
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     evidence: dict[str, Any] = {
         "steps_per_epoch": arguments.steps_per_epoch,
         "batches": arguments.batches,

@@ -48,8 +48,8 @@ data_loss = model.evaluate(x, y, return_dict=True)["loss"] - penalties"""
 def check(facts: Facts) -> Finding:
     """Fails where penalties are a material part of `loss` and the same function, without them, stands beside it in
     the logs."""
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     ledgers = [x for x in facts.ledgers if x.metric == "loss"]
     if not ledgers:
         return not_applicable(NAME, NOT_REPLAYED(metric="loss"))

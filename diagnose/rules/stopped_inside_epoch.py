@@ -88,7 +88,7 @@ def check(facts: Facts) -> Finding:
         ),
         "metric": metric,
         "logged": logged,
-        "end_of_epoch": facts.reevaluated.get(last.epoch, {}).get(metric),
+        "end_of_epoch": facts.measured.reevaluated.get(last.epoch, {}).get(metric),
     }
     if done >= planned:
         title = WHOLE(callback=who, epoch=last.epoch)

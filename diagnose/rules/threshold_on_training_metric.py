@@ -83,8 +83,8 @@ def check(facts: Facts) -> Finding:
     decision = training[0]
     if decision.value is None:
         return not_applicable(NAME, NOT_SHOWN(callback=decision.callback, monitor=decision.monitor))
-    if facts.no_replay is not None:
-        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
+    if facts.measured.no_replay is not None:
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay))
     if decision.hook != "on_epoch_end":
         return not_applicable(NAME, IN_HOOK(callback=decision.callback, hook=decision.hook))
     return _training_threshold(facts, decision)
@@ -93,7 +93,7 @@ def check(facts: Facts) -> Finding:
 def _training_threshold(facts: Facts, decision: Watcher) -> Finding:
     metric, last = decision.monitor, facts.epochs[-1]
     stopped = stopped_by(facts.trace) == decision.callback
-    held = facts.evaluated.get(metric)
+    held = facts.measured.evaluated.get(metric)
     evidence: dict[str, Any] = {
         "callback": decision.callback,
         "recognised_by": CODE_AND_EFFECT() if stopped else ITS_CODE(),
@@ -111,17 +111,17 @@ def _training_threshold(facts: Facts, decision: Watcher) -> Finding:
     if first is None:
         return Finding(NAME, "passed", NEVER(metric=metric), evidence, "", metric)
     evidence["first_reached_epoch"] = first
-    evidence["first_reached_value"] = facts.reevaluated[first][metric]
+    evidence["first_reached_value"] = facts.measured.reevaluated[first][metric]
     title = REACHED(
         callback=decision.callback,
         metric=metric,
         op=decision.op,
         value=decision.value,
         epoch=first,
-        again=facts.reevaluated[first][metric],
+        again=facts.measured.reevaluated[first][metric],
         logged=_logged(facts, first, metric),
     )
-    effect = abs(facts.reevaluated[first][metric] - (_logged(facts, first, metric) or 0.0))
+    effect = abs(facts.measured.reevaluated[first][metric] - (_logged(facts, first, metric) or 0.0))
     return Finding(NAME, "failed", title, evidence, _advice(decision), metric, effect)
 
 
@@ -140,7 +140,7 @@ def _stopped(facts: Facts, decision: Watcher, held: float | None, evidence: Mapp
 def _validation_threshold(facts: Facts, decision: Watcher) -> Finding:
     """On validation values the rule can only fail to apply, or be shown to hold."""
     metric, last = decision.monitor, facts.epochs[-1]
-    logged, held = last.logs.get(metric), facts.held_validation.get(metric)
+    logged, held = last.logs.get(metric), facts.measured.held_validation.get(metric)
     evidence = {
         "callback": decision.callback,
         "code": decision.code,
@@ -165,8 +165,8 @@ def _without_code(facts: Facts) -> Finding:
 
 
 def _first_reached(facts: Facts, decision: Watcher) -> int | None:
-    for epoch in sorted(facts.reevaluated):
-        value = facts.reevaluated[epoch].get(decision.monitor)
+    for epoch in sorted(facts.measured.reevaluated):
+        value = facts.measured.reevaluated[epoch].get(decision.monitor)
         if value is not None and _reached(decision, value):
             return epoch
     return None

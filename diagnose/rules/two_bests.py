@@ -109,7 +109,7 @@ def _evidence(facts: Facts, stopping: Watcher, restored: Epoch, saving: Watcher,
             "epoch": epoch.epoch,
             "version": epoch.last_version,
             "logged": {d.monitor: epoch.logs.get(d.monitor) for d in (stopping, saving)},
-            "reevaluated": dict(facts.reevaluated.get(epoch.epoch, {})),
+            "reevaluated": dict(facts.measured.reevaluated.get(epoch.epoch, {})),
         }
 
     last = facts.epochs[-1]

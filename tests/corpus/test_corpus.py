@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.corpus import expected, run_case
 from diagnose.cli.catalogue import names
+from diagnose.result.codec import findings_list
 from diagnose.result.texts import Said
 from diagnose.rules import RULES
 
@@ -25,7 +26,8 @@ def test_fails_what_it_must_and_nothing_else(name: str) -> None:
     reproduced, replayed = case.replayed
     assert 0 < reproduced == replayed
     assert case.residual <= 1e-5
-    for diagnosis in case.diagnoses:
+    for diagnosis, again in zip(case.diagnoses, case.again, strict=True):
+        assert findings_list(again) == findings_list(diagnosis.findings)
         assert not [f for f in diagnosis.findings if "error" in f.evidence], "a rule crashed"
         assert all(f.advice and f.evidence for f in diagnosis.findings if f.status == "failed")
         told = [diagnosis.headline, *(text for f in diagnosis.findings for text in (f.title, f.advice) if text)]

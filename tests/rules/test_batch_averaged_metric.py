@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diagnose.result.diagnosis import Ledger, LedgerEntry
+from diagnose.result.measurements import Measurements
 from diagnose.rules import batch_averaged_metric
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import read_trace
@@ -103,7 +104,7 @@ def test_control_a_mean_per_batch_over_batches_of_one_size() -> None:
 def test_by_the_ledger_where_all_rows_at_once_were_too_many() -> None:
     seen = run(model(recall))
     with read_trace(seen.tracer.path) as trace:
-        facts = Facts(trace, (), None, evaluated={"recall": 0.25})
+        facts = Facts(trace, (), None, measured=Measurements(evaluated={"recall": 0.25}))
         assert batch_averaged_metric.check(facts).status == "not-applicable"
 
         def ledger(amount: float) -> Ledger:

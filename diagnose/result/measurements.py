@@ -1,0 +1,57 @@
+"""What was computed for the rules, as a part of the diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from diagnose.result.kinds import Count, Real
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many steps of an epoch were computed again, and how many came out as recorded."""
+
+    steps: Count
+    reproduced: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An epoch's metrics in inference mode over fit's batches, each batch with the weights before and after its
+    update."""
+
+    before: Mapping[str, Real]
+    after: Mapping[str, Real]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What was computed for the rules, by (1-based) epoch and metric. What could not be computed, or does not exist in
+    this fit, is empty.
+
+    `reevaluated`: of the epoch's last version over the evaluation data; of a long fit, only of chosen epochs.
+    `evaluated`: what the framework's own `evaluate` returns with the weights after fit.
+    `held_validation`: the same over the validation data (names with `val_`).
+    `replayed`: the epochs whose steps were computed again.
+    `from_zero_state`: `evaluated` again with the states of stateful layers set to zero first.
+    `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that may average over batches.
+    `scored`: for models with a train step of their own.
+    `started`: the metrics of the weights this fit started from, where it continues an earlier one.
+    `ema_values`: metrics of the moving average that Keras put into the model at the end ("average") and of what a
+    ModelCheckpoint saved ("saved"), where the optimizer keeps one.
+    `end_of_epoch`: over the epoch's own batches, in training mode, all with its last weights.
+    `no_replay`: why values that need replay are missing, or None.
+    """
+
+    reevaluated: Mapping[int, Mapping[str, Real]] = field(default_factory=dict)
+    evaluated: Mapping[str, Real] = field(default_factory=dict)
+    held_validation: Mapping[str, Real] = field(default_factory=dict)
+    replayed: Mapping[int, Replayed] = field(default_factory=dict)
+    from_zero_state: Mapping[str, Real] = field(default_factory=dict)
+    in_one_batch: Mapping[str, Real] = field(default_factory=dict)
+    scored: Mapping[int, Scored] = field(default_factory=dict)
+    started: Mapping[str, Real] = field(default_factory=dict)
+    ema_values: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
+    end_of_epoch: Mapping[int, Mapping[str, Real]] = field(default_factory=dict)
+    no_replay: str | None = None
