@@ -13,18 +13,18 @@ from diagnose.analysis import asked_states
 from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
-from diagnose.analysis.headline import NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import epoch_row, notice, replay_check, shown_path, step_rows, versions
-from diagnose.decide.decisions import Decision, decisions
-from diagnose.decide.own_restore import own_restore
-from diagnose.decide.reevaluated import held_value
-from diagnose.decide.saved import saved_models
-from diagnose.decide.verdict import Values, clock, judge, restoring, validation_of
+from diagnose.analysis.tables import UNTESTED, epoch_rows, notice, replay_check, shown_path, step_rows, versions
+from diagnose.decide.clock import clock, held_value
+from diagnose.decide.kept import saved_models
+from diagnose.decide.verdict import Values, judge
+from diagnose.decide.watched import Watcher, decisions, restoring
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
-from diagnose.result.diagnosis import Diagnosis, EpochRow, Ledger, Restoration, SavedModel
+from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
@@ -35,8 +35,9 @@ from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 if TYPE_CHECKING:
     from diagnose.record.run import Run
     from diagnose.replay.check import EpochCheck
-    from diagnose.replay.evaluation import EvaluationData
+    from diagnose.replay.engine import EngineFactory
     from diagnose.replay.replayer import Replayer
+    from diagnose.replay.runs import EvaluationData
 
 
 def diagnose_run(
@@ -77,6 +78,7 @@ def analyse(
     model: Any = None,
     compiled: Mapping[str, Any] | None = None,
     *,
+    factory: EngineFactory | None = None,
     evaluate: Any = None,
     data: Any = None,
     lack: str = "",
@@ -91,31 +93,43 @@ def analyse(
         model: the model that made it, or one of the same architecture, compiled; None: nothing is replayed, and all
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
+        factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
         evaluate, data, epochs: see `Tracer.diagnose`.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
     """
     problems = Problems()
-    if model is None:
+    if factory is None and model is not None:
+        factory = problems.attempt("choosing the engine", None, lambda: _factory(trace, model, compiled or {}))
+    elif factory is None:
         problems.cannot(no_model)
-    guard = no_odd_error(trace.path) if model is None else contextlib.nullcontext()
-    with guard, _opened(trace, model, compiled or {}, evaluate, data, lack, problems) as (replayer, found):
+    for version in ((trace.info.get("environment") or {}).get("keras"), None if model is None else loaded()):
+        if version is not None and not tested(version):
+            problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
+    guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
+    with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis
 
 
+def _factory(trace: Trace, model: Any, compiled: Mapping[str, Any]) -> EngineFactory | None:
+    from diagnose.replay.engines import factory_of
+
+    return factory_of(trace, model, compiled)
+
+
 @contextlib.contextmanager
 def _opened(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
+    trace: Trace, factory: EngineFactory | None, evaluate: Any, data: Any, lack: str, problems: Problems
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
-    if model is None:
+    if factory is None:
         yield None, None
         return
     from diagnose.replay.opened import opened
 
-    with opened(trace, model, compiled, evaluate, data, lack, problems) as found:
+    with opened(trace, factory, evaluate, data, lack, problems) as found:
         yield found
 
 
@@ -139,10 +153,8 @@ class _Analysis:
         self.wanted = wanted
         self.chosen: list[int] = []
         self._checks: dict[int, EpochCheck | None] = {}
-        own = self.attempt("own restore", None, lambda: own_restore(trace))
-        found: tuple[Decision, ...] = self.attempt("decisions", (), lambda: decisions(trace))
-        self.decisions = (*found, *([] if own is None else [own]))
-        self.restorer: Decision | None = restoring(self.decisions)
+        self.decisions: tuple[Watcher, ...] = self.attempt("decisions", (), lambda: decisions(trace))
+        self.restorer: Watcher | None = restoring(self.decisions)
 
     def diagnosis(self, name: str, number: int) -> Diagnosis:
         trace, replayer, attempt = self.trace, self.replayer, self.attempt
@@ -171,6 +183,7 @@ class _Analysis:
             **self._asked(chosen, evaluated, ledgers),
         )
         findings = run_rules(facts)
+        nothing: str = NO_HEADLINE()
         info = self.trace.info
         model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
         model.pop("architecture", None)
@@ -182,8 +195,8 @@ class _Analysis:
             keras=environment.get("keras", "unknown"),
             backend=str(info.get("backend", "unknown")),
             steps_total=max(len(trace.steps), trace.updates),
-            headline=attempt("headline", NO_HEADLINE, lambda: headline(facts, findings)),
-            epoch_rows=attempt("epochs", (), lambda: self._epoch_rows(reevaluated)),
+            headline=attempt("headline", nothing, lambda: headline(facts, findings)),
+            epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
             replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
             ledgers=tuple(ledgers),
@@ -208,9 +221,6 @@ class _Analysis:
             problems=self.problems.all,
             notice=notice(trace, self.problems),
         )
-
-    def _epoch_rows(self, reevaluated: Mapping[int, Mapping[str, float]]) -> tuple[EpochRow, ...]:
-        return tuple(epoch_row(self.trace, e, reevaluated, e.epoch in self.chosen) for e in self.trace.epochs)
 
     def _saved(self) -> tuple[SavedModel, ...]:
         if self.replayer is None or self.data is None:
@@ -247,17 +257,15 @@ class _Analysis:
         return found
 
     def _evaluated(self) -> dict[str, float]:
-        """Keras's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did not
-        end)."""
+        """The framework's own `evaluate` with the weights after fit (those of the last finished epoch if the fit did
+        not end)."""
         if self.replayer is None or self.data is None:
             return {}
-        from diagnose.replay.evaluation import keras_evaluate
-
         state = self.replayer.states.final()
         if self.data.composite or not self.replayer.evaluates_alike:
             return self.replayer.evaluate_state(state)
         arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
-        return keras_evaluate(self.replayer.model, arrays, self.data, copies)
+        return self.replayer.engine.evaluate(arrays, self.data, copies)
 
     def _restoration(
         self,
@@ -277,20 +285,20 @@ class _Analysis:
             }
         else:
             values = {e: v[key] for e, v in reevaluated.items() if key in v}
-        held = held_validation if key.startswith("val_") else evaluated
-        if self.restorer.reevaluated:
+        held = (held_validation if self.restorer.source == "validation" else evaluated).get(key)
+        if self.restorer.source == "end-of-epoch":
             held = held_value(self.trace, key)
         found = judge(
             self.trace,
             self.restorer,
             self.trace.final,
-            Values(held=held.get, confirm=self._confirm, reevaluated=values),
+            Values(held=held, confirm=self._confirm, reevaluated=values),
         )
         if found is None:
             return None
         if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
-            again = f"Of {len(self.trace.epochs)} epochs, {len(values)} were evaluated again"
-            found = replace(found, notes=(*found.notes, f"{again}, those with the best logged values among them."))
+            note = EVALUATED_AGAIN(epochs=len(self.trace.epochs), again=len(values))
+            found = replace(found, notes=(*found.notes, note))
         return restoration_sentence(found)
 
     def _held_validation(self) -> dict[str, float]:
@@ -301,7 +309,7 @@ class _Analysis:
         return self._validation_values(final, self.trace.evaluations[-1].epoch)
 
     def _validation_values(self, state: State, epoch: int) -> dict[str, float]:
-        found = validation_of(self.trace, epoch)
+        found = self.trace.index.validation_of(epoch)
         if self.replayer is None or found is None or found.batches is None:
             return {}
         try:
@@ -320,7 +328,7 @@ class _Analysis:
         return confirm(self.replayer, epoch, key, self._checked, self._validation_values)
 
     def _chosen_epochs(self) -> list[int]:
-        nothing = Values(held=lambda key: None, confirm=lambda epoch, key: None, reevaluated={})
+        nothing = Values(held=None, confirm=lambda epoch, key: None, reevaluated={})
         first = None if self.restorer is None else judge(self.trace, self.restorer, self.trace.final, nothing)
         return analysed(self.trace, self.wanted, self.decisions, None if first is None else first.restored_epoch)
 
@@ -343,7 +351,7 @@ class _Analysis:
         epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
         found = {epoch: self._checked(epoch) for epoch in epochs}
         if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
-            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.unrecorded))
+            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:

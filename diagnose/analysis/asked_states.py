@@ -9,17 +9,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diagnose.analysis.chosen import is_short
-from diagnose.decide.decisions import Decision
-from diagnose.decide.ema import Averages, saved_by, set_at_end
-from diagnose.decide.saved import MOST_EVALUATED, saved_models, state_saved
+from diagnose.decide.averages import Averages, set_at_end
+from diagnose.decide.kept import MOST_EVALUATED, kept_by, saved_models, state_saved
+from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
 from diagnose.rules.facts import Scored
 from diagnose.tracefile.model import State
 
 if TYPE_CHECKING:
-    from diagnose.replay.evaluation import EvaluationData
     from diagnose.replay.replayer import Replayer
+    from diagnose.replay.runs import EvaluationData
 
 Validate = Callable[[State, int], Mapping[str, float]]
 """The validation metrics of a state over the batches of an epoch's pass."""
@@ -35,7 +35,7 @@ def started(replayer: Replayer) -> dict[str, float]:
         return {}
 
 
-def ema_values(replayer: Replayer, decisions: Sequence[Decision], validate: Validate) -> dict[str, dict[str, float]]:
+def ema_values(replayer: Replayer, decisions: Sequence[Watcher], validate: Validate) -> dict[str, dict[str, float]]:
     """Metrics of the average that Keras put into the model at the end ("average"), and of what a ModelCheckpoint saved
     ("saved"); empty where the optimizer keeps no average."""
     trace = replayer.trace
@@ -43,9 +43,9 @@ def ema_values(replayer: Replayer, decisions: Sequence[Decision], validate: Vali
         return {}
     states = {"average": set_at_end(trace)}
     for decision in decisions:
-        found = saved_by(trace, decision) if decision.kind == "checkpoint" else None
+        found = kept_by(trace, decision) if decision.kind == "checkpoint" else None
         if found is not None:
-            states["saved"] = found[1]
+            states["saved"] = found.state
     last = trace.evaluations[-1].epoch if trace.evaluations else 0
     values: dict[str, dict[str, float]] = {}
     for name, state in states.items():
@@ -67,9 +67,8 @@ def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[s
     """What `evaluate` would return for all rows in one batch, where the class of an `evaluated` metric does not tell
     that its value is the same for any batches; else empty."""
     from diagnose.replay import evaluation
-    from diagnose.replay.pooling import pooled
 
-    if replayer.passes.carried or all(pooled(replayer.model, name) for name in evaluated):
+    if replayer.engine.carried or all(replayer.engine.pooled(name) for name in evaluated):
         return {}
     batch = evaluation.in_one_batch(data)
     try:
@@ -81,7 +80,7 @@ def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[s
 def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:
     """For a model with a train step of its own, which may score before or after its update."""
     found = {}
-    for epoch in epochs if replayer.passes.own_train else ():
+    for epoch in epochs if replayer.engine.own_train else ():
         with contextlib.suppress(ReplayError):
             found[epoch] = Scored(replayer.scored(epoch, "before"), replayer.scored(epoch, "after"))
     return found

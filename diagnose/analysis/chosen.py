@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide import better
+from diagnose.decide.kept import logged
+from diagnose.decide.watched import Watcher
 from diagnose.errors import DiagnoseError
-from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 
 Wanted: TypeAlias = Sequence[int] | Literal["all"] | None
@@ -29,7 +29,7 @@ def is_short(trace: Trace) -> bool:
     )
 
 
-def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], restored: int | None) -> list[int]:
+def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Watcher], restored: int | None) -> list[int]:
     """The epochs that get a ledger: the last, the best by each monitor, the restored, and the one after each of these.
 
     Raises:
@@ -44,12 +44,12 @@ def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], restor
             there = f"its epochs are {epochs[0]} to {epochs[-1]}" if epochs else "no epoch was finished"
             raise DiagnoseError(f"This fit has no epoch {', '.join(map(str, missing))}: {there}.")
         return [e for e in epochs if e in set(wanted)]
-    best = [e.epoch for d in decisions for e in ranked(trace, d)[:1]]
+    best = [epoch for d in decisions for epoch in ranked(trace, d)[:1]]
     found = {e for start in (*best, *([] if restored is None else [restored])) for e in (start, start + 1)}
     return [e for e in epochs if e in found | set(epochs[-1:])]
 
 
-def reevaluated(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], chosen: Sequence[int]) -> list[int]:
+def reevaluated(trace: Trace, wanted: Wanted, decisions: Sequence[Watcher], chosen: Sequence[int]) -> list[int]:
     """The epochs whose last weights are evaluated again: all of a short fit; of a long one those analysed, and, where
     something is decided by a training value, the best logged ones with the one before each."""
     epochs = [e.epoch for e in trace.epochs]
@@ -59,20 +59,18 @@ def reevaluated(trace: Trace, wanted: Wanted, decisions: Sequence[Decision], cho
     return [e for e in epochs if e in found]
 
 
-def ranked(trace: Trace, decision: Decision) -> list[Epoch]:
-    """The epochs in which the decision's value was logged, the best first, the first of equals before the others."""
+def ranked(trace: Trace, decision: Watcher) -> list[int]:
+    """The epochs (1-based) in which the decision's value was logged, the best first, the first of equals before the
+    others."""
     mode = decision.direction
     if mode is None and decision.op is not None:
         mode = "max" if decision.op in (">", ">=") else "min"
-    if mode is None:
-        return []
-    key = decision.monitor
-    logged = [e for e in trace.epochs if isinstance(e.logs.get(key), (int, float)) and not math.isnan(e.logs[key])]
-    return sorted(logged, key=lambda e: (e.logs[key] if mode == "min" else -e.logs[key], e.epoch))
+    values = logged(decision.monitor, trace.epochs)
+    return [] if mode is None else [epoch for epoch, _ in better.ranked(values, mode)]
 
 
-def _candidates(trace: Trace, decisions: Sequence[Decision]) -> Iterator[int]:
+def _candidates(trace: Trace, decisions: Sequence[Watcher]) -> Iterator[int]:
     for decision in decisions:
         if decision.on_training_value:
             for epoch in ranked(trace, decision)[:CANDIDATES]:
-                yield from (epoch.epoch - 1, epoch.epoch)
+                yield from (epoch - 1, epoch)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from diagnose.decide.reevaluated import evaluated_state, is_reevaluated, metric_of
-from diagnose.decide.verdict import validation_of
+from diagnose.decide.clock import computed_with, metric_of, source
 from diagnose.errors import ReplayError
 from diagnose.tracefile.model import Epoch, State
 
@@ -30,12 +29,12 @@ def confirm(
         validated: the validation metrics of a state, over the batches of an epoch's validation pass.
     """
     trace, logged = replayer.trace, float(epoch.logs[key])
-    if key.startswith("val_"):
-        found = validation_of(trace, epoch.epoch)
-        value = None if found is None else validated(trace.states[found.state], epoch.epoch).get(key)
-    elif is_reevaluated(trace, key):
+    kind, state = source(trace, key), computed_with(trace, epoch, key)
+    if kind == "validation":
+        value = None if state is None else validated(state, epoch.epoch).get(key)
+    elif kind == "end-of-epoch" and state is not None:
         try:
-            value = replayer.evaluate_state(evaluated_state(trace, epoch)).get(metric_of(trace, key))
+            value = replayer.evaluate_state(state).get(metric_of(trace, key))
         except ReplayError:
             return None
         # The callback's rows may be others than the evaluation data, so another value proves nothing.

@@ -7,34 +7,112 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from diagnose.decide import not_finite
+from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
-from diagnose.rules.common import number, timing
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
 
-SEEN_IN_GAP = ("moving-average-of-weights", "one-step-epoch", "batch-norm-gap", "dropout-gap", "augmentation-gap")
-"""Rules whose findings the sentence on the gap tells too, with more of the numbers."""
-
-BEHIND_VERDICT = ("stale-best", "wrong-direction", "missing-monitor")
-"""Rules whose findings say why a restore went as it did: without them, the verdict's "best" misleads."""
-
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
-_WORDS = {
-    "weights-lag": "each batch was scored before its own update",
-    "weights-drift": "the weights moved on within the epoch",
-    "restored-weights": "the model after fit holds other weights",
-    "dropout": "dropout or noise is active in fit only",
-    "batch-norm": "batch normalisation uses batch statistics in fit only",
-    "augmentation": "augmentation is active in fit only",
-    "other-training-mode": "a layer or the model's own step does something else in training",
-    "class-weights": "samples are weighted in fit only",
-    "data-coverage": "fit and evaluate went over different rows",
-    "aggregation": "the metric depends on how rows are batched",
-}
+CAUSE = Text(
+    "headline.cause",
+    "{factor:select(weights-lag=each batch was scored before its own update|weights-drift=the weights moved on within "
+    "the epoch|restored-weights=the model after fit holds other weights|dropout=dropout or noise is active in fit only|"
+    "batch-norm=batch normalisation uses batch statistics in fit only|augmentation=augmentation is active in fit only|"
+    "other-training-mode=a layer or the model's own step does something else in training|stateful=a stateful layer "
+    "goes on from where fit left it|class-weights=samples are weighted in fit only|data-coverage=fit and evaluate went "
+    "over different rows|aggregation=the metric depends on how rows are batched)} ({amount:+.4g})",
+)
+GAP = Text(
+    "headline.gap",
+    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
+    "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
+)
+NO_GAP = Text(
+    "headline.no-gap",
+    "fit logged {metric} {logged:number} for epoch {epoch}, and evaluate returns the same: there is no gap.",
+)
+NO_LEDGER = Text(
+    "headline.no-ledger",
+    "fit logged {metric} {logged:number} for epoch {epoch}; {missing:select(evaluation=there is no evaluation to "
+    "compare it with|replay=it was not replayed)}{reason:given( ({reason}))}.",
+)
+NOT_FINITE = Text(
+    "headline.not-finite",
+    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}.",
+)
+HELD = Text("headline.held", "{monitor} {logged:number} was logged for epoch {epoch}, and the model after fit has it.")
+NOT_HELD = Text(
+    "headline.not-held",
+    "{monitor} {logged:number} was logged for epoch {epoch}, but the model after fit has {held:number}.",
+)
+NO_EPOCH = Text("headline.no-epoch", "No epoch was finished, so there is no logged value to explain.")
+NO_HEADLINE = Text("headline.none", "No sentence could be made of this fit; the tables hold what was measured.")
 
-NO_HEADLINE = "No sentence could be made of this fit; the tables hold what was measured."
-
-STATEFUL = "a stateful layer goes on from where fit left it"
+OWN_SETTINGS = Text(
+    "restoration.own-settings",
+    "{callback} restored epoch {restored}{held:given(, which evaluates to {monitor} {held:number})}: by its own "
+    "settings that was its best. The best {monitor} {best:number} was logged under epoch {epoch}.",
+)
+ALIGNED = Text(
+    "restoration.aligned",
+    "{callback} restored the weights that produced the best {monitor} {best:number} (epoch {epoch}, version {version})"
+    "{held:given(; evaluated again, they give {monitor} {held:number})}.",
+)
+SHIFTED = Text(
+    "restoration.shifted",
+    "{callback} restored epoch {restored}, {updates:plural(# update|# updates)} too {late:given(late|early)}: the best "
+    "{monitor} {best:number}, logged under epoch {epoch}, was computed with version {owner}, but the model holds "
+    "version {version}{confirmed:given(| (by the order of events; not replayed))}."
+    "{held:given( Evaluated, the restored model gives {monitor} {held:number}.)}",
+)
+_NO_MODEL = "No model has the best {monitor} {best:number} that {callback} went by: "
+_GIVES = "{held:given( The restored model (end of epoch {restored}) gives {monitor} {held:number}.)}"
+NOT_REPRODUCED = Text("restoration.not-reproduced", f"{_NO_MODEL}replay did not reproduce it.{_GIVES}")
+NOT_KNOWN = Text(
+    "restoration.not-known",
+    "Which weights the best {monitor} {best:number}, that {callback} went by, was computed with is not known."
+    f"{_GIVES}",
+)
+AVERAGED = Text(
+    "restoration.averaged",
+    f"{_NO_MODEL}it was averaged over weights that changed during epoch {{epoch}}"
+    f"{{first:given( (versions {{first}} to {{last}}))}}.{_GIVES}",
+)
+REPLACED = Text(
+    "restoration.replaced",
+    "The weights do not all come from training steps: some were written{writer:given( by {writer})}."
+    "{held:given( The model after fit gives {monitor} {held:number}; the best logged was {monitor} {best:number} "
+    "(epoch {epoch}).)}",
+)
+NOTHING = Text("restoration.nothing", "Nothing was restored: {why}.")
+NOTHING_BUT_LAST = Text(
+    "restoration.nothing-but-last",
+    "Nothing was restored: the model after fit holds the last weights{held:given( ({monitor} {held:number}))}; the "
+    "best {monitor} {best:number} was logged under epoch {epoch}.",
+)
+SAW_NAN = Text("restoration.saw-nan", "{callback} saw '{monitor}' as NaN only, and NaN compares with nothing")
+NAN_RESTORED = Text(
+    "restoration.nan-restored", "{callback} restored the end of epoch {epoch}, the first that it saw: {saw}."
+)
+NAN_NOT_HELD = Text(
+    "restoration.nan-not-held", "{saw}; the model does not hold the end of epoch {epoch}, the first that it saw."
+)
+NOT_IN_INFERENCE = Text(
+    "restoration.not-in-inference",
+    "Even the weights that own {monitor} {best:number} do not give it in inference mode: {parts:list}.",
+)
+EVALUATED_AGAIN = Text(
+    "restoration.evaluated-again",
+    "Of {epochs} epochs, {again} were evaluated again, those with the best logged values among them.",
+)
+PART = Text("restoration.part", "{factor} {amount:+.6g}")
+REPLICAS_NOTE = Text(
+    "restoration.replicas",
+    "Each replica had statistics of its own (batch normalisation); restoring gave all of them those of the first "
+    "replica, so the restored model is not in every part the one that was scored.",
+)
 
 
 def restoration_sentence(r: Restoration) -> Restoration:
@@ -42,52 +120,44 @@ def restoration_sentence(r: Restoration) -> Restoration:
     return replace(r, sentence=_sentence(r))
 
 
-def _sentence(r: Restoration) -> str:
-    logged = f"{r.monitor} {number(r.best_logged)}"
-    held = "" if r.restored_value is None else f" {r.monitor} {number(r.restored_value)}"
+def _sentence(r: Restoration) -> Said:
+    said = {
+        "callback": r.callback,
+        "monitor": r.monitor,
+        "best": r.best_logged,
+        "epoch": r.best_epoch,
+        "held": r.restored_value,
+        "restored": r.restored_epoch,
+        "version": r.restored_version,
+    }
     if r.best_logged is not None and math.isnan(r.best_logged):
         return _of_nan(r)
     if r.verdict in ("shifted", "no-owner") and r.chosen_epoch == r.restored_epoch != r.best_epoch:
-        gives = f", which evaluates to{held}" if held else ""
-        return (
-            f"{r.callback} restored epoch {r.restored_epoch}{gives}: by its own settings that was its best. "
-            f"The best {logged} was logged under epoch {r.best_epoch}."
-        )
+        return OWN_SETTINGS(**said)
     if r.verdict == "aligned":
-        value = f"; evaluated again, they give{held}" if held else ""
-        where = f"(epoch {r.best_epoch}, version {r.restored_version})"
-        return f"{r.callback} restored the weights that produced the best {logged} {where}{value}."
+        return ALIGNED(**said)
     if r.verdict == "shifted" and r.shift_updates is not None and r.owner_versions:
-        updates = f"{abs(r.shift_updates)} update{'s' if abs(r.shift_updates) != 1 else ''}"
-        when = "late" if r.shift_updates > 0 else "early"
-        proof = "" if r.confirmed else " (by the order of events; not replayed)"
-        got = f" Evaluated, the restored model gives{held}." if held else ""
-        return (
-            f"{r.callback} restored epoch {r.restored_epoch}, {updates} too {when}: the best {logged}, "
-            f"logged under epoch {r.best_epoch}, was computed with version {r.owner_versions[-1]}, "
-            f"but the model holds version {r.restored_version}{proof}.{got}"
+        return SHIFTED(
+            **said,
+            updates=abs(r.shift_updates),
+            late=r.shift_updates > 0,
+            owner=r.owner_versions[-1],
+            confirmed=bool(r.confirmed),
         )
     if r.verdict == "no-owner":
-        span = r.computed_at
-        over = f" (versions {span.first} to {span.last})" if span is not None and span.first != span.last else ""
-        got = f" The restored model (end of epoch {r.restored_epoch}) gives{held}." if held else ""
-        first = f"No model has the best {logged} that {r.callback} went by"
         if r.confirmed is False:
-            return f"{first}: replay did not reproduce it.{got}"
-        return f"{first}: it was averaged over weights that changed during epoch {r.best_epoch}{over}.{got}"
+            return NOT_REPRODUCED(**said)
+        span = r.computed_at
+        if span is None:
+            return NOT_KNOWN(**said)
+        several = span.first != span.last
+        return AVERAGED(**said, first=span.first if several else None, last=span.last if several else None)
     if r.verdict == "replaced":
-        who = f" by {r.written_by}" if r.written_by else ""
-        return f"The weights do not all come from training steps: some were written{who}." + (
-            f" The model after fit gives{held}; the best logged was {logged} (epoch {r.best_epoch})." if held else ""
-        )
+        return REPLACED(**said, writer=r.written_by)
     if r.best_epoch is None:
-        why = next((n for n in r.notes if n.endswith("so nothing was kept as best.")), None)
-        why = f"{r.callback} never saw '{r.monitor}' in the logs" if why is None else why.rpartition(", so")[0]
-        return f"Nothing was restored: {why}."
-    return (
-        f"Nothing was restored: the model after fit holds the last weights"
-        f"{f' ({held.strip()})' if held else ''}; the best {logged} was logged under epoch {r.best_epoch}."
-    )
+        kept = (n.params["why"] for n in r.notes if isinstance(n, Said) and n.id == NOT_KEPT.id)
+        return NOTHING(why=next(kept, None) or NEVER_SAW(callback=r.callback, monitor=r.monitor))
+    return NOTHING_BUT_LAST(**said)
 
 
 def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -> Restoration | None:
@@ -96,33 +166,25 @@ def with_notes(r: Restoration | None, ledgers: Sequence[Ledger], trace: Trace) -
     if r is None or r.verdict not in ("shifted", "aligned"):
         return r
     if _other_replicas_changed(trace, r.restored_version):
-        r = replace(r, notes=(*r.notes, REPLICAS_NOTE))
-    if r.monitor.startswith("val_"):
-        return r
+        r = replace(r, notes=(*r.notes, REPLICAS_NOTE()))
     ledger = next((x for x in ledgers if x.metric == r.monitor and x.epoch == r.best_epoch), None)
     if ledger is None:
         return r
     mode = [e for e in ledger.entries if e.factor in MODES and e.amount != 0.0]
     if not mode:
         return r
-    parts = ", ".join(f"{e.factor} {e.amount:+.6g}" for e in mode)
-    note = f"Even the weights that own {r.monitor} {number(r.best_logged)} do not give it in inference mode: {parts}."
+    parts = [PART(factor=e.factor, amount=e.amount) for e in mode]
+    note = NOT_IN_INFERENCE(monitor=r.monitor, best=r.best_logged, parts=parts)
     return replace(r, notes=(*r.notes, note))
 
 
-def _of_nan(r: Restoration) -> str:
-    seen = f"{r.callback} saw '{r.monitor}' as NaN only, and NaN compares with nothing"
+def _of_nan(r: Restoration) -> Said:
+    saw = SAW_NAN(callback=r.callback, monitor=r.monitor)
     if r.verdict == "not-restored":
-        return f"Nothing was restored: {seen}."
+        return NOTHING(why=saw)
     if r.restored_epoch == r.best_epoch:
-        return f"{r.callback} restored the end of epoch {r.best_epoch}, the first that it saw: {seen}."
-    return f"{seen}; the model does not hold the end of epoch {r.best_epoch}, the first that it saw."
-
-
-REPLICAS_NOTE = (
-    "Each replica had statistics of its own (batch normalisation); restoring gave all of them those of the first "
-    "replica, so the restored model is not in every part the one that was scored."
-)
+        return NAN_RESTORED(callback=r.callback, epoch=r.best_epoch, saw=saw)
+    return NAN_NOT_HELD(saw=saw, epoch=r.best_epoch)
 
 
 def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
@@ -138,18 +200,18 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     """The most important thing about this fit, in one sentence with its numbers."""
     r = facts.restoration
     if not facts.epochs:
-        return "No epoch was finished, so there is no logged value to explain."
+        return NO_EPOCH()
     last = facts.epochs[-1]
-    told = next((f for f in findings if f.rule in BEHIND_VERDICT and f.status == "failed"), None)
+    told = next((f for f in findings if f.role == "explains-restoration" and f.status == "failed"), None)
     if r is not None and told is not None and told.evidence.get("callback") == r.callback:
         return told.title
     if r is not None and (r.verdict != "not-restored" or r.best_epoch != last.epoch):
         return r.sentence
-    stopped = next((f for f in findings if f.rule == "threshold-on-training-metric" and f.status == "failed"), None)
+    stopped = next((f for f in findings if f.role == "explains-stop" and f.status == "failed"), None)
     if stopped is not None:
         return stopped.title
     lead = next((f for f in findings if f.status == "failed"), None)
-    if lead is not None and lead.rule not in SEEN_IN_GAP:
+    if lead is not None and lead.role != "explains-gap":
         return lead.title
     threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:
@@ -159,36 +221,39 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     return _gap(facts, _main_metric(facts) if threshold is None else threshold.monitor)
 
 
-def _validation(monitor: str, epoch: int, logged: float, held: float) -> str:
-    if abs(held - logged) <= 1e-5 * max(abs(logged), 1.0):
-        return f"{monitor} {number(logged)} was logged for epoch {epoch}, and the model after fit has it."
-    return f"{monitor} {number(logged)} was logged for epoch {epoch}, but the model after fit has {number(held)}."
+def _validation(monitor: str, epoch: int, logged: float, held: float) -> Said:
+    text = HELD if abs(held - logged) <= 1e-5 * max(abs(logged), 1.0) else NOT_HELD
+    return text(monitor=monitor, logged=logged, epoch=epoch, held=held)
 
 
-def _gap(facts: Facts, metric: str) -> str:
+def _gap(facts: Facts, metric: str) -> Said:
     last = facts.epochs[-1]
     ledger = facts.ledger(metric, last.epoch)
     value = not_finite.number(last, metric)
     if value is not None and not math.isfinite(value):
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
-        began = [x.text for x in (first, batch) if x is not None]
-        return f"fit logged {metric} {number(value)} for epoch {last.epoch}. What came first: {'; '.join(began)}."
+        began = [*(x.text for x in (first, batch) if x is not None), None]
+        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
     if ledger is None:
-        reason = f" ({facts.no_replay})" if facts.no_replay else ""
-        logged = number(last.logs.get(metric))
-        if any(c.epoch == last.epoch and c.steps for c in facts.checks.values()):
-            missing = "there is no evaluation to compare it with"
-        else:
-            missing = "it was not replayed"
-        return f"fit logged {metric} {logged} for epoch {last.epoch}; {missing}{reason}."
-    start = f"fit logged {metric} {number(ledger.logged)} for epoch {last.epoch}"
+        replayed = any(c.epoch == last.epoch and c.steps for c in facts.checks.values())
+        return NO_LEDGER(
+            metric=metric,
+            logged=last.logs.get(metric),
+            epoch=last.epoch,
+            missing="evaluation" if replayed else "replay",
+            reason=facts.no_replay,
+        )
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
-        return f"{start}, and evaluate returns the same: there is no gap."
+        return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
     largest = sorted((e for e in ledger.entries if e.amount != 0.0), key=lambda e: -abs(e.amount))[:2]
-    words = _WORDS | ({"other-training-mode": STATEFUL} if facts.from_zero_state else {})
-    because = " and ".join(f"{words[e.factor]} ({e.amount:+.4g})" for e in largest)
-    reason = f", mostly because {because}" if because else ", and nothing that was measured explains it"
-    return f"{start}; evaluate returns {number(ledger.evaluated)}{reason}."
+    carried = {"other-training-mode": "stateful"} if facts.from_zero_state else {}
+    return GAP(
+        metric=metric,
+        logged=ledger.logged,
+        epoch=last.epoch,
+        evaluated=ledger.evaluated,
+        causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
+    )
 
 
 def _main_metric(facts: Facts) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.errors import DiagnoseError
-from diagnose.replay.stored_model import build
+from diagnose.replay.keras.stored_model import build
 
 if TYPE_CHECKING:
     from diagnose.record.run import Run

@@ -2,38 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diagnose.decide.verdict import validation_of
-from diagnose.result.diagnosis import EpochRow, ReplayCheck, StepRow
+from diagnose.decide.clock import clocks, of_source
+from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
 from diagnose.result.problems import Problems
+from diagnose.result.texts import Said, Text, sentences
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.values import own_values
 
 MOST_PROBLEMS = 3
 
+EVERY_UPDATE = Text("versions.every-update", "the weights of every update")
+UNTIL_FULL = Text(
+    "versions.until-full", "the weights of every update until the trace was full, then of the ends of epochs"
+)
+ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epochs")
+MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")
+NOT_REPLAYED = Text(
+    "notice.not-replayed",
+    "Not everything could be replayed: {shown:clauses}{more:given( (and {more} more))}. What needs it is left out or "
+    "marked not applicable.",
+)
+_SO_FAR = "his report covers {epochs:plural(# finished epoch|# finished epochs)}, {steps:plural(# step|# steps)}."
+UNTESTED = Text(
+    "notice.untested-keras",
+    "Keras {version} was not tested with this release of diagnose (tested: {oldest} to {newest}).",
+)
+TRACER_ERROR = Text("notice.tracer-error", f"Tracing stopped after an error in the tracer ({{error}}); t{_SO_FAR}")
+TRACING_STOPPED = Text("notice.tracing-stopped", f"Tracing stopped: {{reason}}. T{_SO_FAR}")
+INTERRUPTED = Text(
+    "notice.interrupted",
+    f"The recording was interrupted: the process ended without closing it. T{_SO_FAR}",
+)
+NOT_ENDED = Text("notice.not-ended", f"The fit did not reach its end (an exception or an interrupt). T{_SO_FAR}")
+TIER = Text(
+    "notice.tier",
+    "{what:select(weights of single updates=weights of single updates|rows seen for the first time=rows seen for the "
+    "first time|weights that callbacks changed inside epochs=weights that callbacks changed inside epochs|weights at "
+    "the ends of epochs=weights at the ends of epochs|anything more=anything more|{what})}",
+)
+LIMIT = Text(
+    "notice.limit",
+    "{reason}. As it filled up, {digests:given({digests:and} were recorded by digest only{steps:given(, and )})}"
+    "{steps:given({first:given(no steps or validation batches were recorded from epoch {first} on|steps and validation "
+    "batches were no longer recorded)})}.",
+)
+
 if TYPE_CHECKING:
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.replayer import Replayer
 
 
-def epoch_row(trace: Trace, e: Epoch, reevaluated: Mapping[int, Mapping[str, float]], analysed: bool) -> EpochRow:
-    """One epoch: what was logged, and the same metrics of its last version over the evaluation data."""
-    validation = validation_of(trace, e.epoch)
-    state = None if validation is None else trace.states[validation.state]
-    return EpochRow(
-        epoch=e.epoch,
-        first_version=e.first_version,
-        last_version=e.last_version,
-        logged={k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))},
-        reevaluated=dict(reevaluated.get(e.epoch, {})),
-        learning_rate=e.learning_rate,
-        validation_version=None if state is None or state.label != "version" else state.version,
-        analysed=analysed,
-    )
+def epoch_rows(
+    trace: Trace,
+    reevaluated: Mapping[int, Mapping[str, float]],
+    analysed: Container[int],
+    restoration: Restoration | None,
+) -> Iterator[EpochRow]:
+    """Of each epoch what was logged, when that was computed, and the same metrics of its last version over the
+    evaluation data."""
+    found = clocks(trace)
+    for e in trace.epochs:
+        logged = {k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))}
+        yield EpochRow(
+            epoch=e.epoch,
+            first_version=e.first_version,
+            last_version=e.last_version,
+            logged=logged,
+            reevaluated=dict(reevaluated.get(e.epoch, {})),
+            learning_rate=e.learning_rate,
+            validation_version=_validation_version(trace, e),
+            analysed=e.epoch in analysed,
+            clocks={key: _confirmed(found[e.epoch][key], e, key, restoration) for key in logged},
+        )
+
+
+def _validation_version(trace: Trace, epoch: Epoch) -> int | None:
+    span = of_source(trace, epoch, "validation").span
+    return None if span is None else span.last
+
+
+def _confirmed(clock: Clock, epoch: Epoch, key: str, r: Restoration | None) -> Clock:
+    """What replay showed to have no owner, has none."""
+    denied = r is not None and r.confirmed is False and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    return replace(clock, owned=False) if denied else clock
+
+
+def with_clocks(trace: Trace, d: Diagnosis) -> Diagnosis:
+    """A diagnosis of an older release, which did not say when logged values were computed, with that."""
+    if any(row.clocks for row in d.epoch_rows):
+        return d
+    known = {row.epoch: row.clocks for row in epoch_rows(trace, {}, (), d.restoration)}
+    return replace(d, epoch_rows=tuple(replace(row, clocks=known.get(row.epoch, {})) for row in d.epoch_rows))
 
 
 def step_rows(trace: Trace, checks: Mapping[int, EpochCheck]) -> Iterator[StepRow]:
@@ -88,77 +153,58 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     kept = sum(trace.index.kept(s) is not None for s in made)
     total = max(len(made), trace.updates + 1) if trace.unrecorded else len(made)
     if kept == total:
-        text = "the weights of every update"
-    elif policy.get("every_update"):
-        text = "the weights of every update until the trace was full, then of the ends of epochs"
+        text = EVERY_UPDATE()
     else:
-        text = "the weights at the ends of epochs"
+        text = UNTIL_FULL() if policy.get("every_update") else ENDS_OF_EPOCHS()
     again = 0 if replayer is None else len(replayer.remaker.versions)
     if again:
-        text += f"; {again} more were made again by training, each equal by its digest"
+        text = MADE_AGAIN(kept=text, again=again)
     return {"total": total, "kept": kept, "policy": text}
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:
-    """What a reader must know first: an interrupted recording, a limit, what could not be computed."""
+    """What a reader must know first: an interrupted recording, a limit, what could not be computed, and the notes."""
     told = [*_about_recording(trace)]
     # Where the recording itself ended early, that is the reason for most that is missing.
     missing = problems.errors if told else problems.all
     limited = _limited(trace)
-    if limited and not told:
+    if limited is not None and not told:
         told.append(limited)
     if missing:
-        shown = "; ".join(missing[:MOST_PROBLEMS])
-        more = f" (and {len(missing) - MOST_PROBLEMS} more)" if len(missing) > MOST_PROBLEMS else ""
-        told.append(
-            f"Not everything could be replayed: {shown}{more}. What needs it is left out or marked not applicable."
-        )
-    return " ".join(told) or None
+        more = len(missing) - MOST_PROBLEMS if len(missing) > MOST_PROBLEMS else None
+        told.append(NOT_REPLAYED(shown=missing[:MOST_PROBLEMS], more=more))
+    told += problems.notes
+    return sentences(*told) if told else None
 
 
-def _about_recording(trace: Trace) -> Iterator[str]:
+def _about_recording(trace: Trace) -> Iterator[Said]:
     error = next((e for e in trace.events if e.kind == "tracer-error"), None)
-    so_far = f"{_count(trace.epochs, 'finished epoch')}, {_count(range(max(len(trace.steps), trace.updates)), 'step')}"
+    so_far = {"epochs": len(trace.epochs), "steps": max(len(trace.steps), trace.updates)}
     if error is not None:
-        what = error.detail.get("error")
-        yield f"Tracing stopped after an error in the tracer ({what}); this report covers {so_far}."
+        yield TRACER_ERROR(**so_far, error=str(error.detail.get("error")))
         return
     stopped = next((e for e in trace.events if e.kind == "tracing-stopped"), None)
     if stopped is not None:
-        yield f"Tracing stopped: {str(stopped.detail.get('reason')).rstrip('.')}. This report covers {so_far}."
+        yield TRACING_STOPPED(**so_far, reason=str(stopped.detail.get("reason")).rstrip("."))
     elif not trace.sealed:
-        yield f"The recording was interrupted: the process ended without closing it. This report covers {so_far}."
+        yield INTERRUPTED(**so_far)
     elif trace.status != "complete":
-        yield f"The fit did not reach its end (an exception or an interrupt). This report covers {so_far}."
+        yield NOT_ENDED(**so_far)
 
 
-def _limited(trace: Trace) -> str:
+def _limited(trace: Trace) -> Said | None:
     """What is not in the trace because a limit on its size was reached."""
     events = [e.detail for e in trace.events if e.kind == "limit"]
     if not events:
-        return ""
+        return None
     reason = str(events[0].get("reason"))
     found = list(dict.fromkeys(str(e.get("what")) for e in events))
-    by_digest = [what for what in found if what != "steps"]
-    parts = [f"{_and(by_digest)} were recorded by digest only"] if by_digest else []
-    if "steps" in found:
-        parts.append(_without_steps(trace))
-    return f"{reason[:1].upper()}{reason[1:]}. As it filled up, {', and '.join(parts)}."
-
-
-def _without_steps(trace: Trace) -> str:
-    if not trace.unrecorded:
-        return "steps and validation batches were no longer recorded"
-    first = min(trace.unrecorded)
-    return f"no steps or validation batches were recorded from epoch {first} on"
-
-
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _count(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+    return LIMIT(
+        reason=f"{reason[:1].upper()}{reason[1:]}",
+        digests=[TIER(what=what) for what in found if what != "steps"],
+        steps="steps" in found,
+        first=min(trace.unrecorded) if trace.unrecorded else None,
+    )
 
 
 def shown_path(path: Path) -> str:

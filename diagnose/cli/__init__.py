@@ -10,6 +10,7 @@ from typing import Final
 from diagnose.cli.console import Parser, show_traceback
 from diagnose.errors import DiagnoseError, UsageError
 from diagnose.result.text import complain
+from diagnose.version import __version__
 
 COMMANDS: Final = {
     "run": ("diagnose.cli.run", "run a scenario or a script, trace every fit, report"),
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m diagnose", description="Explains why fit and evaluate disagree, with proof from your own run."
     )
+    parser.add_argument("--version", action="version", version=f"diagnose {__version__}")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {}
     for name, (module, text) in COMMANDS.items():

@@ -119,14 +119,6 @@ def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: 
                 output.line("\n" + (f"{note}\n" if note else "") + f"Report: {shown / 'report.html'}")
 
 
-def is_mismatch(diagnosis: Diagnosis) -> bool:
-    """Whether a rule failed, or the weights after fit are not those the best logged value belongs to."""
-    r = diagnosis.restoration
-    return any(f.status == "failed" for f in diagnosis.findings) or (
-        r is not None and r.verdict in ("shifted", "no-owner", "replaced")
-    )
-
-
 @contextlib.contextmanager
 def nobody_reads() -> Iterator[None]:
     """Passes over a closed pipe or a stream the script closed; the reports are in the folder anyway."""

@@ -36,13 +36,15 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> Policies:
-    from diagnose.decide.decisions import decisions
+    from diagnose.decide.watched import decisions
     from diagnose.policies.standard import parse
     from diagnose.policies.table import table
     from diagnose.tracefile.reader import read_trace
 
-    asked = None if options.policy is None else [parse(text) for text in options.policy]
     diagnosis = read(options)
+    if options.metric is None and options.policy is None and diagnosis.policies is not None:
+        return diagnosis.policies
+    asked = None if options.policy is None else [parse(text) for text in options.policy]
     trace = read_trace(options.trace)
     try:
         known = {row.epoch: row.reevaluated for row in diagnosis.epoch_rows}

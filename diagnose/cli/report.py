@@ -56,12 +56,14 @@ def execute(options: argparse.Namespace) -> int:
 def read(options: argparse.Namespace) -> Diagnosis:
     """The diagnosis that the trace holds, or a new one where there is a model."""
     from diagnose.analysis.analyze import analyse_file
+    from diagnose.analysis.tables import with_clocks
     from diagnose.result.codec import from_dict
     from diagnose.tracefile.reader import read_trace
 
     trace = read_trace(options.trace)
     try:
-        stored, backend, info = trace.diagnosis(), trace.info.get("backend"), dict(trace.info)
+        found, backend, info = trace.diagnosis(), trace.info.get("backend"), dict(trace.info)
+        stored = None if found is None else with_clocks(trace, from_dict(found))
     finally:
         trace.close()
     if options.epochs is not None and not (options.model or options.stored_model):
@@ -75,7 +77,7 @@ def read(options: argparse.Namespace) -> Diagnosis:
         data = _call(options.data, "--data") if options.data else None
         return analyse_file(options.trace, model, data=data, epochs=options.epochs, name=options.trace.stem)
     if stored is not None:
-        return from_dict(stored)
+        return stored
     return analyse_file(options.trace, None, name=options.trace.stem)
 
 
@@ -105,6 +107,6 @@ def _from_function(target: str) -> Any:
 
 
 def _from_trace(info: dict[str, Any]) -> Any:
-    from diagnose.replay.stored_model import build
+    from diagnose.replay.keras.stored_model import build
 
     return build(info)

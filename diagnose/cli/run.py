@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from diagnose.api.session import MAX_BYTES, Traces, wanted
 from diagnose.cli.catalogue import find, is_scenario
-from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish, is_mismatch
+from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish
 from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.errors import DiagnoseError, UsageError
 from diagnose.record.attach import Attachment, attached
@@ -95,7 +95,7 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
         complain(f"no report could be written: {internal('writing the report', error)}")
     if outcome.code:
         return outcome.code
-    return MISMATCH if options.fail_on_mismatch and any(map(is_mismatch, diagnoses)) else 0
+    return MISMATCH if options.fail_on_mismatch and any(d.mismatch for d in diagnoses) else 0
 
 
 def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: int | None) -> int:

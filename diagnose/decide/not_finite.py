@@ -7,9 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.increments import mean, sums
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
+
+WAS = Text(
+    "not-finite.was",
+    "{metric} was {nan:given(NaN|infinite)} in {batch:given(batch {batch} of epoch {epoch}|epoch {epoch})}"
+    "{step:given( (step {step}))}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +31,10 @@ class NotFinite:
     step: int | None = None
 
     @property
-    def text(self) -> str:
-        """`loss was NaN in batch 3 of epoch 2 (step 18)`."""
-        name = "NaN" if math.isnan(self.value) else "infinite"
-        where = f"epoch {self.epoch}" if self.batch is None else f"batch {self.batch} of epoch {self.epoch}"
-        return f"{self.metric} was {name} in {where}{'' if self.step is None else f' (step {self.step})'}"
+    def text(self) -> Said:
+        """`loss was NaN in batch 3 of epoch 2 (step 18)`: a sentence inside of others."""
+        nan = math.isnan(self.value)
+        return WAS(metric=self.metric, nan=nan, epoch=self.epoch, batch=self.batch, step=self.step)
 
     def evidence(self) -> dict[str, Any]:
         """For a finding."""

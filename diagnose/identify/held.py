@@ -15,6 +15,7 @@ import numpy as np
 from diagnose.errors import DiagnoseError
 from diagnose.identify.files import open_weights
 from diagnose.identify.files.stored import Stored
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.digest import array_digest, numpy_dtype
 from diagnose.tracefile.model import Digest, Json, NDArray
 from diagnose.tracefile.reader import Trace
@@ -26,6 +27,12 @@ WEIGHTS = ("trainable", "non_trainable")
 
 OPTIMIZER = ("optimizer/", "optimizer_weights/")
 """Where Keras puts the optimizer's variables, in its files and in its older `.h5`."""
+
+
+CAST = Text(
+    "held.cast", "Arrays stored as {types:list} were compared in the dtype of the recorded variable, without loss."
+)
+LACKING = Text("held.lacking", "{count} recorded variables are not in it ({names:list}).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +178,13 @@ class _Assignment:
     def any_recorded(self) -> bool:
         return any(array_digest(a) in self._recorded[i] for i, a in self.found.items())
 
-    def notes(self, fits: bool) -> list[str]:
+    def notes(self, fits: bool) -> list[Said]:
         found = []
         if self._cast:
-            types = ", ".join(sorted({self._stored.entries[name].dtype for name in self._cast}))
-            found.append(f"Arrays stored as {types} were compared in the dtype of the recorded variable, without loss.")
+            found.append(CAST(types=sorted({self._stored.entries[name].dtype for name in self._cast})))
         if not fits and self._open:
-            lacking = ", ".join(str(v["path"]) for v in list(self._open.values())[:3])
-            found.append(
-                f"{len(self._open)} recorded variables are not in it ({lacking}{', …' * (len(self._open) > 3)})."
-            )
+            lacking = [*(str(v["path"]) for v in list(self._open.values())[:3]), *["…"] * (len(self._open) > 3)]
+            found.append(LACKING(count=len(self._open), names=lacking))
         return found
 
     def _pair(self, names: Mapping[str, str], key: Callable[[Json], str | None]) -> None:

@@ -8,7 +8,75 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from diagnose.identify.averages import Average
-from diagnose.result.text import compact, number, plural, printable, shorten, span
+from diagnose.result.text import compact, number, printable, shorten
+from diagnose.result.texts import Said, Text, Texts, say, sentences, speaking
+
+PLACE = Text(
+    "place",
+    "{kind:select(start=before the first update|unknown=of an unknown epoch|end=the end of epoch {epoch}|within=within "
+    "epoch {epoch})}",
+)
+ONE_VERSION = Text("places.one", "version {version}, {place}")
+VERSIONS_IN_ROW = Text("places.in-row", "versions {versions:span}, which are equal in this ({first} to {last})")
+VERSIONS_LISTED = Text("places.listed", "versions {listed:list}, which are equal in this")
+LISTED = Text("places.of-list", "{version} ({place})")
+
+HOLDS_AVERAGE = Text("identified.average", "{source} holds {average}.")
+HOLDS_VERSION = Text("identified.version", "{source} holds {places}.")
+HOLDS_MOMENT = Text("identified.moment", "{source} holds weights that no single update made: {moments:clauses}.")
+MIXES = Text(
+    "identified.mixes",
+    "{source} mixes versions: its trainable weights are those of {trainable}; its non-trainable ones (batch-norm "
+    "statistics and the like) those of {non_trainable}.",
+)
+HOLDS_BUT = Text(
+    "identified.but", "{source} holds {places}, but for {count} of {variables:plural(## variable|## variables)}."
+)
+NOT_NEAR = Text(
+    "identified.not-near",
+    "{source} holds none of the recorded versions; no version's contents were kept, so none can be called the nearest.",
+)
+NEAREST = Text(
+    "identified.nearest",
+    "{source} holds none of the recorded versions. The nearest of {compared:,} is {place}, at a relative distance of "
+    "{distance}.",
+)
+MEAN = Text("average.mean", "the mean of the weights at the ends of epochs {epochs:span}")
+MOVING = Text(
+    "average.moving",
+    "the optimizer's moving averages of the weights{momentum:given( (momentum {momentum}))}, as of "
+    "{epoch:given(the end of epoch {epoch}|after fit)}",
+)
+UNASSIGNED = Text(
+    "identified.unassigned",
+    "{count:plural(## array of it could be several variables of the same shape, and is left out|## arrays of it could "
+    "be several variables of the same shape, and are left out)}: {names:list}.",
+)
+MORE = Text("identified.more", "… and {count} more")
+DIFFERENCE = Text(
+    "identified.difference",
+    "{variable}: {how:select(one=its one element differs|unknown=differs|some={different:,} of {elements:plural(## "
+    "element|## elements)} differ)}{recorded:select(none=; recorded in no version|one=; it is that of version {first}|"
+    "several=; it is that of {versions} versions, {first} to {last})}",
+)
+ROUNDING = Text("identified.rounding", "Each element is within {error} of the mean: rounding.")
+TRAINABLE_MATCH = Text("identified.trainable-match", "The trainable weights match by content.")
+OTHERS_OF = Text("identified.others-of", "The non-trainable ones are those of {places}.")
+ALL_MATCH = Text("identified.all-match", "All {count:plural(## variable|## variables)} match by content.")
+SOME_MATCH = Text("identified.some-match", "{matched} of {count:plural(## variable|## variables)} match by content.")
+NONE_MATCH = Text("identified.none-match", "No weights that moved in this fit match a recorded version by content.")
+AFTER_FIT = Text("identified.after-fit", "The model held exactly these weights after fit.")
+OTHERS_AFTER_FIT = Text(
+    "identified.others-after-fit",
+    "After fit the model held others: {places:given({places}|weights that no single update made)}.",
+)
+OPTIMIZER = Text(
+    "identified.optimizer",
+    "With it comes an optimizer state ({variables:plural(## variable|## variables)})"
+    "{of:select(same=: the one recorded at the end of the same epoch|epoch=: the one recorded at the end of epoch "
+    "{epoch}|after-fit=: the one recorded after fit|none=: none of those recorded at the ends of {recorded:plural(## "
+    "epoch|## epochs)} and after fit|nothing=; none was recorded to compare it with)}.",
+)
 
 MOST_LISTED = 20
 NAME_COLUMNS = 48
@@ -93,133 +161,120 @@ class Identification:
         return text(self)
 
 
-def text(found: Identification) -> str:
+def text(found: Identification, texts: Texts | None = None) -> str:
     """Several lines, without an end of line at the last."""
-    lines = [printable(f"{found.source} {_answer(found)}")]
-    lines += [f"  {line}" for line in _differences(found)]
-    facts = [_rests_on(found), *_after_fit(found), *_optimizer(found.optimizer, found)]
-    if found.unassigned:
-        names = ", ".join(found.unassigned[:5]) + (", …" if len(found.unassigned) > 5 else "")
-        facts.append(
-            f"{plural(len(found.unassigned), 'array')} of it could be several variables of the same shape, and "
-            f"{'is' if len(found.unassigned) == 1 else 'are'} left out: {names}."
-        )
-    lines += [f"  {printable(fact)}" for fact in (*facts, *found.notes) if fact]
+    with speaking(texts):
+        lines = [printable(say(_answer(found)))]
+        lines += [f"  {line}" for line in _differences(found)]
+        facts: list[str] = [_rests_on(found), *_after_fit(found), *_optimizer(found.optimizer, found)]
+        if found.unassigned:
+            names = [*found.unassigned[:5], *(["…"] if len(found.unassigned) > 5 else [])]
+            facts.append(UNASSIGNED(count=len(found.unassigned), names=names))
+        lines += [f"  {printable(say(fact))}" for fact in (*facts, *found.notes) if fact]
     return "\n".join(lines)
 
 
-def _answer(found: Identification) -> str:
+def _answer(found: Identification) -> Said:
+    source = found.source
     if found.average is not None:
-        return f"holds {_average(found.average)}."
+        return HOLDS_AVERAGE(source=source, average=_average(found.average))
     if found.kind == "exact" and found.places:
-        return f"holds {places(found.places)}."
+        return HOLDS_VERSION(source=source, places=places(found.places))
     if found.kind == "exact":
-        return f"holds weights that no single update made: {'; '.join(found.moments)}."
+        return HOLDS_MOMENT(source=source, moments=found.moments)
     if found.kind == "partial":
         if found.trainable and found.non_trainable and not found.unassigned:
-            return (
-                f"mixes versions: its trainable weights are those of {places(found.trainable)}; its non-trainable ones "
-                f"(batch-norm statistics and the like) those of {places(found.non_trainable)}."
-            )
-        return (
-            f"holds {places(found.places)}, but for {len(found.differences)} of {plural(found.variables, 'variable')}."
-        )
+            return MIXES(source=source, trainable=places(found.trainable), non_trainable=places(found.non_trainable))
+        count = len(found.differences)
+        return HOLDS_BUT(source=source, places=places(found.places), count=count, variables=found.variables)
     if found.nearest is None:
-        return (
-            "holds none of the recorded versions; no version's contents were kept, so none can be called the nearest."
-        )
-    return (
-        f"holds none of the recorded versions. The nearest of {found.nearest.compared:,} is "
-        f"{places([found.nearest.place])}, at a relative distance of {compact(found.nearest.distance, 3)}."
+        return NOT_NEAR(source=source)
+    return NEAREST(
+        source=source,
+        compared=found.nearest.compared,
+        place=places([found.nearest.place]),
+        distance=compact(found.nearest.distance, 3),
     )
 
 
-def places(found: Sequence[Place]) -> str:
+def places(found: Sequence[Place]) -> Said:
     """version 12, the end of epoch 3."""
     if len(found) == 1:
-        return f"version {found[0].version}, {_where(found[0])}"
-    if len({p.version for p in found}) == found[-1].version - found[0].version + 1:
-        return (
-            f"versions {span(found[0].version, found[-1].version)}, which are equal in this "
-            f"({_where(found[0])} to {_where(found[-1])})"
-        )
-    listed = [f"{p.version} ({_where(p)})" for p in found[:6]] + ["…"] * (len(found) > 6)
-    return f"versions {', '.join(listed)}, which are equal in this"
+        return ONE_VERSION(version=found[0].version, place=_where(found[0]))
+    first, last = found[0], found[-1]
+    if len({p.version for p in found}) == last.version - first.version + 1:
+        return VERSIONS_IN_ROW(versions=[first.version, last.version], first=_where(first), last=_where(last))
+    listed = [LISTED(version=p.version, place=_where(p)) for p in found[:6]]
+    return VERSIONS_LISTED(listed=[*listed, *(["…"] if len(found) > 6 else [])])
 
 
-def _where(place: Place) -> str:
+def _where(place: Place) -> Said:
     if place.version == 0:
-        return "before the first update"
+        return PLACE(kind="start")
     if place.epoch is None:
-        return "of an unknown epoch"
-    return f"{'the end of' if place.ends else 'within'} epoch {place.epoch}"
+        return PLACE(kind="unknown")
+    return PLACE(kind="end" if place.ends else "within", epoch=place.epoch)
 
 
-def _average(average: Average) -> str:
+def _average(average: Average) -> Said:
     if average.kind == "mean":
-        return f"the mean of the weights at the ends of epochs {span(average.epochs[0], average.epochs[-1])}"
-    of = "" if average.momentum is None else f" (momentum {compact(average.momentum)})"
-    if not average.epochs:
-        return f"the optimizer's moving averages of the weights{of}, as of after fit"
-    return f"the optimizer's moving averages of the weights{of}, as of the end of epoch {average.epochs[-1]}"
+        return MEAN(epochs=[average.epochs[0], average.epochs[-1]])
+    momentum = None if average.momentum is None else compact(average.momentum)
+    return MOVING(momentum=momentum, epoch=average.epochs[-1] if average.epochs else None)
 
 
 def _differences(found: Identification) -> list[str]:
     if found.kind != "partial":
         return []
     shown = found.differences[:MOST_LISTED]
-    lines = [f"{shorten(printable(d.variable), NAME_COLUMNS)}: {_difference(d)}" for d in shown]
+    lines = [_difference(d) for d in shown]
     if len(found.differences) > len(shown):
-        lines.append(f"… and {len(found.differences) - len(shown)} more")
+        lines.append(MORE.say(count=len(found.differences) - len(shown)))
     return lines
 
 
 def _difference(d: Difference) -> str:
-    count = "differs" if d.different is None else f"{d.different:,} of {plural(d.elements, 'element')} differ"
-    if d.elements == 1 and d.different == 1:
-        count = "its one element differs"
-    if not d.versions:
-        return f"{count}; recorded in no version"
-    if len(d.versions) == 1:
-        return f"{count}; it is that of version {d.versions[0]}"
-    return f"{count}; it is that of {len(d.versions)} versions, {d.versions[0]} to {d.versions[-1]}"
+    one = d.elements == 1 and d.different == 1
+    return DIFFERENCE.say(
+        variable=shorten(printable(d.variable), NAME_COLUMNS),
+        how="one" if one else "unknown" if d.different is None else "some",
+        different=d.different,
+        elements=d.elements,
+        recorded="none" if not d.versions else "one" if len(d.versions) == 1 else "several",
+        versions=len(d.versions),
+        first=d.versions[0] if d.versions else None,
+        last=d.versions[-1] if d.versions else None,
+    )
 
 
-def _rests_on(found: Identification) -> str:
+def _rests_on(found: Identification) -> Said:
     if found.average is not None and found.average.kind == "mean":
-        return f"Each element is within {number(found.average.error, 2)} of the mean: rounding."
+        return ROUNDING(error=number(found.average.error, 2))
     if found.average is not None:
-        return f"The trainable weights match by content.{_beside(found)}"
+        others = OTHERS_OF(places=places(found.non_trainable)) if found.non_trainable else ""
+        return sentences(TRAINABLE_MATCH(), others)
     if found.kind == "exact":
-        return f"All {plural(found.variables, 'variable')} match by content."
+        return ALL_MATCH(count=found.variables)
     if found.kind == "partial":
-        return f"{found.matched} of {plural(found.variables, 'variable')} match by content."
-    return "No weights that moved in this fit match a recorded version by content."
+        return SOME_MATCH(matched=found.matched, count=found.variables)
+    return NONE_MATCH()
 
 
-def _beside(found: Identification) -> str:
-    return f" The non-trainable ones are those of {places(found.non_trainable)}." if found.non_trainable else ""
-
-
-def _after_fit(found: Identification) -> list[str]:
+def _after_fit(found: Identification) -> list[Said]:
     if found.after_fit is None:
         return []
     if found.after_fit:
-        return ["The model held exactly these weights after fit."]
-    held = f"{places(found.held_after_fit)}" if found.held_after_fit else "weights that no single update made"
-    return [f"After fit the model held others: {held}."]
+        return [AFTER_FIT()]
+    return [OTHERS_AFTER_FIT(places=places(found.held_after_fit) if found.held_after_fit else None)]
 
 
-def _optimizer(state: OptimizerState | None, found: Identification) -> list[str]:
+def _optimizer(state: OptimizerState | None, found: Identification) -> list[Said]:
     if state is None:
         return []
-    has = f"With it comes an optimizer state ({plural(state.variables, 'variable')})"
+    same = found.kind == "exact" and any(p.ends and p.epoch in state.epochs for p in found.places)
     if state.epochs:
-        same = found.kind == "exact" and any(p.ends and p.epoch in state.epochs for p in found.places)
-        also = "the same epoch" if same else f"epoch {state.epochs[0]}"
-        return [f"{has}: the one recorded at the end of {also}."]
-    if state.after_fit:
-        return [f"{has}: the one recorded after fit."]
-    if state.recorded:
-        return [f"{has}: none of those recorded at the ends of {plural(state.recorded, 'epoch')} and after fit."]
-    return [f"{has}; none was recorded to compare it with."]
+        of = "same" if same else "epoch"
+    else:
+        of = "after-fit" if state.after_fit else "none" if state.recorded else "nothing"
+    epoch = state.epochs[0] if state.epochs else None
+    return [OPTIMIZER(variables=state.variables, of=of, epoch=epoch, recorded=state.recorded)]

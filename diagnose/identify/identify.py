@@ -15,6 +15,7 @@ from diagnose.errors import ReplayError
 from diagnose.identify.averages import average_of
 from diagnose.identify.held import Held, held_by_file, held_by_model, weights_of
 from diagnose.identify.identification import Difference, Identification, Nearest, OptimizerState, Place
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.model import Digest, State
 from diagnose.tracefile.reader import Trace
@@ -99,21 +100,26 @@ class _Places:
         return Place(version, self._made.get(version), False)  # of an epoch that did not end
 
 
-def _moments(trace: Trace, states: list[State]) -> tuple[str, ...]:
+WRITTEN = Text("moment.written", "written by {who} by the end of {hook}{epoch:given( (epoch {epoch}))}")
+KERAS_OR_SCRIPT = Text("moment.keras-or-script", "Keras or the script")
+HELD_AT = Text("moment.held-at", "held at the end of epoch {epoch}, after all callbacks")
+HELD_AFTER = Text("moment.held-after", "held after fit")
+
+
+def _moments(trace: Trace, states: list[State]) -> tuple[Said, ...]:
     """What recorded states are that no update made."""
     found = []
     writers = {e.detail["after"]: e for e in trace.events if e.kind == "weights-changed"}
     for state in states:
         if state.state in writers:
             event = writers[state.state]
-            who = event.detail["callback"] or "Keras or the script"
-            when = "" if event.epoch is None else f" (epoch {event.epoch})"
-            found.append(f"written by {who} by the end of {event.detail['hook']}{when}")
+            who = event.detail["callback"] or KERAS_OR_SCRIPT()
+            found.append(WRITTEN(who=who, hook=str(event.detail["hook"]), epoch=event.epoch))
         elif state.label == "epoch-end":
             epoch = next((e.epoch for e in trace.epochs if e.state == state.state), None)
-            found.append(f"held at the end of epoch {epoch}, after all callbacks")
+            found.append(HELD_AT(epoch=epoch))
         elif state.label == "final":
-            found.append("held after fit")
+            found.append(HELD_AFTER())
     return tuple(dict.fromkeys(found))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from diagnose.ledger.factors import AFTER, AGGREGATION, CLASS_WEIGHTS, FACTORS, present, setting
 from diagnose.ledger.shapley import exact_sum, shapley
-from diagnose.replay.pooling import pooled
 from diagnose.replay.replayer import PENALTIES, Replayer
 from diagnose.result.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
 from diagnose.tracefile.model import Epoch
@@ -22,7 +21,7 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
     """One ledger per metric that was logged and can be replayed.
 
     Args:
-        evaluated: what Keras's own `evaluate` returns with the weights after fit.
+        evaluated: what the framework's own `evaluate` returns with the weights after fit.
 
     Raises:
         ReplayError: weights or rows of this epoch are not in the trace.
@@ -41,8 +40,8 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
             continue
         factors = found
         if AGGREGATION in found:
-            by_class = replayer.pools_rows and pooled(replayer.model, metric)
-            # What is the same for any batches need not be computed over other batches: Keras's own evaluate did.
+            by_class = replayer.pools_rows and replayer.engine.pooled(metric)
+            # What is the same for any batches need not be computed over other ones: the framework's evaluate did.
             other = evaluated[metric] if by_class else values(frozenset(found))[metric]
             if _close(end[metric], other, POOLED_NOISE if by_class else NOISE):
                 factors = rest

@@ -1,4 +1,4 @@
-"""Shares of a gap by the Shapley value over the admissible orders of a walk. Pure arithmetic; knows nothing of Keras.
+"""Shares of a gap by the Shapley value over the admissible orders of a walk. Pure arithmetic.
 
 Some factors can only be walked after others (weights drift after weights lag). The share of a factor is the mean of its
 marginal amounts over all orders that respect this; low and high are the smallest and largest of these amounts.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from diagnose.decide.decisions import Decision, metric_directions
-from diagnose.decide.reevaluated import prefixes
+from diagnose.decide.better import Mode, believed
+from diagnose.decide.clock import metric_of, prefixes
+from diagnose.decide.watched import Watcher
 from diagnose.tracefile.reader import Trace
 
-Mode = Literal["min", "max"]
 Values = tuple[float | None, ...]
 """One value per epoch; None where there is none."""
 
@@ -47,7 +46,7 @@ class Log:
         return self.modes.get(name) or self.modes.get(self.base(name))
 
 
-def log_of(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Mapping[int, Mapping[str, float]]) -> Log:
+def log_of(trace: Trace, decisions: tuple[Watcher, ...], reevaluated: Mapping[int, Mapping[str, float]]) -> Log:
     """The log of a trace, with what is known of its epochs' last weights."""
     epochs = trace.epochs
     names = dict.fromkeys(name for e in epochs for name in e.logs)
@@ -59,7 +58,7 @@ def log_of(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Mapping[i
         logged={name: tuple(_number(e.logs.get(name)) for e in epochs) for name in names},
         reevaluated={name: tuple(reevaluated.get(e.epoch, {}).get(name) for e in epochs) for name in again},
         planned=planned if isinstance(planned, int) and not isinstance(planned, bool) else None,
-        modes=_modes(trace, decisions),
+        modes=_modes(trace, decisions, [*names, *again]),
         prefixes=prefixes(trace),
     )
 
@@ -68,9 +67,10 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _modes(trace: Trace, decisions: tuple[Decision, ...]) -> dict[str, Mode]:
-    """By what Keras says of its metrics, and by what callbacks of the fit went by."""
-    found: dict[str, Mode] = {"loss": "min", **metric_directions(trace)}
+def _modes(trace: Trace, decisions: tuple[Watcher, ...], names: Iterable[str]) -> dict[str, Mode]:
+    """By what is known of the metrics, and by what callbacks of the fit went by."""
+    metrics = ["loss", *(metric_of(trace, name) for name in names)]
+    found: dict[str, Mode] = {m: mode for m in metrics if (mode := believed(trace, m)) is not None}
     for decision in decisions:
         if decision.direction is not None:
             found.setdefault(decision.monitor, decision.direction)

@@ -6,7 +6,7 @@ import ast
 import math
 from collections.abc import Iterator
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.watched import Watcher
 from diagnose.errors import UsageError
 from diagnose.policies.log import Log
 from diagnose.policies.stopping import (
@@ -27,12 +27,12 @@ PATIENCE = 5
 OTHER_PATIENCE = (1, 3, 10)
 
 
-def standard(log: Log, decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
+def standard(log: Log, decisions: tuple[Watcher, ...]) -> tuple[Policy, ...]:
     """The policies of a table, without repetition; the run's own first."""
     return tuple(dict.fromkeys(_standard(log, decisions)))
 
 
-def own(decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
+def own(decisions: tuple[Watcher, ...]) -> tuple[Policy, ...]:
     """What the run itself stopped by, as far as that is Keras's own EarlyStopping or a threshold."""
     found: list[Policy] = []
     for d in decisions:
@@ -43,7 +43,7 @@ def own(decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _as_set(d: Decision) -> EarlyStopping:
+def _as_set(d: Watcher) -> EarlyStopping:
     s = d.settings
     baseline = s.get("baseline")
     return EarlyStopping(
@@ -57,7 +57,7 @@ def _as_set(d: Decision) -> EarlyStopping:
     )
 
 
-def _standard(log: Log, decisions: tuple[Decision, ...]) -> Iterator[Policy]:
+def _standard(log: Log, decisions: tuple[Watcher, ...]) -> Iterator[Policy]:
     yield from own(decisions)
     stopping = next((d for d in decisions if d.kind == "early-stopping"), None)
     monitor = _first_logged(log, *([] if stopping is None else [stopping.monitor]), "val_loss", "loss")

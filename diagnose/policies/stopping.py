@@ -9,15 +9,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Final, Literal, Protocol
 
-from diagnose.decide.own_best import better
-from diagnose.policies.log import Log, Mode
+from diagnose.decide.better import Mode, better
+from diagnose.policies.log import Log
+from diagnose.result.texts import Said, Text
 
 Operator = Literal["<", "<=", ">", ">="]
 _OPERATORS: Final = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
+EARLY_STOPPING = Text(
+    "policy.early-stopping",
+    "EarlyStopping on {again:given(re-evaluated )}{monitor}, patience {patience}{min_delta:given(, min_delta "
+    "{min_delta:g})}{baseline:given(, baseline {baseline:g})}{start:given(, from epoch {start})}"
+    "{restores:given(|, no restore)}",
+)
+DYNAMIC_PATIENCE = Text(
+    "policy.dynamic-patience", "dynamic patience on {monitor}, {patience} or {growth:g} x best epoch"
+)
+SMOOTHED = Text("policy.smoothed", "smoothed {monitor}, alpha {alpha:g}, patience {patience}")
+WEIGHTED = Text("policy.weighted", "weighted {monitor}, patience {patience}")
+THRESHOLD = Text("policy.threshold", "stop at {monitor} {op} {value:g}")
+PLATEAU = Text("policy.plateau", "ReduceLROnPlateau on {monitor}, patience {patience}")
+NO_STOPPING = Text("policy.no-stopping", "no stopping")
+LOWERED = Text("unanswerable.lowered", "it would have lowered the learning rate after epoch {epoch}")
+NOT_KNOWN = Text("unanswerable.not-known", "re-evaluated {metric} of epoch {epoch} is not known")
+NOT_AGAIN = Text("unanswerable.not-again", "no epoch's {metric} was evaluated again")
+NOT_LOGGED = Text("unanswerable.not-logged", "this fit logged no '{metric}'")
+NO_MODE = Text("unanswerable.no-mode", "the trace does not say whether a larger '{metric}' is better; say mode=")
+
+
 class Unanswerable(Exception):
-    """The trace cannot say what this policy would have done; the message says why, as the end of a sentence."""
+    """The trace cannot say what this policy would have done; `reason` says why, as the end of a sentence."""
+
+    def __init__(self, reason: Said) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +93,15 @@ class EarlyStopping:
 
     @property
     def label(self) -> str:
-        parts = [f"EarlyStopping on {'re-evaluated ' if self.reevaluated else ''}{self.monitor}"]
-        parts += [f"patience {self.patience}"]
-        parts += [f"min_delta {self.min_delta:g}"] if self.min_delta else []
-        parts += [f"baseline {self.baseline:g}"] if self.baseline is not None else []
-        parts += [f"from epoch {self.start_from_epoch + 1}"] if self.start_from_epoch else []
-        return ", ".join(parts + ([] if self.restore_best_weights else ["no restore"]))
+        return EARLY_STOPPING(
+            again=self.reevaluated,
+            monitor=self.monitor,
+            patience=self.patience,
+            min_delta=self.min_delta or None,
+            baseline=self.baseline,
+            start=self.start_from_epoch + 1 if self.start_from_epoch else None,
+            restores=bool(self.restore_best_weights),
+        )
 
     def replay(self, log: Log) -> Outcome:
         return _early_stopping(
@@ -80,7 +109,7 @@ class EarlyStopping:
             _series(log, self.monitor, again=self.reevaluated),
             _mode(log, self.monitor, self.mode),
             lambda best: self.patience,
-            needed=f"re-evaluated {self.monitor}" if self.reevaluated else None,
+            needed=self.monitor if self.reevaluated else None,
             min_delta=self.min_delta,
             baseline=self.baseline,
             start_from_epoch=self.start_from_epoch,
@@ -99,7 +128,7 @@ class DynamicPatience:
 
     @property
     def label(self) -> str:
-        return f"dynamic patience on {self.monitor}, {self.patience} or {self.growth:g} x best epoch"
+        return DYNAMIC_PATIENCE(monitor=self.monitor, patience=self.patience, growth=self.growth)
 
     def replay(self, log: Log) -> Outcome:
         series = _series(log, self.monitor)
@@ -122,7 +151,7 @@ class Smoothed:
 
     @property
     def label(self) -> str:
-        return f"smoothed {self.monitor}, alpha {self.alpha:g}, patience {self.patience}"
+        return SMOOTHED(monitor=self.monitor, alpha=self.alpha, patience=self.patience)
 
     def replay(self, log: Log) -> Outcome:
         smoothed: list[float | None] = []
@@ -150,7 +179,7 @@ class Weighted:
 
     @property
     def label(self) -> str:
-        return f"weighted {self.monitor}, patience {self.patience}"
+        return WEIGHTED(monitor=self.monitor, patience=self.patience)
 
     def replay(self, log: Log) -> Outcome:
         columns = [_series(log, name) for name, _ in self.weights]
@@ -172,7 +201,7 @@ class Threshold:
 
     @property
     def label(self) -> str:
-        return f"stop at {self.monitor} {self.op} {self.value:g}"
+        return THRESHOLD(monitor=self.monitor, op=self.op, value=self.value)
 
     def replay(self, log: Log) -> Outcome:
         for epoch, value in zip(log.epochs, _series(log, self.monitor), strict=True):
@@ -193,7 +222,7 @@ class ReduceLROnPlateau:
 
     @property
     def label(self) -> str:
-        return f"ReduceLROnPlateau on {self.monitor}, patience {self.patience}"
+        return PLATEAU(monitor=self.monitor, patience=self.patience)
 
     def replay(self, log: Log) -> Outcome:
         mode = _mode(log, self.monitor, self.mode)
@@ -206,7 +235,7 @@ class ReduceLROnPlateau:
                 continue
             wait += 1
             if wait >= self.patience:
-                raise Unanswerable(f"it would have lowered the learning rate after epoch {epoch}")
+                raise Unanswerable(LOWERED(epoch=epoch))
         return Outcome(None)
 
 
@@ -220,7 +249,7 @@ class NoStopping:
 
     @property
     def label(self) -> str:
-        return "no stopping"
+        return NO_STOPPING()
 
     def replay(self, log: Log) -> Outcome:
         return Outcome(None)
@@ -258,14 +287,15 @@ def _early_stopping(
 
     Args:
         patience: of the (1-based) best epoch so far.
-        needed: what may not be missing; None: an epoch without a value is passed over, as Keras does.
+        needed: the re-evaluated metric that may not be missing; None: an epoch without a value is passed over, as
+            Keras does.
     """
     best_epoch: int | None = None
     best: float | None = None
     wait = 0
     for epoch, value in zip(log.epochs, values, strict=True):
         if value is None and needed is not None:
-            raise Unanswerable(f"{needed} of epoch {epoch} is not known")
+            raise Unanswerable(NOT_KNOWN(metric=needed, epoch=epoch))
         if value is None or epoch - 1 < start_from_epoch:
             continue
         wait += 1
@@ -284,8 +314,8 @@ def _series(log: Log, name: str, *, again: bool = False) -> Sequence[float | Non
     found = (log.reevaluated if again else log.logged).get(name)
     if found is None or all(value is None for value in found):
         if again:
-            raise Unanswerable(f"no epoch's {name} was evaluated again")
-        raise Unanswerable(f"this fit logged no '{name}'")
+            raise Unanswerable(NOT_AGAIN(metric=name))
+        raise Unanswerable(NOT_LOGGED(metric=name))
     return found
 
 
@@ -294,5 +324,5 @@ def _mode(log: Log, name: str, asked: str) -> Mode:
         return "min" if asked == "min" else "max"
     mode = log.mode(name)
     if mode is None:
-        raise Unanswerable(f"the trace does not say whether a larger '{name}' is better; say mode=")
+        raise Unanswerable(NO_MODE(metric=name))
     return mode

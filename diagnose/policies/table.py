@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.reevaluated import evaluated_state, is_reevaluated
-from diagnose.decide.verdict import validation_of
+from diagnose.decide.better import best
+from diagnose.decide.callbacks import callbacks
+from diagnose.decide.clock import computed_with, source
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.errors import DiagnoseError
 from diagnose.policies.log import Log, log_of
 from diagnose.policies.standard import own, standard
 from diagnose.policies.stopping import Outcome, Policy, ReduceLROnPlateau, Unanswerable, code
 from diagnose.result.diagnosis import Policies, PolicyRow
+from diagnose.result.texts import Said, Text
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 
@@ -21,10 +23,25 @@ Reevaluated = Mapping[int, Mapping[str, float]]
 MOST_EPOCHS = 12
 """Of a long fit, no more epochs than this are evaluated again for the sake of the table."""
 
+TRAINED_ON = Text(
+    "unanswerable.trained-on",
+    "it would have trained on past epoch {epoch}{planned:given( of {planned})}, where this trace ends",
+)
+NOT_ALL_KNOWN = Text(
+    "policies.not-all-known",
+    "Of {epochs} epochs, {known} have a {metric} that belongs to the weights they ended with; what the others are "
+    "worth is not known.",
+)
+MOVING_AVERAGE = Text(
+    "policies.moving-average",
+    "The optimizer keeps a moving average (use_ema), which Keras puts in place of the weights after fit; the values "
+    "here are those of the weights at the ends of epochs.",
+)
+
 
 def table(
     trace: Trace,
-    decisions: tuple[Decision, ...],
+    decisions: tuple[Watcher, ...],
     reevaluated: Reevaluated,
     metric: str | None = None,
     policies: Sequence[Policy] | None = None,
@@ -45,18 +62,19 @@ def table(
         raise DiagnoseError(f"This fit has no metric '{metric}'; there are {there or 'none'}.")
     chosen = _standard(trace, log, decisions) if policies is None else tuple(policies)
     mine = own(decisions) if policies is None else ()
-    best = _best(log, objective, worth)
+    mode = log.mode(objective)
+    found = best([(epoch, value) for epoch, value in worth.items() if value is not None], mode)
     return Policies(
         metric=objective,
-        mode=log.mode(objective),
+        mode=mode,
         rows=tuple(_row(trace, log, policy, objective, worth, policy in mine) for policy in chosen),
-        best_epoch=None if best is None else best[0],
-        best_value=None if best is None else best[1],
+        best_epoch=None if found is None else found[0],
+        best_value=None if found is None else found[1],
         notes=tuple(_notes(trace, objective, worth)),
     )
 
 
-def restorable(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Reevaluated) -> list[int]:
+def restorable(trace: Trace, decisions: tuple[Watcher, ...], reevaluated: Reevaluated) -> list[int]:
     """The epochs whose last weights some policy of the table would hold, and of which nothing is known yet; at most
     `MOST_EPOCHS`."""
     log = log_of(trace, decisions, reevaluated)
@@ -70,16 +88,17 @@ def restorable(trace: Trace, decisions: tuple[Decision, ...], reevaluated: Reeva
     return [epoch for epoch in dict.fromkeys(held) if epoch not in reevaluated][:MOST_EPOCHS]
 
 
-def _standard(trace: Trace, log: Log, decisions: tuple[Decision, ...]) -> tuple[Policy, ...]:
+def _standard(trace: Trace, log: Log, decisions: tuple[Watcher, ...]) -> tuple[Policy, ...]:
     """Without the policies that this fit had anyway and that are no matter of stopping."""
-    present = {cb["class"] for cb in trace.info.get("callbacks") or []}
+    present = {cb.name for cb in callbacks(trace)}
     found = standard(log, decisions)
     return tuple(p for p in found if not (isinstance(p, ReduceLROnPlateau) and "ReduceLROnPlateau" in present))
 
 
-def _objective(log: Log, decisions: tuple[Decision, ...]) -> str:
+def _objective(log: Log, decisions: tuple[Watcher, ...]) -> str:
     """What the run stops or keeps by; else the validation loss, else the loss evaluated again."""
-    for decision in decisions:
+    first = restoring(decisions)
+    for decision in (*([] if first is None else [first]), *decisions):
         if decision.monitor in log.logged:
             return decision.monitor
     return "val_loss" if "val_loss" in log.logged else "loss"
@@ -91,8 +110,8 @@ def _row(
     try:
         outcome = policy.replay(log)
         end = _end(log, outcome)
-    except Unanswerable as reason:
-        return PolicyRow(policy=code(policy), label=policy.label, monitor=policy.monitor, own=mine, reason=str(reason))
+    except Unanswerable as why:
+        return PolicyRow(policy=code(policy), label=policy.label, monitor=policy.monitor, own=mine, reason=why.reason)
     held = outcome.restored or end
     value = worth.get(held)
     used = log.epochs.index(end) + 1
@@ -119,8 +138,7 @@ def _end(log: Log, outcome: Outcome) -> int:
     if outcome.stopped is not None:
         return outcome.stopped
     if not log.complete:
-        planned = "" if log.planned is None else f" of {log.planned}"
-        raise Unanswerable(f"it would have trained on past epoch {log.epochs[-1]}{planned}, where this trace ends")
+        raise Unanswerable(TRAINED_ON(epoch=log.epochs[-1], planned=log.planned))
     return log.epochs[-1]
 
 
@@ -129,21 +147,11 @@ def _worth(trace: Trace, epoch: Epoch, objective: str, reevaluated: Reevaluated)
     logged = epoch.logs.get(objective)
     known = float(logged) if isinstance(logged, (int, float)) else None
     end = trace.states[epoch.state].weights
-    if is_reevaluated(trace, objective):
-        return known if evaluated_state(trace, epoch).weights == end else None
-    if objective.startswith("val_"):
-        validation = validation_of(trace, epoch.epoch)
+    if source(trace, objective) in ("validation", "end-of-epoch"):
+        state = computed_with(trace, epoch, objective)
         # A moving average may have stood in for the weights while they were validated.
-        return known if validation is not None and trace.states[validation.state].weights == end else None
+        return known if state is not None and state.weights == end else None
     return reevaluated.get(epoch.epoch, {}).get(objective)
-
-
-def _best(log: Log, objective: str, worth: Mapping[int, float | None]) -> tuple[int, float] | None:
-    mode = log.mode(objective)
-    known = [(e, v) for e, v in worth.items() if v is not None and not math.isnan(v)]
-    if not known or mode is None:
-        return None
-    return min(known, key=lambda pair: (pair[1] if mode == "min" else -pair[1], pair[0]))
 
 
 def _saved(epochs: Sequence[Epoch], used: int) -> float | None:
@@ -154,16 +162,12 @@ def _saved(epochs: Sequence[Epoch], used: int) -> float | None:
     return max(0.0, 1 - math.fsum(e.seconds for e in epochs[:used]) / total)
 
 
-def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> list[str]:
+def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> list[Said]:
     notes = []
     known = sum(value is not None for value in worth.values())
     if known < len(worth):
-        of = f"Of {len(worth)} epochs, {known} have a {objective} that belongs to the weights they ended with"
-        notes.append(f"{of}; what the others are worth is not known.")
+        notes.append(NOT_ALL_KNOWN(epochs=len(worth), known=known, metric=objective))
     optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
     if (optimizer.get("config") or {}).get("use_ema"):
-        notes.append(
-            "The optimizer keeps a moving average (use_ema), which Keras puts in place of the weights after fit; the "
-            "values here are those of the weights at the ends of epochs."
-        )
+        notes.append(MOVING_AVERAGE())
     return notes

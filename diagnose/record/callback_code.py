@@ -1,10 +1,10 @@
 """Finds, by parsing (never running) a callback's own code, which logged values it reads, and where it compares one and
 then stops training.
 
-Recognised as a read: `logs["key"]` and `logs.get("key"…)`, the key written out or held by an attribute of the callback
-or a global name; and what takes all values at once. As a threshold: a comparison of such a value, directly or through
-a local name, with a number, an attribute of the callback, or a global number; in an `if` whose body sets
-`stop_training`."""
+Recognised as a read: `logs["key"]`, `logs.get("key"…)` and `logs.pop("key"…)`, whatever the parameter is called, the
+key written out or held by an attribute of the callback or a global name; and what takes all values at once. As a
+threshold: a comparison of such a value, directly or through a local name, with a number, an attribute of the callback,
+or a global number; in an `if` whose body sets `stop_training`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.model import Json
 
 HOOKS = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_test_end")
 ALL = "*"
 """Among the keys a hook reads: whatever is in its logs."""
-KeyOf = Callable[[ast.AST, dict[str, str]], str | None]
 _OPERATORS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
@@ -29,27 +29,22 @@ _OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
 
 def thresholds(callback: Any) -> list[dict[str, Json]]:
     """One entry per threshold found: key, op (value in logs `op` threshold), value (None: not readable), hook, code."""
-    found = []
-    for hook in HOOKS:
-        function = _own_function(callback, hook)
-        if function is not None:
-            found.extend(_in_function(function, callback, hook))
-    return found
+    return [entry for hook in _hooks(callback) for entry in hook.thresholds()]
 
 
 def reads(callback: Any) -> dict[str, list[str]]:
     """The keys of `logs` that each hook's own code reads, in the order of the code; `ALL` where it takes all of them.
 
     A batch hook's value that the code multiplies by its batch number is left out: so a running mean is undone."""
-    found = {}
-    for hook in HOOKS:
-        function = _own_function(callback, hook)
+    return {hook.name: keys for hook in _hooks(callback) if (keys := hook.reads())}
+
+
+def _hooks(callback: Any) -> Iterator[_Hook]:
+    for name in HOOKS:
+        function = _own_function(callback, name)
         parsed = None if function is None else _parsed(function)
         if function is not None and parsed is not None:
-            keys = _Reads(function, callback, in_batches="batch" in hook).of(parsed[1])
-            if keys:
-                found[hook] = keys
-    return found
+            yield _Hook(name, function, callback, *parsed)
 
 
 def _own_function(callback: Any, hook: str) -> Callable[..., Any] | None:
@@ -57,30 +52,9 @@ def _own_function(callback: Any, hook: str) -> Callable[..., Any] | None:
     if given is not None and inspect.isfunction(given):  # LambdaCallback sets functions on the instance
         return given
     method = getattr(type(callback), hook, None)
-    if not inspect.isfunction(method) or (method.__module__ or "").startswith("keras."):
+    if not inspect.isfunction(method) or by_keras(method):
         return None
     return method
-
-
-def _in_function(function: Callable[..., Any], callback: Any, hook: str) -> list[dict[str, Json]]:
-    parsed = _parsed(function)
-    if parsed is None:
-        return []
-    source, tree = parsed
-    keys = _names_of_keys(tree)
-    found = []
-    for node in ast.walk(tree):
-        if not isinstance(node, (ast.If, ast.IfExp)):
-            continue
-        branches: list[tuple[Any, bool]] = [(node.body, False)]
-        if not (isinstance(node.orelse, list) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)):
-            branches.append((node.orelse, True))  # an `elif` has its own turn
-        for compare, negated in [c for body, other in branches if _stops(body) for c in _comparisons(node.test, other)]:
-            entry = _threshold(compare, keys, function, callback, negated=negated)
-            if entry is not None:
-                code = ast.get_source_segment(source, compare) or ""
-                found.append({**entry, "hook": hook, "code": code[:200]})
-    return found
 
 
 def _parsed(function: Callable[..., Any]) -> tuple[str, ast.AST] | None:
@@ -108,33 +82,88 @@ def _lambda(function: Callable[..., Any]) -> tuple[str, ast.AST] | None:
     return None
 
 
-class _Reads:
-    """Collects what one hook reads of its logs: the last of its positional arguments."""
+class _Hook:
+    """The code of one hook."""
 
-    def __init__(self, function: Callable[..., Any], callback: Any, *, in_batches: bool) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], callback: Any, source: str, tree: ast.AST) -> None:
+        self.name = name
         self.function = function
         self.callback = callback
+        self.source = source
+        self.tree = tree
         code = inspect.unwrap(function).__code__
         names = code.co_varnames[: code.co_argcount]
-        self.logs = names[-1] if names else None
-        self.batch = names[-2] if len(names) > 1 and in_batches else None
+        # Keras hands over the number of the epoch or batch, but at the end of a test, and then the logs.
+        on_class = inspect.getattr_static(type(callback), name, None)
+        alone = vars(callback).get(name) is function or isinstance(on_class, staticmethod)
+        before = (name != "on_test_end") + (not alone)
+        self.logs = names[before] if len(names) > before else None
+        self.batch = names[before - 1] if self.logs is not None and "batch" in name else None
 
-    def of(self, tree: ast.AST) -> list[str]:
-        held = _names_of_keys(tree, self._key)
+    def reads(self) -> list[str]:
+        held = self._names_of_keys()
         undone = {
             key
-            for node in ast.walk(tree)
+            for node in ast.walk(self.tree)
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
             for value, factor in ((node.left, node.right), (node.right, node.left))
             if (key := self._key(value, held)) is not None and self._mentions_batch(factor)
         }
         found: dict[str, None] = {}
-        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.expr)]
+        nodes = [n for n in ast.walk(self.tree) if isinstance(n, ast.expr)]
         for node in sorted(nodes, key=lambda n: (n.lineno, n.col_offset)):
             key = ALL if self._takes_all(node) else self._key(node, {})
             if key is not None and key not in undone:
                 found[key] = None
         return list(found)
+
+    def thresholds(self) -> Iterator[dict[str, Json]]:
+        keys = self._names_of_keys()
+        for node in ast.walk(self.tree):
+            if not isinstance(node, (ast.If, ast.IfExp)):
+                continue
+            branches: list[tuple[Any, bool]] = [(node.body, False)]
+            if not (isinstance(node.orelse, list) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)):
+                branches.append((node.orelse, True))  # an `elif` has its own turn
+            for compare, negated in [
+                c for body, other in branches if _stops(body) for c in _comparisons(node.test, other)
+            ]:
+                entry = self._threshold(compare, keys, negated=negated)
+                if entry is not None:
+                    code = ast.get_source_segment(self.source, compare) or ""
+                    yield {**entry, "hook": self.name, "code": code[:200]}
+
+    def _threshold(self, compare: ast.Compare, keys: dict[str, str], *, negated: bool) -> dict[str, Json] | None:
+        op = _OPERATORS.get(type(compare.ops[0]))
+        if op is None:
+            return None
+        left, right = compare.left, compare.comparators[0]
+        key = self._key(left, keys)
+        if key is None:
+            key, right, op = self._key(right, keys), left, _MIRRORED[op]
+        if key is None:
+            return None
+        if negated:
+            op = _OPPOSITE[op]
+        return {"key": key, "op": op, "value": _number(right, self.function, self.callback)}
+
+    def _names_of_keys(self) -> dict[str, str]:
+        """Local names that hold one logged value and never anything else: `acc = logs.get("accuracy")`."""
+        names: dict[str, str] = {}
+        known: set[int] = set()
+        assigned = [n for n in ast.walk(self.tree) if isinstance(n, (ast.Assign, ast.NamedExpr))]
+        for node in sorted(assigned, key=lambda n: (n.lineno, n.col_offset)):
+            target = (
+                node.targets[0]
+                if isinstance(node, ast.Assign) and len(node.targets) == 1
+                else getattr(node, "target", None)
+            )
+            key = self._key(node.value, names)
+            if isinstance(target, ast.Name) and key is not None and names.setdefault(target.id, key) == key:
+                known.add(id(target))
+        stored = [n for n in ast.walk(self.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        other = {n.id for n in stored if id(n) not in known}
+        return {name: key for name, key in names.items() if name not in other}
 
     def _mentions_batch(self, node: ast.AST) -> bool:
         return any(isinstance(n, ast.Name) and n.id == self.batch for n in ast.walk(node))
@@ -146,6 +175,8 @@ class _Reads:
 
     def _key(self, node: ast.AST, names: dict[str, str]) -> str | None:
         """The key of the logged value that `node` stands for, `names` being local names that hold one."""
+        if isinstance(node, ast.NamedExpr):
+            return self._key(node.value, names)
         if isinstance(node, ast.Name):
             return names.get(node.id)
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and self._is_logs(node.value):
@@ -190,69 +221,6 @@ def _comparisons(node: ast.AST, negated: bool) -> Iterator[tuple[ast.Compare, bo
         negated = not negated
     for child in ast.iter_child_nodes(node):
         yield from _comparisons(child, negated)
-
-
-def _names_of_keys(tree: ast.AST, key_of: KeyOf | None = None) -> dict[str, str]:
-    """Local names that hold one logged value and never anything else: `acc = logs.get("accuracy")`."""
-    key_of = key_of or _key
-    names: dict[str, str] = {}
-    known: set[int] = set()
-    assigned = [n for n in ast.walk(tree) if isinstance(n, (ast.Assign, ast.NamedExpr))]
-    for node in sorted(assigned, key=lambda n: (n.lineno, n.col_offset)):
-        target = (
-            node.targets[0]
-            if isinstance(node, ast.Assign) and len(node.targets) == 1
-            else getattr(node, "target", None)
-        )
-        key = key_of(node.value, names)
-        if isinstance(target, ast.Name) and key is not None and names.setdefault(target.id, key) == key:
-            known.add(id(target))
-    stored = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    other = {n.id for n in stored if id(n) not in known}
-    return {name: key for name, key in names.items() if name not in other}
-
-
-def _key(node: ast.AST, names: dict[str, str]) -> str | None:
-    if isinstance(node, ast.NamedExpr):
-        return _key(node.value, names)
-    if isinstance(node, ast.Name):
-        return names.get(node.id)
-    if isinstance(node, ast.Call):
-        function = node.func
-        if isinstance(function, ast.Name) and function.id in ("float", "round", "abs") and node.args:
-            return _key(node.args[0], names)
-        if isinstance(function, ast.Attribute) and function.attr == "get" and _is_logs(function.value) and node.args:
-            return _text(node.args[0])
-    if isinstance(node, ast.Subscript) and _is_logs(node.value):
-        return _text(node.slice)
-    return None
-
-
-def _is_logs(node: ast.AST) -> bool:
-    if isinstance(node, ast.BoolOp):  # (logs or {})["accuracy"]
-        return any(_is_logs(value) for value in node.values)
-    return isinstance(node, ast.Name) and node.id in ("logs", "log", "l")
-
-
-def _text(node: ast.AST) -> str | None:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
-
-
-def _threshold(
-    compare: ast.Compare, keys: dict[str, str], function: Callable[..., Any], callback: Any, *, negated: bool
-) -> dict[str, Json] | None:
-    op = _OPERATORS.get(type(compare.ops[0]))
-    if op is None:
-        return None
-    left, right = compare.left, compare.comparators[0]
-    key = _key(left, keys)
-    if key is None:
-        key, right, op = _key(right, keys), left, _MIRRORED[op]
-    if key is None:
-        return None
-    if negated:
-        op = _OPPOSITE[op]
-    return {"key": key, "op": op, "value": _number(right, function, callback)}
 
 
 def _number(node: ast.AST, function: Callable[..., Any], callback: Any) -> float | None:

@@ -26,14 +26,12 @@ from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
 from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile.format import MOST_KNOWN_ROWS
 from diagnose.tracefile.jsontext import to_json
 from diagnose.tracefile.model import BatchRef, Digest, Json, Leaf, NDArray
 from diagnose.tracefile.replicas import SHARES_EVENT, even_shares
 from diagnose.tracefile.rows import pack_rows
 from diagnose.tracefile.writer import TraceWriter
-
-MOST_KNOWN_ROWS = 2_000_000
-"""Rows that are known again, at about 150 bytes of memory each. Rows beyond them are added once more each time."""
 
 Bytes = npt.NDArray[np.uint8]
 Shares = tuple[int, ...] | None

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-
 from diagnose.errors import DiagnoseError
 from diagnose.record import describe, describe_metrics
 from diagnose.record.attach import note, note_end
@@ -24,7 +22,7 @@ from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
 from diagnose.record.wiring import TrainHook, open_run, unwrap
 from diagnose.record.writable import check_writable
-from diagnose.tracefile.model import Json
+from diagnose.tracefile.metric_state import Slot, added, layout, means
 
 if TYPE_CHECKING:
     from diagnose.result.diagnosis import Diagnosis
@@ -72,7 +70,7 @@ class Watch:
         self._epoch = 0
         self._wrapped: tuple[Any, Any] | None = None
         self._sums: dict[str, list[float]] = {}
-        self._layout: list[dict[str, Json]] | None = None
+        self._layout: list[Slot] | None = None
         self._take_out: Callable[[], None] = lambda: None
         self.recorder.take_out = lambda: self._take_out()
         try:
@@ -181,8 +179,9 @@ class Watch:
     def add_metrics(self, before: bytes | None, after: bytes | None) -> None:
         """Adds up a step's own totals and counts, for the default logs."""
         if self._layout is None:
-            self._layout = describe_metrics.metric_variables(self.model)
-        for name, values in _totals(self._layout, before, after).items():
+            self._layout = layout(describe_metrics.metric_variables(self.model))
+        known = before if before is not None and after is not None and len(before) == len(after) else None
+        for name, values in ({} if after is None else means(added(self._layout, known, after))).items():
             sums = self._sums.setdefault(name, [0.0, 0.0])
             sums[0] += values[0]
             sums[1] += values[1]
@@ -261,22 +260,3 @@ class _LoopHook(TrainHook):
         before = self.recorder.metric_state
         self.recorder.after_step(state)
         self._watch.add_metrics(before, self.recorder.metric_state)
-
-
-def _totals(layout: list[dict[str, Json]], before: bytes | None, after: bytes | None) -> dict[str, list[float]]:
-    """metric -> [total, count] that one step added, of the metrics that are means."""
-    if after is None:
-        return {}
-    found: dict[str, dict[str, float]] = {}
-    start = 0
-    for v in layout:
-        shape, dtype = v["shape"], np.dtype(str(v["dtype"]))
-        assert isinstance(shape, list)
-        end = start + math.prod(int(str(n)) for n in shape) * dtype.itemsize
-        if not shape:
-            value = float(np.frombuffer(after[start:end], dtype)[0])
-            if before is not None and len(before) == len(after):
-                value -= float(np.frombuffer(before[start:end], dtype)[0])
-            found.setdefault(str(v["metric"]), {})[str(v["name"])] = value
-        start = end
-    return {k: [parts["total"], parts["count"]] for k, parts in found.items() if set(parts) == {"total", "count"}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diagnose.replay.passes import TRAINING
+from diagnose.replay.engine import TRAINING, metric_values
 from diagnose.replay.replayer import Replayer
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.steps import was_reset
@@ -36,9 +36,8 @@ class EpochCheck:
 
 
 def relative_tolerance(replayer: Replayer) -> float:
-    """By the coarsest dtype any layer computes in."""
-    dtypes = {str(getattr(layer, "compute_dtype", "float32")) for layer in replayer.model._flatten_layers()}
-    return max((RELATIVE[d] for d in dtypes if d in RELATIVE), default=RELATIVE["float32"])
+    """By the coarsest dtype that the engine computes in."""
+    return max((RELATIVE[d] for d in replayer.engine.dtypes if d in RELATIVE), default=RELATIVE["float32"])
 
 
 def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> EpochCheck:
@@ -56,8 +55,9 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
     """
     steps = replayer.steps(epoch)
     tolerance = relative_tolerance(replayer)
-    metrics = replayer.passes.fresh()
-    fresh = [replayer.backend.array(m) for m in metrics]
+    engine = replayer.engine
+    metrics = engine.fresh()
+    fresh = [engine.array(m) for m in metrics]
     checks = []
     previous: Step | None = None
     logs = None
@@ -67,24 +67,22 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
     if ready is not None:
         for step, before, after in zip(steps, [fresh, *ready], ready, strict=False):
             checks.append(_compare(replayer, step, fresh, before, after, tolerance))
-        return EpochCheck(
-            epoch, tuple(checks), replayer.passes.results([replayer.backend.tensor(a) for a in ready[-1]])
-        )
+        return EpochCheck(epoch, tuple(checks), engine.results([engine.value(a) for a in ready[-1]]))
     for step in steps:
         if was_reset(previous, step):
-            metrics = replayer.passes.metric_tensors(step.metrics_before or b"") or metrics
-        before = [replayer.backend.array(m) for m in metrics]
-        done = replayer.passes.forward(replayer.step_run(step), [metrics], [TRAINING])[0]
+            metrics = metric_values(engine, step.metrics_before or b"") or metrics
+        before = [engine.array(m) for m in metrics]
+        done = engine.forward(replayer.step_run(step), [metrics], [TRAINING])[0]
         metrics, logs = done.metrics, done.logs
-        after = [replayer.backend.array(m) for m in metrics]
+        after = [engine.array(m) for m in metrics]
         checks.append(_compare(replayer, step, fresh, before, after, tolerance))
         previous = step
         if loop:
             pooled = [p + a - b for p, a, b in zip(pooled, after, before, strict=True)]
     if loop:
-        metrics = [replayer.backend.tensor(p.astype(f.dtype)) for p, f in zip(pooled, fresh, strict=True)]
+        metrics = [engine.value(p.astype(f.dtype)) for p, f in zip(pooled, fresh, strict=True)]
     partial = replayer.spread is not None and replayer.spread.partial is not None
-    return EpochCheck(epoch, tuple(checks), {} if partial else replayer.passes.results(metrics, logs))
+    return EpochCheck(epoch, tuple(checks), {} if partial else engine.results(metrics, logs))
 
 
 def _compare(
@@ -95,14 +93,14 @@ def _compare(
     after: Sequence[NDArray],
     tolerance: float,
 ) -> StepCheck:
-    passes, tensor = replayer.passes, replayer.backend.tensor
-    own = passes.results([tensor(_alone(a, b, f)) for a, b, f in zip(after, before, fresh, strict=True)])
-    recorded_after = None if step.metrics_after is None else passes.metric_arrays(step.metrics_after)
-    recorded_before = list(fresh) if step.metrics_before is None else passes.metric_arrays(step.metrics_before)
+    engine, value = replayer.engine, replayer.engine.value
+    own = engine.results([value(_alone(a, b, f)) for a, b, f in zip(after, before, fresh, strict=True)])
+    recorded_after = None if step.metrics_after is None else engine.read_metrics(step.metrics_after)
+    recorded_before = list(fresh) if step.metrics_before is None else engine.read_metrics(step.metrics_before)
     if recorded_after is None or recorded_before is None:
         return StepCheck(step, {}, own, False)
-    recorded = passes.results(
-        [tensor(_alone(a, b, f)) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
+    recorded = engine.results(
+        [value(_alone(a, b, f)) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
     )
     same = all(
         _same_increment(_alone(a, b), _alone(ra, rb), ra, tolerance)

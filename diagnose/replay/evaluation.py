@@ -1,47 +1,29 @@
-"""The data evaluation goes over: the rows fit used, or what the user gives; and Keras's own `evaluate` on it, as the
-other end of the ledger."""
+"""The data evaluation goes over: the rows fit used, or what the user gives."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from diagnose.errors import DiagnoseError, ReplayError
-from diagnose.frameworks.keras.model_state import state_variables
-from diagnose.replay.backends import current_backend
-from diagnose.replay.runs import joined, weights_as_given
-from diagnose.result.problems import users_code
+from diagnose.replay.engine import EngineFactory
+from diagnose.replay.runs import FIRST_EPOCH, EvaluationData, joined
+from diagnose.result.texts import Text
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
 from diagnose.tracefile.rows import leaves_of, pack_rows
 
-KERAS_BATCH_SIZE = 32
-"""What `Model.evaluate` uses for arrays when it gets no batch size
-(keras/src/trainers/data_adapters/array_data_adapter.py)."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationData:
-    """`source` is "rows fit used" or "given"; `batch_size` is that of all batches but the last."""
-
-    source: str
-    batches: tuple[Batch, ...]
-    batch_size: int
-
-    @property
-    def composite(self) -> bool:
-        """Whether it holds ragged, sparse or string values, which only batches as recorded can be made of."""
-        return self.source == "the batches of the first epoch"
-
-    @property
-    def rows(self) -> int:
-        return sum(batch.size for batch in self.batches)
+ROWS_FIT_USED = Text(
+    "data.rows-fit-used",
+    "rows fit used{recorded:given( in the epochs whose steps are recorded)}"
+    "{local:given( on {local} of {count} replicas)}",
+)
+GIVEN = Text("data.given", "given")
 
 
 def rows_fit_used(trace: Trace) -> EvaluationData:
@@ -67,16 +49,17 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     spread = Spread.of(trace)
-    rest = " in the epochs whose steps are recorded" if trace.unrecorded else ""
-    share = "" if spread is None or spread.partial is None else f" on {spread.local} of {spread.count} replicas"
-    return EvaluationData(f"rows fit used{rest}{share}", tuple(batches), size)
+    local = None if spread is None or spread.partial is None else spread.local
+    count = None if spread is None else spread.count
+    source = ROWS_FIT_USED(recorded=bool(trace.unrecorded), local=local, count=count)
+    return EvaluationData(source, tuple(batches), size)
 
 
 def _first_epoch(trace: Trace) -> EvaluationData:
     """The batches of the first epoch: what cannot be told apart by row is evaluated as fit first saw it."""
     batches = [trace.batch(step.batch) for step in trace.index.steps_of(trace.steps[0].epoch)]
     plain = tuple(Batch(b.x, b.y, None, b.rows, b.size) for b in batches)
-    return EvaluationData("the batches of the first epoch", plain, plain[0].size)
+    return EvaluationData(FIRST_EPOCH(), plain, plain[0].size)
 
 
 def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
@@ -95,25 +78,25 @@ def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
     return np.array(rows, np.int64)
 
 
-def given(trace: Trace, data: Any, batch_size: int = KERAS_BATCH_SIZE) -> EvaluationData:
+def given(trace: Trace, data: Any, factory: EngineFactory) -> EvaluationData:
     """Evaluation data from the user: (x, y), (x, y, sample_weight), or an iterable of such batches.
 
     Raises:
         DiagnoseError: the data is of another form.
     """
-    parts = as_parts(data, batch_size)
+    parts = as_parts(data, factory)
     known = _known_rows(trace)
     batches = []
     unknown = -1
     for part in parts:
         x, y, weight = (*part, None, None)[:3]
-        x, y = as_numpy(x), as_numpy(y)
+        x, y = factory.arrays(x), factory.arrays(y)
         ids, unknown = _identify(trace, known, x, y, unknown)
         columns, tree = as_columns(weight)
         batches.append(Batch(x, y, columns, ids, len(ids), tree))
     if not batches:
         raise DiagnoseError("evaluate= holds no batch.")
-    return EvaluationData("given", tuple(batches), batches[0].size)
+    return EvaluationData(GIVEN(), tuple(batches), batches[0].size)
 
 
 ONE_BATCH_BYTES = 64 << 20
@@ -141,40 +124,10 @@ def as_columns(weight: Any) -> tuple[NDArray | None, Json]:
     return np.stack([np.asarray(w).reshape(-1) for w in named.values()], axis=1), tree
 
 
-def keras_evaluate(
-    model: Any, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray] | None = None
-) -> dict[str, float]:
-    """`Model.evaluate` itself with these weights on this data; `copies`: see `Replayer.copies`. Use within
-    `borrowed(model, …)`: weights and metrics are changed."""
-    backend = current_backend()
-    variables = state_variables(model)
-    for variable, array in zip(variables, arrays, strict=True):
-        if not np.array_equal(backend.contents(variable), array):
-            variable.assign(array)
-    for (index, replica), array in (copies or {}).items():
-        backend.parts(variables[index])[replica].assign(array)
-    one = joined(data.batches)
-    weight = weights_as_given(one.sample_weight, one.weight_tree)
-    metrics = [(part, backend.contents(part)) for v in model.metrics_variables for part in backend.parts(v)]
-    try:
-        with users_code("evaluating the model"), backend.quiet():
-            logs = model.evaluate(
-                one.x, one.y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True
-            )
-    except BaseException:
-        # JAX takes the values out of the variables while it runs; other measurements need them.
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-        for part, content in metrics:
-            part.assign(content)
-        raise
-    return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
-
-
-def as_parts(data: Any, batch_size: int) -> Iterator[tuple[Any, ...]]:
+def as_parts(data: Any, factory: EngineFactory) -> Iterator[tuple[Any, ...]]:
     """The data as (x, y) or (x, y, sample_weight), batch by batch. Raises DiagnoseError for another form."""
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and not _is_batches(data):
-        return _split(*data, batch_size=batch_size)
+        return _split(*data, factory=factory)
     if isinstance(data, Iterable) and not isinstance(data, (tuple, np.ndarray, str, dict)):
         return (tuple(batch) for batch in data)
     raise DiagnoseError("Data is given as (x, y), (x, y, sample_weight), or an iterable of such batches.")
@@ -188,38 +141,19 @@ def _is_batches(data: Sequence[Any]) -> bool:
     )
 
 
-def _split(x: Any, y: Any, weight: Any = None, *, batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
-    x, y = as_numpy(x), as_numpy(y)
+def _split(x: Any, y: Any, weight: Any = None, *, factory: EngineFactory) -> Iterator[tuple[Any, Any, Any]]:
+    x, y, size = factory.arrays(x), factory.arrays(y), factory.batch_size
     if weight is not None and not isinstance(weight, dict) and not _is_tree(weight):
         weight = np.asarray(weight)
     rows = len(leaves_of(x)[0])
-    for start in range(0, rows, batch_size):
-        part = slice(start, start + batch_size)
+    for start in range(0, rows, size):
+        part = slice(start, start + size)
         yield _take(x, part), _take(y, part), _take(weight, part)
 
 
 def _is_tree(value: Any) -> bool:
     """A list or tuple of arrays, not of numbers."""
     return isinstance(value, (list, tuple)) and bool(value) and hasattr(value[0], "shape") and np.ndim(value[0]) > 0
-
-
-def as_numpy(tree: Any) -> Any:
-    """A tree of arrays as NumPy has them, floats as Keras makes them."""
-    if tree is None:
-        return None
-    if isinstance(tree, dict):
-        return {k: as_numpy(v) for k, v in tree.items()}
-    if isinstance(tree, (list, tuple)) and tree and hasattr(tree[0], "shape"):
-        return type(tree)(as_numpy(v) for v in tree)
-    from keras import ops
-
-    array = np.asarray(ops.convert_to_numpy(tree)) if not isinstance(tree, np.ndarray) else tree
-    if array.dtype == np.float64:
-        # As Keras's adapters do: float arrays take the default float type.
-        import keras
-
-        array = array.astype(keras.config.floatx())
-    return array
 
 
 def _take(tree: Any, part: slice) -> Any:

@@ -1,18 +1,17 @@
-"""Opens a trace for replay: the user's model as the traced fit had it, and the data evaluation goes over. Gives the
-model back whatever happens."""
+"""Opens a trace for replay: its engine, and the data evaluation goes over. Gives the model back whatever happens."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.replay.borrow import borrowed
-from diagnose.replay.evaluation import EvaluationData, given, rows_fit_used
-from diagnose.replay.layer_flags import layers_as_recorded
+from diagnose.replay.engine import EngineFactory
+from diagnose.replay.evaluation import given, rows_fit_used
 from diagnose.replay.replayer import Replayer
+from diagnose.replay.runs import EvaluationData
 from diagnose.replay.supply import supply
 from diagnose.result.problems import Problems, users_code
 from diagnose.tracefile.content import DIGESTS_ONLY
@@ -21,13 +20,13 @@ from diagnose.tracefile.reader import Trace
 
 @contextlib.contextmanager
 def opened(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], evaluate: Any, data: Any, lack: str, problems: Problems
+    trace: Trace, factory: EngineFactory, evaluate: Any, data: Any, lack: str, problems: Problems
 ) -> Iterator[tuple[Replayer | None, EvaluationData | None]]:
     """The replayer, and the data to evaluate on; None for either, and the reason among the `problems`. So are errors
     of giving the model back, which is complete apart from what they name.
 
     Args:
-        model, compiled, evaluate, data, lack: see `diagnose.analysis.analyze.analyse`.
+        evaluate, data, lack: see `diagnose.analysis.analyze.analyse`.
 
     Raises:
         DiagnoseError: `evaluate` or `data` is of another form.
@@ -37,8 +36,8 @@ def opened(
     lent.enter_context(warnings.catch_warnings())
     warnings.filterwarnings("ignore", module=r"(?!diagnose\b)")
     try:
-        rows = problems.attempt("finding the rows", None, lambda: _rows(trace, evaluate, data, lack))
-        replayer = problems.attempt("opening the model", None, lambda: _replayer(trace, model, compiled, rows, lent))
+        rows = problems.attempt("finding the rows", None, lambda: _rows(trace, factory, evaluate, data, lack))
+        replayer = problems.attempt("opening the model", None, lambda: _replayer(trace, factory, rows, lent))
         if replayer is not None and replayer.spread is not None:
             problems.cannot(replayer.spread.partial)
         yield replayer, None if replayer is None else rows
@@ -47,13 +46,13 @@ def opened(
             lent.close()
 
 
-def _rows(trace: Trace, evaluate: Any, data: Any, lack: str) -> EvaluationData:
+def _rows(trace: Trace, factory: EngineFactory, evaluate: Any, data: Any, lack: str) -> EvaluationData:
     try:
         with users_code("reading the data given"):
             if data is not None:
-                supply(trace, data)
+                supply(trace, data, factory)
             if evaluate is not None:
-                return given(trace, evaluate)
+                return given(trace, evaluate, factory)
         return rows_fit_used(trace)
     except ReplayError as error:
         if lack and str(error).endswith(DIGESTS_ONLY):
@@ -62,9 +61,6 @@ def _rows(trace: Trace, evaluate: Any, data: Any, lack: str) -> EvaluationData:
 
 
 def _replayer(
-    trace: Trace, model: Any, compiled: Mapping[str, Any], rows: EvaluationData | None, lent: contextlib.ExitStack
+    trace: Trace, factory: EngineFactory, rows: EvaluationData | None, lent: contextlib.ExitStack
 ) -> Replayer:
-    with users_code("looking at the model"):
-        lent.enter_context(borrowed(model, compiled))
-        lent.enter_context(layers_as_recorded(model, trace))
-    return Replayer(trace, model, () if rows is None else rows.batches)
+    return Replayer(trace, lent.enter_context(factory.open(trace)), () if rows is None else rows.batches)

@@ -11,36 +11,37 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from diagnose.errors import ReplayError
-from diagnose.replay.backends.common import initial_optimizer_state, optimizer_variables
+from diagnose.replay.engine import Engine, metric_values
+from diagnose.replay.executions import NOT_THE_SAME, Trained, seen_through
+from diagnose.replay.recorded import Recorded
 from diagnose.result.problems import users_code
 from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.model import Digest, NDArray, State, Step
-
-if TYPE_CHECKING:
-    from diagnose.replay.replayer import Replayer
-
-NOT_THE_SAME = "the run is not deterministic, or a callback takes part in it"
+from diagnose.tracefile.reader import Trace
 
 MOST_BYTES = 8 << 30
 """Weights of one epoch made again at most; they must also fit into half of the free disk."""
 
 
 class Remaker:
-    """Weights made again, by the digests of their arrays. Use within `borrowed(model, …)`: it trains the model."""
+    """Weights made again, by the digests of their arrays."""
 
-    def __init__(self, replayer: Replayer) -> None:
-        self._replayer = replayer
+    def __init__(self, trace: Trace, engine: Engine, recorded: Recorded) -> None:
+        self._trace = trace
+        self._engine = engine
+        self._recorded = recorded
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._epoch: int | None = None
         self._made: dict[tuple[Digest, ...], list[NDArray]] = {}
         self.versions: set[int] = set()
         """The versions made again so far, each equal to the recorded one by digest."""
         self._failed: dict[int, str] = {}
+        self._unseen: dict[int, ReplayError] = {}
 
     def arrays(self, state: State) -> list[NDArray]:
         """The contents of a state inside an epoch.
@@ -54,8 +55,26 @@ class Remaker:
             raise ReplayError(f"the weights of version {state.version} were not kept and could not be made again")
         return self._made[state.arrays]
 
+    def steps(self, epoch: int) -> list[Step]:
+        """The steps of a (1-based) epoch, in order. What was not seen of them is made again first.
+
+        Raises:
+            ReplayError: that cannot be done, with the reason.
+        """
+        if not self._trace.index.seen_through(epoch):
+            if epoch not in self._unseen:
+                try:
+                    with users_code("training the epoch once more"):
+                        again = self.trained_again(epoch, self._trace.index.steps_of(epoch))
+                        self.versions |= seen_through(self._trace, epoch, again)
+                except ReplayError as error:
+                    self._unseen[epoch] = error
+            if epoch in self._unseen:
+                raise self._unseen[epoch]
+        return self._trace.index.steps_of(epoch)
+
     def _epoch_of(self, state: State) -> int:
-        for epoch in self._replayer.trace.epochs:
+        for epoch in self._trace.epochs:
             if state.version is not None and epoch.first_version < state.version <= epoch.last_version:
                 return epoch.epoch
         raise ReplayError(f"the weights of version {state.version} were not kept, and its epoch did not end")
@@ -75,12 +94,11 @@ class Remaker:
         self._epoch = epoch
 
     def _train(self, epoch: int) -> None:
-        replayer = self._replayer
-        steps = replayer.steps(epoch)
+        steps = self.steps(epoch)
         store = self._store(steps)
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
         for place, (step, arrays, _) in enumerate(self.trained_again(epoch, steps)):
-            after = replayer.states.after(step)
+            after = self._recorded.after(step)
             if tuple(array_digest(a) for a in arrays) != after.arrays:
                 raise ReplayError(
                     f"the weights inside epoch {epoch} were not kept, and training from its start made others "
@@ -90,32 +108,27 @@ class Remaker:
             self.versions.add(step.produced)
         self._made = made
 
-    def trained_again(self, epoch: int, steps: Sequence[Step]) -> Iterator[tuple[Step, list[NDArray], list[NDArray]]]:
+    def trained_again(self, epoch: int, steps: Sequence[Step]) -> Iterator[Trained]:
         """Trains a (1-based) epoch from its recorded start over its recorded batches: each step with the contents of
-        the model's variables, and of its metrics', after it."""
-        replayer = self._replayer
-        trace, passes, backend = replayer.trace, replayer.passes, replayer.backend
-        start = replayer.states.before(steps[0])
-        runner = backend.runner(replayer.model, training=True, fixed=replayer.fit_fixed)
-        runner.set_weights(trace.arrays(_kept(replayer, start)))
-        runner.set_optimizer(self.optimizer_state(epoch))
-        runner.set_metrics(passes.fresh())
+        the variables, and the metric state, after it."""
+        trace, engine, recorded = self._trace, self._engine, self._recorded
+        trainer = engine.retrainer
+        if trainer is None:
+            raise ReplayError("what happened inside the epoch was not kept, and its steps cannot be run again")
+        trainer.start(trace.arrays(recorded.kept(recorded.before(steps[0]))), recorded.optimizer(epoch))
         for step in steps:
             before = trace.index.computed_with(step)
             if before is not None and before.label == "changed":
-                runner.set_weights(trace.arrays(_kept(replayer, before)))
+                trainer.change(trace.arrays(recorded.kept(before)))
+            metrics = None
             if step.metrics_before is not None:
-                runner.set_metrics(passes.metric_tensors(step.metrics_before) or passes.fresh())
-            batch = trace.batch(step.batch)
+                metrics = metric_values(engine, step.metrics_before) or engine.fresh()
             generator = None if step.generator is None else trace.array(step.generator)
-            with backend.generator(generator):
-                weight = passes.weights(batch.sample_weight, batch.weight_tree)
-                runner.step(passes.tree(batch.x), passes.tree(batch.y), weight)
-            yield step, [backend.array(v) for v in runner.weights()], [backend.array(v) for v in runner.metrics()]
+            yield step, *trainer.step(trace.batch(step.batch), generator, metrics)
 
     def _store(self, steps: Sequence[Step]) -> _Store:
-        shapes = [v["shape"] for v in self._replayer.trace.info["variables"]]
-        dtypes = [np.dtype(v["dtype"]) for v in self._replayer.trace.info["variables"]]
+        shapes = [v["shape"] for v in self._trace.info["variables"]]
+        dtypes = [np.dtype(v["dtype"]) for v in self._trace.info["variables"]]
         sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
         total = sum(sizes) * len(steps)
         if self._folder is not None:
@@ -127,36 +140,6 @@ class Remaker:
                 f"the weights inside an epoch were not kept, and to make them again takes {total / 2**30:.1f} GiB"
             )
         return _Store(Path(self._folder.name) / "versions", len(steps), shapes, dtypes, sizes)
-
-    def optimizer_state(self, epoch: int) -> list[NDArray]:
-        """The optimizer's variables at the start of an epoch, with the rate the epoch ran at."""
-        replayer = self._replayer
-        trace, variables = replayer.trace, optimizer_variables(replayer.model)
-        before = [e for e in trace.epochs if e.epoch < epoch]
-        if before:
-            recorded = trace.states[before[-1].state].optimizer_arrays
-            if recorded is None or len(recorded) > len(variables):
-                raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
-            found = [np.array(trace.array(digest)) for digest in recorded]
-            if len(recorded) < len(variables):
-                found += self._never_used(len(recorded), variables)
-        else:
-            found = initial_optimizer_state(replayer.model, replayer.backend.contents)
-        if len(found) != len(variables):
-            raise ReplayError("the model's optimizer has other variables than the one that the fit was run with")
-        rate = next(e.learning_rate for e in trace.epochs if e.epoch == epoch)
-        own = getattr(replayer.model.optimizer, "_learning_rate", None)
-        for i, v in enumerate(variables):
-            if v is own and rate is not None:
-                found[i] = np.array(rate, found[i].dtype)
-        return found
-
-    def _never_used(self, recorded: int, variables: Sequence[Any]) -> list[NDArray]:
-        """What a fit that left its optimizer alone (the model's own step has others) did not make: a new one's."""
-        optimizer, contents = self._replayer.model.optimizer, self._replayer.backend.contents
-        if recorded != len(type(optimizer).from_config(optimizer.get_config()).variables):
-            raise ReplayError("the model's optimizer has other variables than the one that the fit was run with")
-        return initial_optimizer_state(self._replayer.model, contents)[recorded:]
 
 
 class _Store:
@@ -177,10 +160,3 @@ class _Store:
             views.append(part.view(dtype).reshape(shape))
             start += size
         return views
-
-
-def _kept(replayer: Replayer, state: State) -> State:
-    kept = replayer.trace.index.kept(state)
-    if kept is None:
-        raise ReplayError(f"the weights of version {state.version}, where the epoch starts, were not kept")
-    return kept

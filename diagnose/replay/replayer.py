@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from diagnose.errors import ReplayError
-from diagnose.replay.build import build, same_variables
-from diagnose.replay.executions import seen_through
-from diagnose.replay.passes import TRAINING, Mode, Pass, Passes, own_steps
-from diagnose.replay.pooling import pooled
-from diagnose.replay.reachable import own_optimizers
+from diagnose.replay.engine import TRAINING, Engine, Mode, Pass, metric_values
+from diagnose.replay.recorded import Recorded
 from diagnose.replay.remake import Remaker
 from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_of
 from diagnose.replay.states import States
-from diagnose.result.problems import users_code
 from diagnose.tracefile.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
 from diagnose.tracefile.steps import logged_steps
 
 PENALTIES: Final = "loss: penalties"
-"""The name, among a setting's values, of the part of `loss` that comes from `model.losses`."""
+"""The name, among a setting's values, of the part of `loss` that comes from penalties (`Pass`)."""
 
 SIDE_BY_SIDE = 3
 """Kinds of layers up to which all their modes are computed in one go."""
@@ -47,7 +45,7 @@ class Setting:
 
 
 class Replayer:
-    """Replays one trace with the model that made it (or one of the same architecture). Use within `borrowed(model, …)`.
+    """Replays one trace with an engine that was opened for it.
 
     Args:
         evaluation: the batches evaluation goes over.
@@ -56,44 +54,29 @@ class Replayer:
         ReplayError: the model cannot be replayed, with the reason.
     """
 
-    def __init__(self, trace: Trace, model: Any, evaluation: Sequence[Batch]) -> None:
+    def __init__(self, trace: Trace, engine: Engine, evaluation: Sequence[Batch]) -> None:
         self.trace = trace
-        self.model = model
+        self.engine = engine
         self.evaluation = evaluation
         self.spread = Spread.of(trace)
-        build(model, trace)
-        self.remaker = Remaker(self)
-        self.passes = Passes(trace, model, self.remaker.optimizer_state)
-        self.backend = self.passes.backend
-        self.variables = self.passes.variables
-        self.kinds = self.passes.kinds
-        self.states = States(self)
+        self.kinds = engine.switches
         self.fit_fixed = trace.info.get("batch_axis") == "fixed"
+        self.remaker = Remaker(trace, engine, Recorded(trace, self.spread))
+        self.states = States(trace, self.spread, engine, self.remaker)
         self._check()
         self._cache: dict[Any, dict[frozenset[str], dict[str, float]]] = {}
         self._evaluated: dict[Any, dict[str, float]] = {}
         self._after_steps: dict[int, list[list[NDArray]]] = {}
-        self._unseen: dict[int, ReplayError] = {}
 
     def _check(self) -> None:
         recorded = self.trace.info.get("variables")
         if recorded is None:
             raise ReplayError("the recording ended before the model's variables were known")
-        if not same_variables(self.model, self.trace):
+        shapes = [tuple(v["shape"]) for v in recorded if v["group"] != "replica"]
+        if self.engine.shapes != shapes:
             raise ReplayError(
                 "the model's variables are not those of the trace (another architecture, or changed since)"
             )
-        if self.spread is not None and self.spread.count > 1:
-            if any(own_steps(self.trace)):
-                raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
-            if self.passes.carried:
-                raise ReplayError("stateful layers are not replayed on several replicas")
-            for layer in self.model._flatten_layers(include_self=False):
-                if getattr(layer, "synchronized", False) is True:
-                    raise ReplayError(
-                        f"the layer '{layer.name}' takes its statistics over all replicas (synchronized=True), and "
-                        "replicas are replayed one by one"
-                    )
 
     def steps(self, epoch: int) -> list[Step]:
         """The steps of a (1-based) epoch, in order. What was not seen of them is made again first.
@@ -101,16 +84,7 @@ class Replayer:
         Raises:
             ReplayError: that cannot be done, with the reason.
         """
-        if not self.trace.index.seen_through(epoch):
-            if epoch not in self._unseen:
-                try:
-                    with users_code("training the epoch once more"):
-                        seen_through(self, epoch)
-                except ReplayError as error:
-                    self._unseen[epoch] = error
-            if epoch in self._unseen:
-                raise self._unseen[epoch]
-        return self.trace.index.steps_of(epoch)
+        return self.remaker.steps(epoch)
 
     def split_as_evaluate(self, steps: Sequence[Step]) -> bool:
         """Whether these steps' batches were split over replicas as `evaluate` splits batches of the same sizes."""
@@ -127,17 +101,6 @@ class Replayer:
         """Whether a loop of `train_on_batch` was traced, not a `fit`."""
         return (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
 
-    def unrecorded(self) -> str | None:
-        """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
-        count = len(own_optimizers(self.model)) if self.passes.own_train else 0
-        if not count:
-            return None
-        which = "an optimizer" if count == 1 else f"{count} optimizers"
-        return (
-            f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
-            "computes after their updates comes out otherwise"
-        )
-
     # ── V ──
 
     def value(self, setting: Setting, epoch: int) -> dict[str, float]:
@@ -148,7 +111,7 @@ class Replayer:
         if setting.schedule in ("epoch-end", "final"):
             state = self.states.final() if setting.schedule == "final" else self.states.end_of(epoch)
         where = setting.schedule if state is None else state.arrays
-        of_epoch = setting.data == "fit" or setting.weighted or self.passes.carried
+        of_epoch = setting.data == "fit" or setting.weighted or self.engine.carried
         key = (where, setting.weighted, setting.data, epoch if of_epoch else None)
         found = self._cache.setdefault(key, {})
         if setting.inference not in found:
@@ -170,10 +133,10 @@ class Replayer:
 
     def logged_replay(self, epoch: int) -> list[list[NDArray]] | None:
         """The metric state after each step of a (1-based) epoch, as its log was computed: what `value` begins with.
-        None where that is not all of the steps, one after the other, or not one step of Keras's own."""
+        None where that is not all of the steps, one after the other, or the step is the user's own."""
         steps = self.steps(epoch)
         one_by_one = steps == list(self.logged_steps(epoch)) and not self.is_loop
-        if not steps or not one_by_one or self.passes.own_train or self._modes(frozenset())[0] != TRAINING:
+        if not steps or not one_by_one or self.engine.own_train or self._modes(frozenset())[0] != TRAINING:
             return None
         if self.spread is not None and self.spread.partial is not None:
             return None
@@ -182,12 +145,16 @@ class Replayer:
 
     def _modes(self, inference: frozenset[str]) -> list[Mode]:
         """All modes, the plain training mode first, as a ledger asks for all of them and they cost little side by side;
-        of many kinds, or where the model's own step runs, the one."""
-        passes, kinds = self.passes, sorted(self.kinds)
-        if len(kinds) > SIDE_BY_SIDE or passes.own_train or passes.own_test:
-            return [passes.mode(inference)]
+        of many kinds, or where a step of the user's own runs, the one."""
+        engine, kinds = self.engine, sorted(self.kinds)
+        if len(kinds) > SIDE_BY_SIDE or engine.own_train or engine.own_test:
+            return [self._mode(inference)]
         subsets = [frozenset(c) for n in range(len(kinds) + 1) for c in itertools.combinations(kinds, n)]
-        return [passes.mode(subset) for subset in subsets]
+        return [self._mode(subset) for subset in subsets]
+
+    def _mode(self, inference: frozenset[str]) -> Mode:
+        """Training, until every kind that differs is in inference mode. Without such kinds there is no difference."""
+        return Mode(inference, not self.kinds or inference != self.kinds)
 
     def _metrics_at_reset(self, epoch: int) -> list[Any] | None:
         """What the metrics held when the log's first step began, where something had reset them inside the epoch: an
@@ -195,7 +162,7 @@ class Replayer:
         first = self.logged_steps(epoch)[0]
         if first.batch_index == 0 or first.metrics_before is None:
             return None
-        return self.passes.metric_tensors(first.metrics_before)
+        return metric_values(self.engine, first.metrics_before)
 
     def _runs(self, setting: Setting, state: State | None, epoch: int) -> Iterable[BatchRun]:
         steps = self.logged_steps(epoch)
@@ -209,7 +176,7 @@ class Replayer:
     def _left(self, mode: Mode, setting: Setting, epoch: int) -> list[Any] | None:
         """What stateful layers start from: what `evaluate` finds once "other-training-mode" is walked, until then what
         the epoch's first step found. None: no such layers, or each step's own, as recorded."""
-        if not self.passes.carried:
+        if not self.engine.carried:
             return None
         if "other-training-mode" in mode.inference:
             start = self.states.final()
@@ -218,7 +185,7 @@ class Replayer:
         else:
             start = self.states.before(self.logged_steps(epoch)[0])
         values = self.states.values(start)[0]
-        return [values[place] for place in self.passes.carried]
+        return [values[place] for place in self.engine.carried]
 
     def over(
         self, state: State, batches: Iterable[Batch], *, fixed: bool | None = None, evaluation: int | None = None
@@ -232,7 +199,7 @@ class Replayer:
         return self._inference(runs, carry=True)
 
     def _inference(self, runs: Iterable[BatchRun], *, carry: bool, left: list[Any] | None = None) -> dict[str, float]:
-        values = self.run(runs, [self.passes.inference], [carry], [left])[0]
+        values = self.run(runs, [Mode(self.kinds, False)], [carry], [left])[0]
         return {name: value for name, value in values.items() if name != PENALTIES}
 
     def evaluate_state(self, state: State, *, coarse: bool = False) -> dict[str, float]:
@@ -251,12 +218,12 @@ class Replayer:
     @property
     def pools_rows(self) -> bool:
         """Whether nothing but a metric can make a value depend on how rows are split into batches."""
-        return not self.passes.carried and self.spread is None
+        return not self.engine.carried and self.spread is None
 
     @cached_property
     def _coarse(self) -> Sequence[Batch]:
-        names = list(self.passes.results(self.passes.fresh()))
-        if not self.pools_rows or not all(pooled(self.model, name) for name in names):
+        names = list(self.engine.results(self.engine.fresh()))
+        if not self.pools_rows or not all(self.engine.pooled(name) for name in names):
             return self.evaluation
         return larger_batches(self.evaluation)
 
@@ -268,20 +235,20 @@ class Replayer:
 
     def evaluate_from_zero(self, state: State) -> dict[str, float]:
         """The same, had the states of stateful layers been zero before; empty where there are none."""
-        if not self.passes.carried:
+        if not self.engine.carried:
             return {}
-        values = self.states.values(state)[0]
-        zeros = [values[place] * 0 for place in self.passes.carried]
+        arrays = self.states.arrays(state)
+        zeros = [self.engine.value(np.zeros_like(arrays[place])) for place in self.engine.carried]
         runs = self._one_state(state, self.evaluation)
         return self._inference(runs, carry=True, left=zeros)
 
     @property
     def evaluates_alike(self) -> bool:
-        """Whether the model's own `evaluate`, here and now, is spread over replicas as it was in the traced fit. Not so
-        with several workers, where it would wait for the others."""
+        """Whether the framework's own `evaluate`, here and now, is spread over replicas as it was in the traced fit.
+        Not so with several workers, where it would wait for the others."""
         if self.spread is None:
-            return self.backend.spread(self.model) == 1
-        return self.spread.partial is None and self.backend.spread(self.model) == self.spread.count
+            return self.engine.replicas == 1
+        return self.spread.partial is None and self.engine.replicas == self.spread.count
 
     def _one_state(
         self,
@@ -293,7 +260,7 @@ class Replayer:
     ) -> Iterable[BatchRun]:
         """One state over given batches, with the batches' own sample weights or with `weights` by row."""
         values, batches = self.states.values(state), list(batches)
-        if fixed is None:  # as Keras's adapter for arrays: a short last batch leaves the axis open
+        if fixed is None:  # as for arrays: a short last batch leaves the axis open
             fixed = len({batch.size for batch in batches}) == 1
         split = {} if self.spread is None or evaluation is None else self.spread.evaluations
         for i, batch in enumerate(batches):
@@ -343,32 +310,27 @@ class Replayer:
             each_step: gets the metric state of the first mode after each run.
             carry: hand the states of stateful layers from run to run, first `left`, rather than take each run's own.
         """
-        metrics: list[list[Any]] = [start or self.passes.fresh() for _ in modes]
+        metrics: list[list[Any]] = [start or self.engine.fresh() for _ in modes]
         left, sizes = list(left), []
         penalties: list[list[Any]] = []
         done: list[Pass] = []
         for run in runs:
-            done = self.passes.forward(run, metrics, modes, left)
+            done = self.engine.forward(run, metrics, modes, left)
             metrics = [each.metrics for each in done]
             left = [each.left if on else None for each, on in zip(done, carry, strict=True)]
             sizes.append(run.batch.size)
             penalties.append([each.penalties for each in done])
             if each_step is not None:
-                each_step.append([self.backend.array(m) for m in metrics[0]])
+                each_step.append([self.engine.array(m) for m in metrics[0]])
         logs = [each.logs for each in done] or [None] * len(modes)
-        found = [self.passes.results(m, log) for m, log in zip(metrics, logs, strict=True)]
-        if sum(sizes) and self._splits_loss:
+        found = [self.engine.results(m, log) for m, log in zip(metrics, logs, strict=True)]
+        if sum(sizes):
             for values, own in zip(found, zip(*penalties, strict=True), strict=True):
                 if all(p is not None for p in own):
                     # As the loss tracker: a mean over rows of what each batch's loss had in it.
-                    each = [float(self.backend.array(p)) * n for p, n in zip(own, sizes, strict=True)]
+                    each = [float(self.engine.array(p)) * n for p, n in zip(own, sizes, strict=True)]
                     values[PENALTIES] = math.fsum(each) / sum(sizes)
         return found
-
-    @property
-    def _splits_loss(self) -> bool:
-        """Whether the loss is what Keras makes of it: data loss plus all of `model.losses`."""
-        return str(type(self.model).compute_loss.__module__).startswith("keras.")
 
     def step_run(self, step: Step) -> BatchRun:
         """A train step exactly as fit ran it."""

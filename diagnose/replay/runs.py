@@ -1,4 +1,4 @@
-"""One batch to forward, and its parts on each replica. Runs nothing."""
+"""One batch to forward, its parts on each replica, and all batches of an evaluation. Runs nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.result.texts import Text
 from diagnose.tracefile.model import Batch, Json, NDArray, Step
 from diagnose.tracefile.replicas import part
 from diagnose.tracefile.rows import build
@@ -23,7 +24,7 @@ class BatchRun:
     sample_weight: NDArray | None
     step: Step | None
     fixed: bool
-    """Whether to compile for this batch size, as fit or `evaluate` did: some of Keras's values depend on it."""
+    """Whether to compile for this batch size, as fit or `evaluate` did: some values depend on it."""
     shares: tuple[int, ...] | None = None
     """The rows of each replica, in order; None where one replica has all of them."""
 
@@ -38,6 +39,27 @@ class BatchRun:
             stop = start + rows
             yield values, part(x, start, stop), part(y, start, stop), part(weight, start, stop), rows
             start = stop
+
+
+FIRST_EPOCH = Text("data.first-epoch", "the batches of the first epoch")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationData:
+    """`source` says which rows these are; `batch_size` is that of all batches but the last."""
+
+    source: str
+    batches: tuple[Batch, ...]
+    batch_size: int
+
+    @property
+    def composite(self) -> bool:
+        """Whether it holds ragged, sparse or string values, which only batches as recorded can be made of."""
+        return self.source == FIRST_EPOCH.template
+
+    @property
+    def rows(self) -> int:
+        return sum(batch.size for batch in self.batches)
 
 
 COARSE_ROWS = 512

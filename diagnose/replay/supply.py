@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.replay.evaluation import KERAS_BATCH_SIZE, as_columns, as_numpy, as_parts, as_recorded_leaves
+from diagnose.replay.engine import EngineFactory
+from diagnose.replay.evaluation import as_columns, as_parts, as_recorded_leaves
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import BatchRef, Digest, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.rows import leaves_of, pack_rows
 
 
-def supply(trace: Trace, data: Any) -> int:
+def supply(trace: Trace, data: Any, factory: EngineFactory) -> int:
     """Gives a trace the contents of rows it knows by digest only, and of sample weights, from the data they came from
     (as for `evaluation.given`).
 
@@ -26,10 +27,10 @@ def supply(trace: Trace, data: Any) -> int:
     """
     found = 0
     weights: dict[tuple[int, Digest], NDArray] = {}
-    for part in as_parts(data, KERAS_BATCH_SIZE):
+    for part in as_parts(data, factory):
         x, y, weight = (*part, None, None)[:3]
-        leaves = [*leaves_of(as_numpy(x)), *leaves_of(as_numpy(y))]
-        columns = None if weight is None else as_columns(as_numpy(weight))[0]
+        leaves = [*leaves_of(factory.arrays(x)), *leaves_of(factory.arrays(y))]
+        columns = None if weight is None else as_columns(factory.arrays(weight))[0]
         for number, signature in enumerate(trace.signatures):
             fitted = as_recorded_leaves(leaves, signature.leaves)
             if fitted is not None:
@@ -65,6 +66,6 @@ def _batches(trace: Trace) -> Iterator[BatchRef]:
 
 
 def _forms(made: NDArray) -> Iterator[NDArray]:
-    """In the dtypes and shapes that Keras may have handed them to the train step in."""
+    """In the dtypes and shapes that they may have been handed to the train step in."""
     for array in (made, made.astype("float32")):
         yield from (array, *(array.reshape(shape) for shape in ((-1,), (-1, 1)) if array.size == len(array)))

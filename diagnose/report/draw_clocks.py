@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from diagnose.report.figures import PALETTE, WIDTH
+from diagnose.report.palette import PALETTE, WIDTH
+from diagnose.report.restoration_view import COMPUTED_AT, versions
 from diagnose.report.timeline import Tie, TimelineView
-from diagnose.result.text import number, span, spell
+from diagnose.result.text import number, spell
+from diagnose.result.texts import Text
+
+LOG_LINE = Text("clocks.log-line", "logged values,\nfiled under epoch")
+VERSIONS_LINE = Text("clocks.versions-line", "weights\nversions")
+BEST = Text("clocks.best", "best logged{value:given( {value})}, filed under epoch {epoch}")
+HELD = Text("clocks.held", "{word} version {version}{value:given(: {value})}")
 
 LEFT, RIGHT = 1.2, 0.3
 _CHAR = 0.078
@@ -59,7 +66,7 @@ def draw_clocks(axes: Axes, view: TimelineView, rows: Rows) -> None:
     axes.axis("off")
     left = axes.get_xlim()[0]
     right = axes.get_xlim()[1]
-    for y, name in ((rows.log, "logged values,\nfiled under epoch"), (rows.versions, "weights\nversions")):
+    for y, name in ((rows.log, LOG_LINE.say()), (rows.versions, VERSIONS_LINE.say())):
         axes.plot([left, right], [y, y], color=PALETTE["line"], linewidth=1.2, zorder=1)
         axes.annotate(name, (0, y), xycoords=axes.get_yaxis_transform(), xytext=(-6, 0), textcoords="offset points",
                       ha="right", va="center", size=8, color=PALETTE["muted"], linespacing=1.25)  # fmt: skip
@@ -125,13 +132,12 @@ def _say(axes: Axes, view: TimelineView, rows: Rows) -> None:
     """The sentences at the marked places: best logged above, computed at and held below."""
     best, held = view.best, view.held
     if best is not None and best in view.shown:
-        value = "" if rows.numbers else f" {best.logged_label or number(best.logged)}"
-        text = f"best logged{value}, filed under epoch {best.epoch}"
+        text = BEST.say(value=None if rows.numbers else best.logged_label or number(best.logged), epoch=best.epoch)
         _sentence(axes, view, best.filed_at, rows.best, text, "best")
         at = best.computed_at
         if at is not None:
-            which = f"version {at.first}" if at.first == at.last else f"versions {span(at.first, at.last)}"
-            _sentence(axes, view, (at.first + at.last) / 2, rows.computed, f"computed at {which}", "best")
+            text = COMPUTED_AT.say(at=versions(at.first, at.last))
+            _sentence(axes, view, (at.first + at.last) / 2, rows.computed, text, "best")
             axes.plot([at.first, at.last], [rows.versions] * 2, color=PALETTE["best"], linewidth=4, zorder=3,
                       solid_capstyle="butt")  # fmt: skip
             if at.first == at.last:
@@ -140,8 +146,9 @@ def _say(axes: Axes, view: TimelineView, rows: Rows) -> None:
     if held is not None and view.window.first <= held.version <= view.window.last:
         axes.plot([held.version], [rows.versions], "D", color=PALETTE["held"], markersize=8, zorder=6)
         known = [None if best is None else best.logged, held.value]
-        value = "" if held.value is None else f": {spell(known)[1]}"
-        _sentence(axes, view, held.version, rows.held, f"{held.word} version {held.version}{value}", "held")
+        value = None if held.value is None else spell(known)[1]
+        text = HELD.say(word=held.word, version=held.version, value=value)
+        _sentence(axes, view, held.version, rows.held, text, "held")
 
 
 def _sentence(axes: Axes, view: TimelineView, x: float, y: float, text: str, colour: str) -> None:

@@ -9,9 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diagnose.report.figures import PALETTE, WIDTH
 from diagnose.report.ledger_view import LedgerRow, LedgerView
+from diagnose.report.palette import PALETTE, WIDTH
 from diagnose.result.text import shorten, ticks
+from diagnose.result.texts import Text
+
+RANGE = Text("ledger.range", "{low} to {high}")
+NOT_DRAWN = Text("ledger.not-drawn", "{value}: not finite, not drawn")
 
 _ROW = 0.27
 _HEAD = 0.42
@@ -69,7 +73,7 @@ def _row(axes: Axes, index: int, row: LedgerRow) -> None:
     axes.text(-_AMOUNT * inch, index, shorten(row.label, 22), transform=across, ha="right", va="center", weight=weight)
     axes.text(1 + _AMOUNT * inch, index, row.text, transform=across, ha="left", va="center", weight=weight)
     if row.has_range:
-        spread = f"{row.low_text} to {row.high_text}"
+        spread = RANGE.say(low=row.low_text, high=row.high_text)
         axes.text(1 + _RANGE * inch, index, spread, transform=across, ha="left", va="center", size=7.5,
                   color=PALETTE["muted"])  # fmt: skip
     if end:
@@ -110,7 +114,7 @@ def _not_finite(axes: Axes, index: int, row: LedgerRow) -> None:
     axes.text(
         0.5,
         index,
-        f"{row.text}: not finite, not drawn",
+        NOT_DRAWN.say(value=row.text),
         transform=axes.get_yaxis_transform(),
         ha="center",
         va="center",

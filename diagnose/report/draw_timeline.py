@@ -10,9 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from diagnose.report.draw_clocks import LEFT, RIGHT, Rows, draw_clocks, drawable, labelled_ties
-from diagnose.report.figures import PALETTE, WIDTH
+from diagnose.report.palette import PALETTE, WIDTH
 from diagnose.report.timeline import Tie, TimelineView
 from diagnose.result.text import compact, shorten, spell, ticks, width
+from diagnose.result.texts import Text
+
+LOGGED = Text("legend.logged", "logged, at the epoch it is filed under")
+REEVALUATED = Text("legend.reevaluated", "re-evaluated, at its version")
+BEST = Text("legend.best", "best logged {value}")
+HELD = Text("legend.held", "{word} {value}")
+THRESHOLD = Text("legend.threshold", "threshold {value}")
 
 _VALUES = 2.35
 _CONTEXT = 0.75
@@ -58,16 +65,22 @@ def _legend(figure: Figure, view: TimelineView, top: float) -> None:
         handles.append(Line2D([], [], label=label, **style))  # type: ignore[arg-type]
 
     if view.has_logged:
-        add("logged, at the epoch it is filed under", marker="o", color=PALETTE["logged"], linewidth=0,
+        add(LOGGED.say(), marker="o", color=PALETTE["logged"], linewidth=0,
             markerfacecolor=PALETTE["paper"], markersize=6)  # fmt: skip
     if view.has_reevaluated:
-        add("re-evaluated, at its version", marker="o", color=PALETTE["again"], linewidth=1.4, markersize=4.5)
+        add(REEVALUATED.say(), marker="o", color=PALETTE["again"], linewidth=1.4, markersize=4.5)
     if view.best is not None:
-        add(f"best logged {texts[0]}", marker="*", color=PALETTE["best"], linewidth=0, markersize=11)
+        add(BEST.say(value=texts[0]), marker="*", color=PALETTE["best"], linewidth=0, markersize=11)
     if view.held is not None and view.held.value is not None:
-        add(f"{view.held.word} {texts[1]}", marker="D", color=PALETTE["held"], linewidth=0, markersize=6.5)
+        add(
+            HELD.say(word=view.held.word, value=texts[1]),
+            marker="D",
+            color=PALETTE["held"],
+            linewidth=0,
+            markersize=6.5,
+        )
     if view.threshold is not None:
-        add(f"threshold {compact(view.threshold)}", color=PALETTE["best"], linewidth=1, linestyle=(0, (4, 3)))
+        add(THRESHOLD.say(value=compact(view.threshold)), color=PALETTE["best"], linewidth=1, linestyle=(0, (4, 3)))
     figure.legend(
         handles=handles,
         loc="upper right",

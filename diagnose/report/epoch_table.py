@@ -6,8 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from diagnose.report.restoration_view import BEST_LOGGED, HELD
 from diagnose.result.diagnosis import Diagnosis, EpochRow
 from diagnose.result.text import ABSENT, compact, exact, printable, span, spell
+from diagnose.result.texts import Text
+
+LOGGED = Text("epochs.logged", "logged")
+REEVALUATED = Text("epochs.reevaluated", "re-evaluated")
+BEST_REEVALUATED = Text("marks.best-reevaluated", "best re-evaluated")
 
 MOST_ROWS = 400
 """Longer tables leave out rows that nothing points at."""
@@ -73,7 +79,8 @@ def build_epochs(diagnosis: Diagnosis) -> EpochTable:
     rates = spell((row.learning_rate for row in kept), 3)
     return EpochTable(
         columns=tuple(
-            Column(printable(name), ("logged", "re-evaluated") if name in again else ("logged",)) for name in names
+            Column(printable(name), (LOGGED.say(), REEVALUATED.say()) if name in again else (LOGGED.say(),))
+            for name in names
         ),
         rows=tuple(
             EpochTableRow(
@@ -99,16 +106,17 @@ def _rate(row: EpochRow, text: str) -> Cell:
 
 
 def _computed_at(row: EpochRow) -> str:
-    return ABSENT if row.last_version <= row.first_version else span(row.first_version, row.last_version - 1)
+    at = row.trained_at
+    return ABSENT if at is None else span(at.first, at.last)
 
 
 def _marks(diagnosis: Diagnosis) -> dict[int, list[str]]:
     marks: dict[int, list[str]] = {}
     r = diagnosis.restoration
     if r is not None:
-        held = "restored" if r.verdict in ("aligned", "shifted", "no-owner") else "held after fit"
+        held, logged = HELD.say(restored=r.put_back), BEST_LOGGED.say()
         best = None if r.best_by_reevaluation is None else r.best_by_reevaluation.epoch
-        for epoch, word in ((r.best_epoch, "best logged"), (r.restored_epoch, held), (best, "best re-evaluated")):
+        for epoch, word in ((r.best_epoch, logged), (r.restored_epoch, held), (best, BEST_REEVALUATED.say())):
             if epoch is not None:
                 marks.setdefault(epoch, []).append(word)
     return marks

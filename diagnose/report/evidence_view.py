@@ -10,9 +10,39 @@ from typing import Any
 
 from diagnose.report.prose import Fact
 from diagnose.result.diagnosis import Diagnosis
-from diagnose.result.text import exact, number, plural, printable, span
+from diagnose.result.text import exact, number, printable, span
+from diagnose.result.texts import Text
 
 _MOST_RUNS = 20
+
+NONE_REPLAYED = Text("evidence.none-replayed", "No step was computed again.")
+REPLAYED = Text(
+    "evidence.replayed",
+    "{which:select(one=The one step|all=All {steps:plural(## step|## steps)}|some={reproduced:,} of the "
+    "{steps:plural(## step|## steps)})} computed again{epochs:given( ({several:given(epochs|epoch)} {epochs}))} came "
+    "out as recorded{total:given(; the fit has {total:,})}.{reason:given( {reason})}",
+)
+IN_ALL = Text("in-all", "{shown}, … ({count:,} in all)")
+KEPT = Text("evidence.kept", "{kept} of {total} kept{policy:given(: {policy})}")
+DATA = Text(
+    "evidence.data",
+    "{source:given({source}|unknown)}{both:given( ({rows} rows, batch size {size})|{rows:given( ({rows} rows))}"
+    "{size:given( (batch size {size}))})}",
+)
+MODEL = Text("evidence.model", "{model}{parameters:given(, {parameters} parameters)}")
+LAYER = Text(
+    "evidence.layer",
+    "{name} ({class}: {kind:select(dropout=dropout|batch-norm=batch-norm|augmentation=augmentation|{kind})})",
+)
+NO_LAYER = Text("evidence.no-layer", "none")
+FORMAT = Text("evidence.format", "format {format}")
+STATUS = Text("evidence.status", "{status:select(complete=complete|failed=failed|interrupted=interrupted|{status})}")
+BYTES = Text("bytes", "{count} bytes")
+NAMES = Text(
+    "evidence.names",
+    "{name:select(versions=weights versions|data=data evaluated|model=model|layers=layers that behave differently in "
+    "training|trace=trace)}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +65,20 @@ class EvidenceView:
 
 
 def build_evidence(d: Diagnosis) -> EvidenceView:
-    replay = "No step was computed again."
+    replay = NONE_REPLAYED.say()
     errors: tuple[ErrorRow, ...] = ()
     if d.replay is not None:
         r = d.replay
-        which = f"{'All' if r.reproduced == r.steps else f'{r.reproduced:,} of the'} {plural(r.steps, 'step')}"
-        replay = f"{'The one step' if r.reproduced == r.steps == 1 else which} computed again"
-        replay += f" (epoch{'s' if len(set(r.epochs)) > 1 else ''} {_ranges(r.epochs)})" if r.epochs else ""
-        replay += " came out as recorded"
-        replay += f"; the fit has {d.steps_total:,}." if r.steps < d.steps_total else "."
-        if r.reason:
-            reason = printable(r.reason)
-            replay += f" {reason[:1].upper()}{reason[1:]}{'' if reason.endswith(('.', '…')) else '.'}"
+        reason = printable(r.reason or "")
+        replay = REPLAYED.say(
+            which="one" if r.reproduced == r.steps == 1 else "all" if r.reproduced == r.steps else "some",
+            reproduced=r.reproduced,
+            steps=r.steps,
+            several=len(set(r.epochs)) > 1,
+            epochs=_ranges(r.epochs),
+            total=d.steps_total if r.steps < d.steps_total else None,
+            reason=f"{reason[:1].upper()}{reason[1:]}{'' if reason.endswith(('.', '…')) else '.'}" if reason else None,
+        )
         errors = tuple(
             _error(name, value, r.tolerance.get(name), _largest_residual(d, name))
             for name, value in r.max_abs_error.items()
@@ -82,39 +114,36 @@ def _ranges(epochs: Sequence[int]) -> str:
         else:
             runs.append([epoch, epoch])
     shown = ", ".join(span(first, last) for first, last in runs[:_MOST_RUNS])
-    return shown + (f", … ({len(set(epochs)):,} in all)" if len(runs) > _MOST_RUNS else "")
+    return IN_ALL.say(shown=shown, count=len(set(epochs))) if len(runs) > _MOST_RUNS else shown
 
 
 def _about_run(d: Diagnosis) -> list[Fact]:
     rows: list[tuple[str, Any]] = []
     v, data, model, trace = d.versions, d.evaluation_data, d.model, d.trace
     if v:
-        kept = f"{v.get('kept', '?')} of {v.get('total', '?')} kept"
-        rows.append(("weights versions", kept + (f": {v['policy']}" if v.get("policy") else "")))
+        rows.append(("versions", KEPT.say(kept=v.get("kept", "?"), total=v.get("total", "?"), policy=v.get("policy"))))
     if data:
-        detail = [f"{data['rows']} rows"] if data.get("rows") is not None else []
-        detail += [f"batch size {data['batch_size']}"] if data.get("batch_size") is not None else []
-        source = str(data.get("source", "unknown"))
-        rows.append(("data evaluated", source + (f" ({', '.join(detail)})" if detail else "")))
+        count, size = data.get("rows"), data.get("batch_size")
+        both = count is not None and size is not None
+        rows.append(("data", DATA.say(source=data.get("source"), both=both, rows=count, size=size)))
     if model:
-        size = model.get("parameters")
-        rows.append(("model", f"{model.get('name', '?')}" + ("" if size is None else f", {size} parameters")))
+        rows.append(("model", MODEL.say(model=str(model.get("name", "?")), parameters=model.get("parameters"))))
         layers = [x for x in model.get("layers", ()) if isinstance(x, Mapping) and x.get("kind")]
-        named = ", ".join(f"{x.get('name')} ({x.get('class')}: {x.get('kind')})" for x in layers[:12])
-        named += f", … ({len(layers)} in all)" if len(layers) > 12 else ""
-        rows.append(("layers that behave differently in training", named or "none"))
+        named = ", ".join(LAYER.say(**{key: str(x.get(key)) for key in ("name", "class", "kind")}) for x in layers[:12])
+        named = IN_ALL.say(shown=named, count=len(layers)) if len(layers) > 12 else named
+        rows.append(("layers", named or NO_LAYER.say()))
     if trace:
         parts = [str(trace[key]) for key in ("path",) if trace.get(key)]
         parts += [size_text(trace["bytes"])] if isinstance(trace.get("bytes"), int) else []
-        parts += [f"format {trace['format']}"] if trace.get("format") is not None else []
-        parts += [str(trace["status"])] if trace.get("status") else []
+        parts += [FORMAT.say(format=trace["format"])] if trace.get("format") is not None else []
+        parts += [STATUS.say(status=trace["status"])] if trace.get("status") else []
         rows.append(("trace", ", ".join(parts)))
-    return [Fact(name, printable(text)) for name, text in rows]
+    return [Fact(NAMES.say(name=name), printable(text)) for name, text in rows]
 
 
 def size_text(count: int) -> str:
     """`812 bytes`, `1.4 MB` (powers of 1000)."""
     if count < 1000:
-        return f"{count} bytes"
+        return BYTES.say(count=count)
     power = min(4, (len(str(count)) - 1) // 3)
     return f"{count / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"

@@ -1,7 +1,7 @@
 """Figures as PNG bytes and inline SVG text, drawn from view data with Matplotlib's object API. Touches no pyplot state.
 
-Colours are named once, in `PALETTE`. In inline SVG each becomes a CSS variable of the page, so that one drawing
-serves the light and the dark scheme; text stays text, in the page's font.
+In inline SVG each colour becomes a CSS variable of the page, so that one drawing serves the light and the dark scheme;
+text stays text, in the page's font.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from diagnose.report.palette import PALETTE
 from diagnose.result.text import printable
+from diagnose.result.texts import Text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,24 +23,9 @@ if TYPE_CHECKING:
     from diagnose.report.ledger_view import LedgerView
     from diagnose.report.timeline import TimelineView
 
-PALETTE = {
-    "ink": "#1c2128",
-    "muted": "#5b6470",
-    "line": "#c9cfd6",
-    "grid": "#eaedf0",
-    "paper": "#fefeff",
-    "logged": "#c2570c",
-    "again": "#0a66b5",
-    "held": "#0b7a55",
-    "best": "#a3184e",
-    "tie": "#e9a06c",
-    "shade": "#f4f1ea",
-}
-"""Logged and re-evaluated are orange and blue, told apart with any colour vision; shapes differ as well."""
+TIMELINE = Text("figure.timeline", "Timeline of {metric}. {caption}")
+LEDGER = Text("figure.ledger", "Ledger: {titles:clauses}")
 
-WIDTH = 10.0
-"""Inches. At 72 units to the inch an SVG is 720 units wide, so 9 point text is read at 12 pixels in a 960 pixel
-column."""
 _DPI = 160
 
 _TAG = re.compile(r"<[^<>]*>")
@@ -79,14 +66,14 @@ def timeline_images(view: TimelineView, name: str) -> tuple[bytes, str]:
     page."""
     from diagnose.report.draw_timeline import draw_timeline
 
-    return _images(lambda: draw_timeline(view), name, f"Timeline of {view.metric}. {view.caption}")
+    return _images(lambda: draw_timeline(view), name, TIMELINE.say(metric=view.metric, caption=view.caption))
 
 
 def ledger_images(views: Sequence[LedgerView], name: str) -> tuple[bytes, str]:
     """The waterfalls of `views` (at least one), one above the other, as (PNG, inline SVG)."""
     from diagnose.report.draw_ledger import draw_ledgers
 
-    return _images(lambda: draw_ledgers(views), name, "Ledger: " + "; ".join(view.title for view in views))
+    return _images(lambda: draw_ledgers(views), name, LEDGER.say(titles=[view.title for view in views]))
 
 
 def _images(draw: Callable[[], Figure], name: str, label: str) -> tuple[bytes, str]:

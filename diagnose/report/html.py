@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from diagnose.report import page_texts
 from diagnose.report.figures import ledger_images, timeline_images
 from diagnose.report.view import FitView, build
 from diagnose.result.diagnosis import Diagnosis
 from diagnose.result.problems import Problems
 from diagnose.result.text import complain, printable
+from diagnose.result.texts import LANGUAGE, Text, Texts, filled, speaking, spoken
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
 
 Images = tuple[bytes | None, str | None]
@@ -56,22 +59,31 @@ def draw(diagnosis: Diagnosis, index: int = 0) -> Drawn:
 
 
 def _sentence(problem: str) -> str:
-    return printable(f"A figure is missing: {problem}.")
+    return printable(page_texts.MISSING_FIGURE.say(problem=problem))
 
 
 def page(fits: Sequence[Drawn]) -> str:
     """The whole page."""
-    return _environment().get_template("report.html.j2").render(fits=fits)
+    return _environment().get_template("report.html.j2").render(fits=fits, language=LANGUAGE.say())
 
 
-def render(diagnoses: Sequence[Diagnosis]) -> str:
+def render(diagnoses: Sequence[Diagnosis], texts: Texts | None = None) -> str:
     """The whole page for these diagnoses."""
-    return page([draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)])
+    with speaking(texts):
+        return page([draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)])
 
 
-def notebook(diagnosis: Diagnosis) -> str:
+def notebook(diagnosis: Diagnosis, texts: Texts | None = None) -> str:
     """Headline, findings and figures in one element whose style reaches nothing else on the page."""
-    return _environment().get_template("notebook.html.j2").render(fit=draw(diagnosis, 0))
+    with speaking(texts):
+        return _environment().get_template("notebook.html.j2").render(fit=draw(diagnosis, 0))
+
+
+def _say(text: Text, **params: object) -> Markup:
+    """A sentence of the page in the language being spoken, escaped but for the parts that the page's macros made."""
+    from markupsafe import Markup, escape
+
+    return Markup("").join(map(escape, filled(text, params, spoken())))
 
 
 @cache
@@ -88,4 +100,5 @@ def _environment() -> jinja2.Environment:
     )
     # The only values that are not escaped: our own drawings, whose text Matplotlib has escaped.
     environment.filters["drawing"] = Markup
+    environment.globals |= {"say": _say, "t": page_texts}
     return environment

@@ -7,12 +7,25 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from diagnose.report.timeline import key_metric
 from diagnose.result.diagnosis import Diagnosis, Ledger
 from diagnose.result.text import compact, exact, number, printable, spell
+from diagnose.result.texts import Said, Text, say
 
 MOST_LEDGERS = 4
 """Waterfalls drawn per fit; the rest stand in the table of ledgers."""
+
+FACTOR = Text(
+    "factor",
+    "{factor:select(weights-lag=weights lag|weights-drift=weights drift|restored-weights=restored weights|"
+    "dropout=dropout|batch-norm=batch norm|augmentation=augmentation|other-training-mode=other training mode|"
+    "class-weights=class weights|data-coverage=data coverage|aggregation=aggregation|{name})}",
+)
+RESIDUAL = Text("factor.residual", "residual")
+LOGGED = Text("ledger.logged", "logged, epoch {epoch}")
+EVALUATED = Text("ledger.evaluated", "evaluated")
+TITLE = Text("ledger.title", "{metric}, epoch {epoch}: {logged} logged, {evaluated} evaluated, gap {gap}")
+DATA_LOSS = Text("ledger.data-loss", "data loss in loss")
+PENALTIES = Text("ledger.penalties", "penalties in loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ class LedgerView:
 
 def build_ledgers(d: Diagnosis) -> tuple[tuple[LedgerView, ...], tuple[LedgerView, ...]]:
     """Those drawn: of the key metric, the epochs that matter first if there are many; and all others, in order."""
-    key = key_metric(d) or "loss"
+    key = d.key_metric or "loss"
     names = {ledger.metric for ledger in d.ledgers}
     metric = key if key in names else key.removeprefix("val_")
     if metric not in names and d.ledgers:
@@ -69,22 +82,22 @@ def _parts(ledger: Ledger) -> list[Ledger]:
     if ledger.split is None:
         return []
     found = []
-    for name, part in (("data loss", ledger.split.data), ("penalties", ledger.split.penalties)):
+    for name, part in ((DATA_LOSS.say(), ledger.split.data), (PENALTIES.say(), ledger.split.penalties)):
         gap = part.evaluated - part.logged
         left = math.fsum([gap, *(-e.amount for e in part.entries)])
-        found.append(Ledger(ledger.epoch, f"{name} in loss", part.logged, part.evaluated, gap, part.entries, left))
+        found.append(Ledger(ledger.epoch, name, part.logged, part.evaluated, gap, part.entries, left))
     return found
 
 
 def ledger_view(ledger: Ledger) -> LedgerView:
     """The rows of one waterfall: logged, the factors, the residual, evaluated."""
     texts = spell([ledger.logged, ledger.evaluated])
-    rows = [_end_row("logged", f"logged, epoch {ledger.epoch}", ledger.logged, texts[0])]
+    rows = [_end_row("logged", LOGGED.say(epoch=ledger.epoch), ledger.logged, texts[0])]
     running = ledger.logged
     items: list[tuple[str, Literal["factor", "residual"], float, float, float]] = [
-        (printable(e.factor).replace("-", " "), "factor", e.amount, e.low, e.high) for e in ledger.entries
+        (factor_name(e.factor), "factor", e.amount, e.low, e.high) for e in ledger.entries
     ]
-    items.append(("residual", "residual", ledger.residual, ledger.residual, ledger.residual))
+    items.append((RESIDUAL.say(), "residual", ledger.residual, ledger.residual, ledger.residual))
     for label, kind, amount, low, high in items:
         ends = (number(low, 3, sign=True), number(high, 3, sign=True)) if kind == "factor" else ("", "")
         end = running + amount
@@ -92,10 +105,17 @@ def ledger_view(ledger: Ledger) -> LedgerView:
             LedgerRow(label, kind, amount, running, end, low, high, _amount(amount, kind), *ends, exact(amount))
         )
         running = end
-    rows.append(_end_row("evaluated", "evaluated", ledger.evaluated, texts[1]))
-    title = f"{printable(ledger.metric)}, epoch {ledger.epoch}: {texts[0]} logged, {texts[1]} evaluated"
-    title += f", gap {number(ledger.gap, sign=True)}"
+    rows.append(_end_row("evaluated", EVALUATED.say(), ledger.evaluated, texts[1]))
+    gap = number(ledger.gap, sign=True)
+    title = TITLE.say(metric=printable(ledger.metric), epoch=ledger.epoch, logged=texts[0], evaluated=texts[1], gap=gap)
     return LedgerView(ledger.epoch, printable(ledger.metric), title, tuple(rows))
+
+
+def factor_name(factor: str) -> str:
+    """A factor for people."""
+    if isinstance(factor, Said):
+        return printable(say(factor))
+    return FACTOR.say(factor=factor, name=printable(factor).replace("-", " "))
 
 
 def _amount(amount: float, kind: str) -> str:

@@ -8,8 +8,32 @@ from dataclasses import dataclass
 
 from diagnose.result.diagnosis import Policies, PolicyRow
 from diagnose.result.text import ABSENT, clip, exact, number, printable, spell, width
+from diagnose.result.texts import Text, say
 
 COLUMNS = 100
+
+BEST = Text("policies.best", "In hindsight, epoch {epoch} was the best: {metric} {value}.")
+OWN_NUMBER = Text(
+    "policies.own-number",
+    "Own number: the policy's value in the epoch it chose. Optimism: own number minus the {metric} of the model held, "
+    "where both are the same metric.",
+)
+AT_THE_END = Text("policies.at-the-end", "at the end")
+THE_END = Text("policies.the-end", "the end")
+THIS_RUN = Text("policies.this-run", "this run")
+JUDGED_BY = Text("policies.judged-by", "judged by {metric}")
+NOT_ANSWERABLE = Text("policies.not-answerable", "Not answerable ({reason}): {labels}.")
+WENT_BY = Text("policies.went-by", "* what this run went by")
+POLICY = Text("policies.head.policy", "policy")
+HEADS = (
+    Text("policies.head.stops", "stops\nafter"),
+    Text("policies.head.holds", "holds\nepoch"),
+    Text("policies.head.number", "own\nnumber"),
+    Text("policies.head.held", "model\nheld"),
+    Text("policies.head.optimism", "optimism"),
+    Text("policies.head.saved", "time\nsaved"),
+)
+"""Heads of the columns in a terminal, each in up to two lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +71,23 @@ def build_policies(table: Policies) -> PoliciesView:
     lines += [_line(row, ABSENT) for row in table.rows if row.reason is not None]
     best = None
     if table.best_epoch is not None:
-        best = f"In hindsight, epoch {table.best_epoch} was the best: {table.metric} {number(table.best_value)}."
-    notes = list(table.notes)
+        best = BEST.say(epoch=table.best_epoch, metric=table.metric, value=number(table.best_value))
+    notes = [say(note) for note in table.notes]
     if any(row.optimism is not None for row in answered):
-        notes.insert(
-            0,
-            "Own number: the policy's value in the epoch it chose. Optimism: own number minus the "
-            f"{table.metric} of the model held, where both are the same metric.",
-        )
+        notes.insert(0, OWN_NUMBER.say(metric=table.metric))
     return PoliciesView(
         printable(table.metric), tuple(lines), None if best is None else printable(best), tuple(map(printable, notes))
     )
 
 
 def _line(row: PolicyRow, value: str) -> PolicyLine:
-    stops = ABSENT if row.reason is not None else "at the end" if row.stopped_epoch is None else str(row.stopped_epoch)
+    stops = AT_THE_END.say() if row.stopped_epoch is None else str(row.stopped_epoch)
     return PolicyLine(
-        label=printable(row.label),
+        label=printable(say(row.label)),
         policy=printable(row.policy),
-        marks="this run" if row.own else "",
-        reason=None if row.reason is None else printable(row.reason),
-        stops=stops,
+        marks=THIS_RUN.say() if row.own else "",
+        reason=None if row.reason is None else printable(say(row.reason)),
+        stops=ABSENT if row.reason is not None else stops,
         number=number(row.best_number),
         number_exact=exact(row.best_number),
         held=ABSENT if row.held_epoch is None else str(row.held_epoch),
@@ -81,29 +101,30 @@ def _line(row: PolicyRow, value: str) -> PolicyLine:
 
 def lines(view: PoliciesView) -> Iterator[str]:
     """The table for a terminal, at most 100 columns, plain characters only in what is ours."""
-    heads = ("stops after", "holds epoch", "own number", "model held", "optimism", "time saved")
     rows = [(f"* {r.label}" if r.marks else r.label, _cells(r)) for r in view.rows if r.reason is None]
-    yield f"judged by {view.metric}"
+    yield JUDGED_BY.say(metric=view.metric)
     if rows:
-        words = [[*head.split(), ""][:2] for head in heads]
-        sizes = [1 + max(6, *map(width, words[i]), *(width(cells[i]) for _, cells in rows)) for i in range(len(heads))]
+        words = [[*head.say().split("\n"), ""][:2] for head in HEADS]
+        sizes = [1 + max(6, *map(width, words[i]), *(width(cells[i]) for _, cells in rows)) for i in range(len(HEADS))]
         wide = min(COLUMNS - sum(sizes), max(width(label) for label, _ in rows))
         yield _row("", [word[0] for word in words], wide, sizes).rstrip()
-        yield _row("policy", [word[1] for word in words], wide, sizes).rstrip()
+        yield _row(POLICY.say(), [word[1] for word in words], wide, sizes).rstrip()
         for label, cells in rows:
             yield _row(label, cells, wide, sizes)
     for reason in dict.fromkeys(row.reason for row in view.rows if row.reason is not None):
         labels = "; ".join(row.label for row in view.rows if row.reason == reason)
-        yield from textwrap.wrap(f"Not answerable ({reason}): {labels}.", COLUMNS, subsequent_indent="  ")
+        text = NOT_ANSWERABLE.say(reason=reason, labels=labels)
+        yield from textwrap.wrap(text, COLUMNS, subsequent_indent="  ")
     if any(label.startswith("* ") for label, _ in rows):
-        yield "* what this run went by"
+        yield WENT_BY.say()
     for text in (*([] if view.best is None else [view.best]), *view.notes):
         yield from textwrap.wrap(text, COLUMNS)
 
 
 def _cells(row: PolicyLine) -> tuple[str, ...]:
     cells = (row.stops, row.held, row.number, row.value, row.optimism, row.saved)
-    return tuple("the end" if c == "at the end" else "-" if c == ABSENT else c for c in cells)
+    end = AT_THE_END.say()
+    return tuple(THE_END.say() if c == end else "-" if c == ABSENT else c for c in cells)
 
 
 def _row(label: str, cells: Sequence[str], wide: int, sizes: list[int]) -> str:

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from diagnose.report.evidence_names import evidence_name
 from diagnose.result.text import compact, exact, number, printable, shorten, spell
+from diagnose.result.texts import Text, say
+
+NONE = Text("value.none", "none")
+YES_NO = Text("value.yes-no", "{value:given(yes|no)}")
+IN_ALL = Text("value.in-all", "{shown}, … ({count} in all)")
 
 _FENCE = re.compile(r"```(?:[\w+-]*[ \t]*\n)?(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
@@ -80,9 +86,9 @@ def facts(values: Mapping[str, Any]) -> tuple[Fact, ...]:
     floats = [value for value in values.values() if isinstance(value, float)]
     spelled = dict(zip(map(repr, floats), spell(floats), strict=True))
     return tuple(
-        Fact(printable(name).replace("_", " "), _short(value, spelled[repr(value)]), exact(value))
+        Fact(evidence_name(name), _short(value, spelled[repr(value)]), exact(value))
         if isinstance(value, float)
-        else Fact(printable(name).replace("_", " "), shorten(_value(value), _LONGEST_VALUE))
+        else Fact(evidence_name(name), shorten(_value(value), _LONGEST_VALUE))
         for name, value in values.items()
     )
 
@@ -99,18 +105,18 @@ def _paragraphs(text: str) -> list[Block]:
 
 def _value(value: Any) -> str:
     if value is None:
-        return "none"
+        return NONE.say()
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return YES_NO.say(value=value)
     if isinstance(value, int):
         return f"{value}"
     if isinstance(value, float):
         return number(value)
     if isinstance(value, str):
-        return printable(value)
+        return printable(say(value))
     if isinstance(value, (list, tuple)):
         shown = ", ".join(_value(item) for item in value[:_MOST_ITEMS])
-        return shown + (f", … ({len(value)} in all)" if len(value) > _MOST_ITEMS else "")
+        return IN_ALL.say(shown=shown, count=len(value)) if len(value) > _MOST_ITEMS else shown
     if isinstance(value, Mapping):
         return ", ".join(f"{printable(key)}: {_value(item)}" for key, item in list(value.items())[:_MOST_ITEMS])
     return printable(json.dumps(value, default=str))

@@ -8,29 +8,54 @@ from typing import Literal
 
 from diagnose.report.prose import Piece, inline
 from diagnose.result.diagnosis import Restoration
-from diagnose.result.text import ABSENT, exact, plural, printable, span, spell
+from diagnose.result.text import ABSENT, exact, printable, spell
+from diagnose.result.texts import Text, say
 
 Tone = Literal["good", "bad", "neutral"]
 
-VERDICTS: Mapping[str, tuple[Tone, str]] = {
-    "aligned": ("good", "The weights the model holds are the very weights the best logged value was computed with."),
-    "shifted": (
-        "bad",
-        "The best logged value belongs to one weights version, but the model holds another: the number and the weights "
-        "were filed under the same epoch, yet are updates apart.",
-    ),
-    "no-owner": (
-        "bad",
-        "The best logged value is an average over steps with different weights. No single weights version has it, so "
-        "no restore can bring it back.",
-    ),
-    "not-restored": ("neutral", "Nothing was put back: the model simply holds the weights of its last update."),
-    "replaced": (
-        "bad",
-        "The weights compared are not versions that training made: something else wrote them (a moving average, "
-        "another callback, or code unknown).",
-    ),
+TONES: Mapping[str, Tone] = {
+    "aligned": "good",
+    "shifted": "bad",
+    "no-owner": "bad",
+    "not-restored": "neutral",
+    "replaced": "bad",
 }
+VERDICT = Text(
+    "verdict",
+    "{verdict:select(aligned=aligned|shifted=shifted|no-owner=no-owner|not-restored=not-restored|replaced=replaced)}"
+    "{updates:given(, {updates:plural(# update|# updates)})}",
+)
+MEANING = Text(
+    "verdict.meaning",
+    "{verdict:select(aligned=The weights the model holds are the very weights the best logged value was computed with.|"
+    "shifted=The best logged value belongs to one weights version, but the model holds another: the number and the "
+    "weights were filed under the same epoch, yet are updates apart.|no-owner=The best logged value is an average over "
+    "steps with different weights. No single weights version has it, so no restore can bring it back.|"
+    "not-restored=Nothing was put back: the model simply holds the weights of its last update.|replaced=The weights "
+    "compared are not versions that training made: something else wrote them (a moving average, another callback, or "
+    "code unknown).)}",
+)
+BEST_LOGGED = Text("marks.best-logged", "best logged")
+HELD = Text("marks.held", "{restored:given(restored|held after fit)}")
+BEST_BY_REEVALUATION = Text("restoration.best-by-reevaluation", "best by re-evaluation")
+EPOCH = Text("epoch", "epoch {epoch}")
+COMPUTED_AT = Text("restoration.computed-at", "{at:given(computed at {at}|unknown)}")
+VERSIONS = Text("versions", "{several:given(versions|version)} {versions:span}")
+VERSION_HELD = Text(
+    "restoration.version-held",
+    "{version:given(version {version}|weights of no recorded version)}{writer:given(, written by {writer})}",
+)
+OWNED_BY = Text("restoration.owned-by", "The logged best belongs to version {owners:list}.")
+APART = Text(
+    "restoration.apart",
+    "The version held is {updates:plural(## update|## updates)} {later:given(later|earlier)} than that.",
+)
+CONFIRMED = Text(
+    "restoration.confirmed",
+    "{confirmed:given(Confirmed: re-evaluating that version gives the logged best.|Not confirmed: re-evaluating that "
+    "version does not give the logged best; the ledger says why.)}",
+)
+BETTER = Text("restoration.better", "Better means {mode:select(min=smaller|max=larger)} (mode {mode}).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,7 @@ class RestorationView:
     callback: str
     monitor: str
     verdict: str
+    word: str
     tone: Tone
     meaning: str
     sentence: tuple[Piece, ...]
@@ -57,56 +83,59 @@ class RestorationView:
 def build_restoration(r: Restoration) -> RestorationView:
     best = r.best_by_reevaluation
     texts = spell([r.best_logged, r.restored_value, None if best is None else best.value])
-    at = "unknown" if r.computed_at is None else f"computed at {_versions(r.computed_at.first, r.computed_at.last)}"
-    where = "weights of no recorded version" if r.restored_version is None else f"version {r.restored_version}"
-    if r.written_by:
-        where += f", written by {printable(r.written_by)}"
-    held = "restored" if r.verdict in ("aligned", "shifted", "no-owner") else "held after fit"
+    at = COMPUTED_AT.say(at=None if r.computed_at is None else versions(r.computed_at.first, r.computed_at.last))
+    where = printable(VERSION_HELD.say(version=r.restored_version, writer=r.written_by))
+    held = HELD.say(restored=r.put_back)
     rows = [
-        RestorationRow("best logged", _epoch(r.best_epoch), texts[0], exact(r.best_logged), at),
+        RestorationRow(BEST_LOGGED.say(), _epoch(r.best_epoch), texts[0], exact(r.best_logged), at),
         RestorationRow(held, _epoch(r.restored_epoch), texts[1], exact(r.restored_value), where),
     ]
     if best is not None:
         rows.append(
             RestorationRow(
-                "best by re-evaluation", _epoch(best.epoch), texts[2], exact(best.value), f"version {best.version}"
+                BEST_BY_REEVALUATION.say(),
+                _epoch(best.epoch),
+                texts[2],
+                exact(best.value),
+                versions(best.version, best.version),
             )
         )
-    tone, meaning = VERDICTS[r.verdict]
     return RestorationView(
         callback=printable(r.callback),
         monitor=printable(r.monitor),
         verdict=r.verdict,
-        tone=tone,
-        meaning=meaning,
-        sentence=inline(printable(r.sentence)),
+        word=verdict_word(r.verdict),
+        tone=TONES[r.verdict],
+        meaning=MEANING.say(verdict=r.verdict),
+        sentence=inline(printable(say(r.sentence))),
         rows=tuple(rows),
         notes=tuple(_restoration_notes(r)),
     )
 
 
+def verdict_word(verdict: str, shift: int | None = None) -> str:
+    """The verdict as a word, with the updates of a shift."""
+    return VERDICT.say(verdict=verdict, updates=abs(shift) if shift else None)
+
+
 def _restoration_notes(r: Restoration) -> list[str]:
     notes = []
     if r.owner_versions:
-        owners = ", ".join(map(str, r.owner_versions[:8])) + (", …" if len(r.owner_versions) > 8 else "")
-        notes.append(f"The logged best belongs to version {owners}.")
+        owners = [*r.owner_versions[:8], *(["…"] if len(r.owner_versions) > 8 else [])]
+        notes.append(OWNED_BY.say(owners=owners))
     if r.shift_updates:
-        side = "later" if r.shift_updates > 0 else "earlier"
-        notes.append(f"The version held is {plural(abs(r.shift_updates), 'update')} {side} than that.")
+        notes.append(APART.say(updates=abs(r.shift_updates), later=r.shift_updates > 0))
     if r.confirmed is not None:
-        notes.append(
-            "Confirmed: re-evaluating that version gives the logged best."
-            if r.confirmed
-            else "Not confirmed: re-evaluating that version does not give the logged best; the ledger says why."
-        )
+        notes.append(CONFIRMED.say(confirmed=r.confirmed))
     if r.mode is not None:
-        notes.append(f"Better means {'smaller' if r.mode == 'min' else 'larger'} (mode {r.mode}).")
-    return notes + [printable(note) for note in r.notes]
+        notes.append(BETTER.say(mode=r.mode))
+    return notes + [printable(say(note)) for note in r.notes]
 
 
-def _versions(first: int, last: int) -> str:
-    return f"version {first}" if first == last else f"versions {span(first, last)}"
+def versions(first: int, last: int) -> str:
+    """`version 5`, `versions 80–95`."""
+    return VERSIONS.say(several=first != last, versions=[first, last])
 
 
 def _epoch(epoch: int | None) -> str:
-    return ABSENT if epoch is None else f"epoch {epoch}"
+    return ABSENT if epoch is None else EPOCH.say(epoch=epoch)

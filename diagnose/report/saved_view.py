@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diagnose.report.restoration_view import verdict_word
 from diagnose.result.diagnosis import SavedModel
-from diagnose.result.text import ABSENT, exact, printable, span, spell
+from diagnose.result.text import ABSENT, exact, printable, spell
+from diagnose.result.texts import Text
+
+NO_VERSION = Text("saved.no-version", "no version of training")
+AT_VERSION = Text("saved.at-version", "version {versions:span}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +30,17 @@ class SavedLine:
 def saved_line(saved: SavedModel) -> SavedLine:
     """One row of the table."""
     logged, value = spell([saved.logged, saved.value])
-    shift = ""
-    if saved.verdict == "shifted" and saved.shift_updates:
-        shift = f", {abs(saved.shift_updates)} update{'s' * (abs(saved.shift_updates) != 1)}"
+    shift = saved.shift_updates if saved.verdict == "shifted" else None
     at = saved.computed_at
     return SavedLine(
         file=printable(saved.file),
         epoch=ABSENT if saved.epoch is None else str(saved.epoch),
-        version="no version of training" if saved.version is None else str(saved.version),
+        version=NO_VERSION.say() if saved.version is None else str(saved.version),
         metric=ABSENT if saved.metric is None else printable(saved.metric),
         logged=logged,
         logged_exact=exact(saved.logged),
         value=value,
         value_exact=exact(saved.value),
-        computed_at=ABSENT if at is None else f"version {span(at.first, at.last)}",
-        verdict=ABSENT if saved.verdict is None else f"{saved.verdict}{shift}",
+        computed_at=ABSENT if at is None else AT_VERSION.say(versions=[at.first, at.last]),
+        verdict=ABSENT if saved.verdict is None else verdict_word(saved.verdict, shift),
     )

@@ -10,21 +10,40 @@ from diagnose.report.restoration_view import RestorationRow
 from diagnose.report.view import FindingView, FitView, build
 from diagnose.result.diagnosis import Diagnosis
 from diagnose.result.text import ABSENT, clip, width
+from diagnose.result.texts import Text, Texts, speaking
+
+REPLAY = Text("terminal.replay", "replay: {replay}{errors:given( Largest error: {errors:list})}")
+ERROR = Text("terminal.error", "{metric} {error}")
+NO_VERDICT = Text("terminal.no-verdict", "no verdict")
+ONE_LINE = Text("terminal.one-line", "fit {fit} | {verdict}{failed:given(, {failed} failed)} | {headline}")
+WATCHES = Text("terminal.watches", "{verdict}: {callback} on {monitor}")
+LEDGER = Text("terminal.ledger", "ledger {title}: {amounts:list}")
+AMOUNT = Text("terminal.amount", "{factor} {amount}")
+FINDINGS = Text("terminal.findings", "findings: {counts}")
+MORE_FAILED = Text("terminal.more-failed", "[failed] {count} more, see the report")
+FAILED = Text("terminal.failed", "[failed] {rule}: {title}")
+QUIET = Text("terminal.quiet", "[{status:select(passed=passed|not-applicable=not applicable)}] {rules:list}")
 
 LINES = 15
 COLUMNS = 100
 _PLAIN = str.maketrans({"–": "-", "·": "|", "…": "..."})
 
 
-def summary(diagnosis: Diagnosis) -> str:
+def summary(diagnosis: Diagnosis, texts: Texts | None = None) -> str:
     """The summary, without a newline at its end."""
+    with speaking(texts):
+        return _summary(diagnosis)
+
+
+def _summary(diagnosis: Diagnosis) -> str:
     view = build(diagnosis)
     lines = _wrap(f"{view.name} | {view.meta}", 1)
     if view.notice is not None:
         lines += _wrap(f"! {view.notice}", 2, "  ")
     lines += _wrap(_text(view.headline), 3)
     lines += _restoration(view)
-    tail = _wrap(f"replay: {view.evidence.replay}{_error(view)}", 2, "  ")
+    errors = [ERROR.say(metric=e.metric, error=e.error.text) for e in view.evidence.errors]
+    tail = _wrap(REPLAY.say(replay=view.evidence.replay, errors=errors), 2, "  ")
     room = LINES - len(lines) - len(tail)
     # The ledger has the room that one line for each status leaves.
     ledger = _ledger(view)
@@ -34,12 +53,14 @@ def summary(diagnosis: Diagnosis) -> str:
     return "\n".join(lines + _findings(view, room) + tail)
 
 
-def one_line(diagnosis: Diagnosis) -> str:
+def one_line(diagnosis: Diagnosis, texts: Texts | None = None) -> str:
     """One of many fits: its number, its verdict and its headline, in at most 100 columns."""
-    view = build(diagnosis)
-    failed = f", {len(view.failed)} failed" if view.failed else ""
-    notice = "! " if view.notice is not None else ""
-    return _plain_clip(f"fit {diagnosis.fit} | {view.verdict or 'no verdict'}{failed} | {notice}{_text(view.headline)}")
+    with speaking(texts):
+        view = build(diagnosis)
+        verdict = NO_VERDICT.say() if view.restoration is None else view.restoration.word
+        headline = ("! " if view.notice is not None else "") + _text(view.headline)
+        failed = len(view.failed) or None
+        return _plain_clip(ONE_LINE.say(fit=diagnosis.fit, verdict=verdict, failed=failed, headline=headline))
 
 
 def _restoration(view: FitView) -> list[str]:
@@ -48,7 +69,7 @@ def _restoration(view: FitView) -> list[str]:
         return []
     wide = max(width(row.what) for row in r.rows)
     value = max(width(row.value) for row in r.rows)
-    lines = [f"{r.verdict}: {r.callback} on {r.monitor}"]
+    lines = [WATCHES.say(verdict=r.word, callback=r.callback, monitor=r.monitor)]
     lines += [f"  {row.what:<{wide}}  {row.value:>{value}}  {_place(row)}" for row in r.rows]
     return [_plain_clip(line) for line in lines]
 
@@ -63,8 +84,8 @@ def _ledger(view: FitView) -> str | None:
     ledger = next((one for one in view.ledgers if one.epoch == best), view.ledgers[-1] if view.ledgers else None)
     if ledger is None:
         return None
-    amounts = ", ".join(f"{row.label} {row.text}" for row in ledger.rows if row.kind in ("factor", "residual"))
-    return f"ledger {ledger.title}: {amounts}"
+    rows = [row for row in ledger.rows if row.kind in ("factor", "residual")]
+    return LEDGER.say(title=ledger.title, amounts=[AMOUNT.say(factor=row.label, amount=row.text) for row in rows])
 
 
 def _findings(view: FitView, room: int) -> list[str]:
@@ -72,10 +93,10 @@ def _findings(view: FitView, room: int) -> list[str]:
     quiet = [_plain_clip(line) for line in _quiet(view)]
     failed = [_wrap(_finding(f), 1) for f in view.failed]
     if failed and len(quiet) >= room:
-        quiet = [_plain_clip(f"findings: {view.counts}")][: max(0, room - 1)]
+        quiet = [_plain_clip(FINDINGS.say(counts=view.counts))][: max(0, room - 1)]
     if len(failed) + len(quiet) > room:
         kept = max(0, room - len(quiet) - 1)
-        more = f"[failed] {len(failed) - kept} more, see the report"
+        more = MORE_FAILED.say(count=len(failed) - kept)
         return [line for lines in failed[:kept] for line in lines] + ([more] if failed else []) + quiet
     spare = room - len(failed) - len(quiet)
     for index, f in enumerate(view.failed):
@@ -88,20 +109,14 @@ def _findings(view: FitView, room: int) -> list[str]:
 
 def _quiet(view: FitView) -> list[str]:
     lines = []
-    for word, findings in (("passed", view.passed), ("not applicable", view.not_applicable)):
+    for status, findings in (("passed", view.passed), ("not-applicable", view.not_applicable)):
         if findings:
-            lines.append(f"[{word}] " + ", ".join(dict.fromkeys(f.rule for f in findings)))
+            lines.append(QUIET.say(status=status, rules=list(dict.fromkeys(f.rule for f in findings))))
     return lines
 
 
 def _finding(f: FindingView) -> str:
-    return f"[failed] {f.rule}: {_text(f.title)}"
-
-
-def _error(view: FitView) -> str:
-    if not view.evidence.errors:
-        return ""
-    return " Largest error: " + ", ".join(f"{e.metric} {e.error.text}" for e in view.evidence.errors)
+    return FAILED.say(rule=f.rule, title=_text(f.title))
 
 
 def _text(pieces: Sequence[Piece]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from diagnose.result.diagnosis import Diagnosis, Finding, Ledger, LedgerEntry, LossPart, LossSplit
-from diagnose.result.text import plural
+from diagnose.result.texts import Text
 
 MOST_METRICS: Final = 40
 MOST_FINDINGS: Final = 150
@@ -21,17 +21,34 @@ MOST_EVIDENCE: Final = 40
 
 _T = TypeVar("_T")
 
+SHOWN = Text(
+    "thin.shown",
+    "Of {count:,} {what:select(metrics=metrics|ledgers=ledgers|findings=findings|saved files=saved files|"
+    "libraries=libraries|replay errors=replay errors|notes=notes|policies=policies|notes on policies=notes on "
+    "policies)}, {most} are shown here; diagnosis.json has them all.",
+)
+LEFT_OUT = Text("thin.left-out", "{count:plural(## more value|## more values)}, in diagnosis.json")
+MORE_FACTORS = Text("thin.more-factors", "{count:,} more factors")
+
 
 def thinned(d: Diagnosis) -> tuple[Diagnosis, tuple[str, ...]]:
     """The diagnosis with as much as is drawn, and sentences that say what is left out; epochs are the tables' own
     affair."""
     cut = _Cut()
     names = dict.fromkeys(name for row in d.epoch_rows for part in (row.logged, row.reevaluated) for name in part)
-    metrics = cut.items("metrics", _first(names, d.restoration.monitor if d.restoration else "loss"), MOST_METRICS)
+    metrics = cut.items("metrics", _first(names, d.key_metric or "loss"), MOST_METRICS)
     rows = d.epoch_rows
     if len(metrics) < len(names):
         kept = set(metrics)
-        rows = tuple(replace(r, logged=_only(r.logged, kept), reevaluated=_only(r.reevaluated, kept)) for r in rows)
+        rows = tuple(
+            replace(
+                r,
+                logged=_only(r.logged, kept),
+                reevaluated=_only(r.reevaluated, kept),
+                clocks={name: clock for name, clock in r.clocks.items() if name in kept},
+            )
+            for r in rows
+        )
     failed_first = sorted(d.findings, key=lambda f: f.status != "failed")
     ledgers = cut.items("ledgers", _key_first(d), MOST_LEDGERS)
     thin = replace(
@@ -64,7 +81,7 @@ class _Cut:
     def items(self, what: str, found: Sequence[_T], most: int) -> Sequence[_T]:
         if len(found) <= most:
             return found
-        self.said.append(f"Of {len(found):,} {what}, {most} are shown here; diagnosis.json has them all.")
+        self.said.append(SHOWN.say(count=len(found), what=what, most=most))
         return found[:most]
 
 
@@ -81,7 +98,7 @@ def _key_first(d: Diagnosis) -> Sequence[Ledger]:
     if len(d.ledgers) <= MOST_LEDGERS:
         return d.ledgers
     r = d.restoration
-    key = "loss" if r is None else r.monitor.removeprefix("val_")
+    key = (d.key_metric or "loss").removeprefix("val_")
     epochs = () if r is None else (r.best_epoch, r.restored_epoch)
     return sorted(d.ledgers, key=lambda ledger: (ledger.metric != key, ledger.epoch not in epochs))
 
@@ -90,8 +107,7 @@ def _finding(f: Finding) -> Finding:
     if len(f.evidence) <= MOST_EVIDENCE:
         return f
     shown = dict(list(f.evidence.items())[:MOST_EVIDENCE])
-    left = plural(len(f.evidence) - MOST_EVIDENCE, "more value")
-    return replace(f, evidence={**shown, "left out": f"{left}, in diagnosis.json"})
+    return replace(f, evidence={**shown, "left out": LEFT_OUT(count=len(f.evidence) - MOST_EVIDENCE)})
 
 
 def _ledger(ledger: Ledger) -> Ledger:
@@ -111,4 +127,4 @@ def _entries(entries: tuple[LedgerEntry, ...]) -> tuple[LedgerEntry, ...]:
         return entries
     rest = entries[MOST_ENTRIES:]
     low, amount, high = (math.fsum(values) for values in zip(*((e.low, e.amount, e.high) for e in rest), strict=True))
-    return (*entries[:MOST_ENTRIES], LedgerEntry(f"{len(rest):,} more factors", amount, low, high))
+    return (*entries[:MOST_ENTRIES], LedgerEntry(MORE_FACTORS(count=len(rest)), amount, low, high))

@@ -5,12 +5,36 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from diagnose.result.diagnosis import Diagnosis, EpochRow, Restoration, Span
-from diagnose.result.text import number, printable, shorten, span, spell
+from diagnose.report.restoration_view import HELD
+from diagnose.result.diagnosis import Diagnosis, Restoration, Span
+from diagnose.result.text import number, printable, shorten, spell
+from diagnose.result.texts import Text
+
+LAST = Text("timeline.last", "last")
+RUN = Text(
+    "timeline.run",
+    "{which:select(logged=logged|re-evaluated=re-evaluated)} {kinds}, {several:given(epochs|epoch)} {epochs:span}",
+)
+NOT_KNOWN = Text("timeline.not-known", "Where {metric} was computed is not known, so no value is tied to a version.")
+UPRIGHT = Text(
+    "timeline.upright",
+    "Every tie is upright: each {metric} was computed with exactly the weights at the end of the epoch it is filed "
+    "under.",
+)
+SLANTED = Text(
+    "timeline.slanted",
+    "Every tie slants back: each {metric} was computed with weights from before the epoch's end, so the number and the "
+    "weights filed under one epoch do not belong together.",
+)
+WEDGE = Text(
+    "timeline.wedge",
+    "Every tie is a wedge: each {metric} averages steps computed at all the versions it spans, so no single version "
+    "owns it.",
+)
 
 WHOLE_UP_TO = 40
 """Fits with at most this many epochs are drawn whole; longer ones with a focus window and the full curve as context."""
@@ -88,58 +112,18 @@ class TimelineView:
         return any(tie.logged is not None for tie in self.ties)
 
 
-def key_metric(diagnosis: Diagnosis) -> str | None:
-    """The metric this fit was steered by: what a restore monitors, else what a stop at a threshold watches, else
-    `loss`."""
-    logged = {name for row in diagnosis.epoch_rows for name in row.logged}
-    if diagnosis.restoration is not None and diagnosis.restoration.monitor in logged:
-        return diagnosis.restoration.monitor
-    for finding in diagnosis.findings:
-        if finding.status != "not-applicable" and "threshold" in finding.rule and finding.metric in logged:
-            return finding.metric
-    if "loss" in logged:
-        return "loss"
-    return next((name for row in diagnosis.epoch_rows for name in row.logged if name != "learning_rate"), None)
-
-
-def computed_at(row: EpochRow, metric: str, training_metrics: Iterable[str]) -> Span | None:
-    """The versions at which `row.logged[metric]` was computed, or None where that is not known (a callback's own
-    value)."""
-    if metric.startswith("val_"):
-        version = row.validation_version
-        return None if version is None else Span(version, version)
-    if metric not in training_metrics or row.last_version <= row.first_version:
-        return None
-    # The epoch's last step computed at the version before the one it produced.
-    return Span(row.first_version, row.last_version - 1)
-
-
-def training_metrics(diagnosis: Diagnosis) -> frozenset[str]:
-    """The names of logged values that the train steps computed."""
-    names = {"loss"}
-    for row in diagnosis.epoch_rows:
-        names.update(row.reevaluated)
-    for step in diagnosis.step_rows[:1]:
-        names.update(step.values)
-    if diagnosis.replay is not None:
-        names.update(diagnosis.replay.max_abs_error)
-    names.update(ledger.metric for ledger in diagnosis.ledgers)
-    return frozenset(names)
-
-
 def build_timeline(diagnosis: Diagnosis) -> TimelineView | None:
     """The timeline of the key metric; None where the fit logged nothing."""
-    metric = key_metric(diagnosis)
+    metric = diagnosis.key_metric
     if metric is None:
         return None
-    of_training = training_metrics(diagnosis)
     restoration = diagnosis.restoration if _about(diagnosis.restoration, metric) else None
     best_epoch = None if restoration is None else restoration.best_epoch
     ties = tuple(
         Tie(
             epoch=row.epoch,
             filed_at=row.last_version,
-            computed_at=_span(row, metric, of_training, restoration),
+            computed_at=None if (clock := row.clocks.get(metric)) is None else clock.span,
             logged=row.logged.get(metric),
             reevaluated=row.reevaluated.get(metric),
             best=row.epoch == best_epoch,
@@ -180,23 +164,17 @@ def _about(restoration: Restoration | None, metric: str) -> bool:
     return restoration is not None and restoration.monitor == metric
 
 
-def _span(row: EpochRow, metric: str, of_training: frozenset[str], restoration: Restoration | None) -> Span | None:
-    if restoration is not None and row.epoch == restoration.best_epoch and restoration.computed_at is not None:
-        return restoration.computed_at
-    return computed_at(row, metric, of_training)
-
-
 def _held(diagnosis: Diagnosis, metric: str) -> Held | None:
     restoration = diagnosis.restoration
     if restoration is not None:
         if restoration.restored_version is None:
             return None
-        word = "restored" if restoration.verdict in ("aligned", "shifted", "no-owner") else "held after fit"
+        word = HELD.say(restored=restoration.put_back)
         return Held(restoration.restored_version, restoration.restored_value, word)
     if not diagnosis.epoch_rows:
         return None
     last = diagnosis.epoch_rows[-1]
-    return Held(last.last_version, last.reevaluated.get(metric), "last")
+    return Held(last.last_version, last.reevaluated.get(metric), LAST.say())
 
 
 def _focus(ties: Sequence[Tie], best: Tie | None, held: Held | None) -> tuple[Tie, ...]:
@@ -263,8 +241,9 @@ def _not_finite(shown: Sequence[Tie], which: Literal["logged", "re-evaluated"]) 
         if bad:
             ties, found = zip(*group, strict=True)
             kinds = "/".join(dict.fromkeys(map(number, found)))
-            epochs = span(ties[0].epoch, ties[-1].epoch)
-            runs.append(Run(which, ties[0], ties[-1], f"{which} {kinds}, epoch{'s' * (len(ties) > 1)} {epochs}"))
+            epochs = [ties[0].epoch, ties[-1].epoch]
+            text = RUN.say(which=which, kinds=kinds, several=len(ties) > 1, epochs=epochs)
+            runs.append(Run(which, ties[0], ties[-1], text))
     return runs
 
 
@@ -280,18 +259,9 @@ def _caption(ties: Sequence[Tie], metric: str) -> str:
     """One sentence that says how to read the ties of this very figure."""
     spans = [(tie.computed_at, tie.filed_at) for tie in ties if tie.computed_at is not None]
     if not spans:
-        return f"Where {metric} was computed is not known, so no value is tied to a version."
+        return NOT_KNOWN.say(metric=metric)
     if all(at.first == at.last == filed for at, filed in spans):
-        return (
-            f"Every tie is upright: each {metric} was computed with exactly the weights at the end of the epoch it is "
-            "filed under."
-        )
+        return UPRIGHT.say(metric=metric)
     if all(at.first == at.last for at, _ in spans):
-        return (
-            f"Every tie slants back: each {metric} was computed with weights from before the epoch's end, so the "
-            "number and the weights filed under one epoch do not belong together."
-        )
-    return (
-        f"Every tie is a wedge: each {metric} averages steps computed at all the versions it spans, so no single "
-        "version owns it."
-    )
+        return SLANTED.say(metric=metric)
+    return WEDGE.say(metric=metric)

@@ -16,11 +16,19 @@ from diagnose.report.saved_view import SavedLine, saved_line
 from diagnose.report.thin import thinned
 from diagnose.report.timeline import TimelineView, build_timeline
 from diagnose.result.diagnosis import Diagnosis, Finding
-from diagnose.result.text import exact, number, plural, printable
+from diagnose.result.text import exact, number, printable
+from diagnose.result.texts import Text, say
 
 MOST_ADVICE = 20_000
 """Characters of one finding's advice that are shown."""
-STATUS_WORDS = {"failed": "Failed", "not-applicable": "Not applicable", "passed": "Passed"}
+STATUS = Text("status", "{status:select(failed=Failed|not-applicable=Not applicable|passed=Passed)}")
+COUNT = Text("count", "{count} {status:select(failed=failed|not-applicable=not applicable|passed=passed)}")
+EFFECT = Text("effect", "effect")
+META = Text(
+    "meta",
+    "fit {fit} · {epochs:plural(## epoch|## epochs)} · {updates:plural(## update|## updates)} · Keras {keras} on "
+    "{backend}{model:given( · model {model})}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,8 @@ class FitView:
     @property
     def counts(self) -> str:
         """`2 failed, 1 not applicable, 4 passed`."""
-        groups = (("failed", self.failed), ("not applicable", self.not_applicable), ("passed", self.passed))
-        return ", ".join(f"{len(findings)} {word}" for word, findings in groups if findings)
+        groups = (("failed", self.failed), ("not-applicable", self.not_applicable), ("passed", self.passed))
+        return ", ".join(COUNT.say(count=len(findings), status=status) for status, findings in groups if findings)
 
 
 def build(diagnosis: Diagnosis) -> FitView:
@@ -73,8 +81,8 @@ def build(diagnosis: Diagnosis) -> FitView:
     return FitView(
         fit=diagnosis.fit,
         name=printable(diagnosis.name),
-        headline=inline(printable(diagnosis.headline)),
-        notice=None if diagnosis.notice is None else printable(diagnosis.notice),
+        headline=inline(printable(say(diagnosis.headline))),
+        notice=None if diagnosis.notice is None else printable(say(diagnosis.notice)),
         left_out=left_out,
         meta=_meta(diagnosis),
         verdict=None if restoration is None else restoration.verdict,
@@ -100,10 +108,10 @@ def _tone(restoration: RestorationView | None, failed: bool) -> Tone:
 
 
 def _meta(d: Diagnosis) -> str:
-    model = d.model.get("name")
-    parts = [f"fit {d.fit}", plural(len(d.epoch_rows), "epoch"), plural(d.steps_total, "update")]
-    parts += [f"Keras {d.keras} on {d.backend}"] + ([f"model {model}"] if model else [])
-    return printable(" · ".join(parts))
+    model, epochs = d.model.get("name"), len(d.epoch_rows)
+    return printable(
+        META.say(fit=d.fit, epochs=epochs, updates=d.steps_total, keras=d.keras, backend=d.backend, model=model)
+    )
 
 
 def _weight(finding: Finding) -> tuple[int, float, str]:
@@ -116,13 +124,13 @@ def _weight(finding: Finding) -> tuple[int, float, str]:
 def _finding(f: Finding) -> FindingView:
     effect = None
     if f.effect is not None:
-        effect = Fact(printable(f.metric or "effect"), number(f.effect), exact(f.effect))
+        effect = Fact(printable(f.metric or EFFECT.say()), number(f.effect), exact(f.effect))
     return FindingView(
         rule=printable(f.rule),
         status=f.status,
-        word=STATUS_WORDS[f.status],
-        title=inline(printable(f.title)),
+        word=STATUS.say(status=f.status),
+        title=inline(printable(say(f.title))),
         effect=effect,
         evidence=facts(f.evidence),
-        advice=blocks("\n".join(printable(line) for line in f.advice[:MOST_ADVICE].expandtabs(4).splitlines())),
+        advice=blocks("\n".join(printable(line) for line in say(f.advice)[:MOST_ADVICE].expandtabs(4).splitlines())),
     )

@@ -11,16 +11,20 @@ from pathlib import Path
 
 from diagnose.errors import DiagnoseError
 from diagnose.result.diagnosis import Diagnosis
+from diagnose.result.texts import Texts, speaking
 
 _FIGURE = re.compile(r"(fit-\d+-)?(timeline|ledger)\.png")
 
 
-def write_reports(diagnoses: Sequence[Diagnosis], out: str | os.PathLike[str]) -> list[Path]:
+def write_reports(
+    diagnoses: Sequence[Diagnosis], out: str | os.PathLike[str], texts: Texts | None = None
+) -> list[Path]:
     """Writes `report.html`, `diagnosis.json` and the figures as PNG into `out`, which is made if need be.
 
     The figures of the first fit are `timeline.png` and `ledger.png`; those of later fits carry the fit's number:
     `fit-2-timeline.png`. A fit without logged values has no timeline, one without ledgers no ledger figure. Figures
-    that an earlier report left under such names are removed, so that the folder never mixes two runs.
+    that an earlier report left under such names are removed, so that the folder never mixes two runs. `texts`: the
+    language of page and figures (None: that being spoken, English unless said).
 
     Returns:
         The files written, the HTML first.
@@ -31,11 +35,10 @@ def write_reports(diagnoses: Sequence[Diagnosis], out: str | os.PathLike[str]) -
     from diagnose.report import html, json
 
     out = Path(out)
-    pages = [html.draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)]
-    files = {
-        "report.html": html.page(pages).encode("utf-8"),
-        "diagnosis.json": json.dumps(diagnoses).encode("utf-8"),
-    }
+    with speaking(texts):
+        pages = [html.draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)]
+        page = html.page(pages)
+    files = {"report.html": page.encode("utf-8"), "diagnosis.json": json.dumps(diagnoses).encode("utf-8")}
     for prefix, drawn in zip(_prefixes(diagnoses), pages, strict=True):
         figures = {"timeline.png": drawn.timeline_png, "ledger.png": drawn.ledger_png}
         files |= {prefix + name: content for name, content in figures.items() if content is not None}

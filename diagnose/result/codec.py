@@ -13,6 +13,7 @@ from typing import Any
 
 from diagnose.result.diagnosis import (
     Best,
+    Clock,
     Diagnosis,
     EpochRow,
     Finding,
@@ -33,6 +34,8 @@ SCHEMA = 1
 
 _STATUSES = ("failed", "passed", "not-applicable")
 _VERDICTS = ("aligned", "shifted", "no-owner", "not-restored", "replaced")
+_SOURCES = ("train-steps", "validation", "end-of-epoch", "own", "learning-rate")
+_ROLES = ("explains-gap", "explains-restoration", "explains-stop")
 _DEEPEST = 32
 
 
@@ -54,6 +57,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
                 "learning_rate": row.learning_rate,
                 "validation_version": row.validation_version,
                 "analysed": row.analysed,
+                "clocks": {name: _clock(clock) for name, clock in row.clocks.items()},
             }
             for row in d.epoch_rows
         ],
@@ -76,6 +80,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "policies": None
         if d.policies is None
         else {**_fields(d.policies), "rows": [_fields(r) for r in d.policies.rows]},
+        "texts": d.texts,
     }
     plain: dict[str, Any] = _plain(value)
     return plain
@@ -116,11 +121,20 @@ def from_dict(value: Mapping[str, Any]) -> Diagnosis:
         trace=top.mapping("trace"),
         saved=top.many("saved", _read_saved) if top.get("saved", None) is not None else (),
         policies=None if top.get("policies", None) is None else top.one("policies", _read_policies),
+        texts=top.mapping("texts"),
     )
 
 
 def _fields(item: Any) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def _clock(clock: Clock) -> dict[str, Any]:
+    """Without what is not so: there is one for every value of every epoch."""
+    value: dict[str, Any] = {"source": clock.source, "span": None if clock.span is None else _fields(clock.span)}
+    if clock.owned:
+        value["owned"] = True
+    return value if clock.written_by is None else {**value, "written_by": clock.written_by}
 
 
 def _ledger(ledger: Ledger) -> dict[str, Any]:
@@ -188,7 +202,24 @@ def _read_epoch(r: JsonReader) -> EpochRow:
         learning_rate=r.optional("learning_rate", r.number),
         validation_version=r.optional("validation_version", r.count),
         analysed=r.flag("analysed", False),
+        clocks=_read_clocks(r),
     )
+
+
+def _read_clocks(r: JsonReader) -> dict[str, Clock]:
+    """Files of older releases have none."""
+    if r.get("clocks", None) is None:
+        return {}
+    return {
+        name: Clock(
+            source=c.choice("source", _SOURCES),
+            span=c.one("span", _read_span),
+            owned=c.flag("owned", False),
+            written_by=c.optional("written_by", c.text),
+        )
+        for name, item in r.mapping("clocks").items()
+        for c in (JsonReader(item, f"the clock of {name:.40}"),)
+    }
 
 
 def _read_replay(r: JsonReader) -> ReplayCheck:
@@ -253,6 +284,7 @@ def _read_restoration(r: JsonReader) -> Restoration:
         written_by=r.optional("written_by", r.text),
         notes=r.texts("notes", ()),
         chosen_epoch=r.optional("chosen_epoch", r.count),
+        texts=r.mapping("texts"),
     )
 
 
@@ -265,6 +297,8 @@ def _read_finding(r: JsonReader) -> Finding:
         advice=r.text("advice"),
         metric=r.optional("metric", r.text),
         effect=r.optional("effect", r.number),
+        role=r.optional("role", lambda key: r.choice(key, _ROLES)),
+        texts=r.mapping("texts"),
     )
 
 
@@ -298,6 +332,7 @@ def _read_policies(r: JsonReader) -> Policies:
         best_epoch=r.optional("best_epoch", r.count),
         best_value=r.optional("best_value", r.number),
         notes=r.texts("notes", ()),
+        texts=r.mapping("texts"),
     )
 
 
@@ -316,4 +351,5 @@ def _read_policy(r: JsonReader) -> PolicyRow:
         optimism=r.optional("optimism", r.number),
         epochs=r.optional("epochs", r.count),
         time_saved=r.optional("time_saved", r.number),
+        texts=r.mapping("texts"),
     )

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from diagnose.result.spoken import Spoken
+from diagnose.result.texts import Texts
+
 if TYPE_CHECKING:
     import os
 
@@ -20,13 +23,43 @@ if TYPE_CHECKING:
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
+Role = Literal["explains-gap", "explains-restoration", "explains-stop"]
+"""What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
+restore went as it did, without which the verdict's "best" misleads; or why the fit stopped when it did."""
+
+
+Source = Literal["train-steps", "validation", "end-of-epoch", "own", "learning-rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When a logged value was computed, decided by what was computed when. `source`: by what; "end-of-epoch" is an
+    evaluation by a callback of `diagnose.callbacks`, "own" code of the user's. `span`: the versions it was computed at
+    (None: not known). `owned`: whether the weights of all of these are the same, so that each of them has the value.
+    `written_by`: who wrote the weights where they are no version of training."""
+
+    source: Source
+    span: Span | None = None
+    owned: bool = False
+    written_by: str | None = None
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The versions that have the value; empty where it belongs to no single set of weights."""
+        return tuple(range(self.span.first, self.span.last + 1)) if self.owned and self.span is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
     """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
     over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
-    `val_*` were computed at."""
+    the last validation pass was computed at. `clocks`: of each logged value, when it was computed."""
 
     epoch: int
     first_version: int
@@ -36,6 +69,12 @@ class EpochRow:
     learning_rate: float | None = None
     validation_version: int | None = None
     analysed: bool = False
+    clocks: Mapping[str, Clock] = field(default_factory=dict)
+
+    @property
+    def trained_at(self) -> Span | None:
+        """The versions at which the train steps computed that the epoch's log covers."""
+        return next((c.span for c in self.clocks.values() if c.source == "train-steps" and c.span is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +159,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
+class Restoration(Spoken):
     """Which weights the model holds after fit, beside those the logged best was computed at (see `verdict`)."""
 
     callback: str
@@ -151,10 +184,16 @@ class Restoration:
     chosen_epoch: int | None = None
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
+    texts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def put_back(self) -> bool:
+        """Whether the weights the model holds are such as were put back."""
+        return self.verdict in ("aligned", "shifted", "no-owner")
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyRow:
+class PolicyRow(Spoken):
     """What one stopping policy would have done in this fit.
 
     `policy`: as an expression; `own`: whether the run itself went by it. `reason`: why the trace cannot say, and then
@@ -176,10 +215,11 @@ class PolicyRow:
     optimism: float | None = None
     epochs: int | None = None
     time_saved: float | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Spoken):
     """Stopping policies by one objective metric (`mode`: which way it is better, None: not known). `best_epoch` and
     `best_value`: the best by it of all epochs whose value is known, which no policy could know beforehand."""
 
@@ -189,6 +229,7 @@ class Policies:
     best_epoch: int | None = None
     best_value: float | None = None
     notes: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +255,9 @@ class SavedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number."""
+class Finding(Spoken):
+    """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number.
+    `role`: what a failed finding does for the other parts of a report (None: it stands for itself)."""
 
     rule: str
     status: Status
@@ -224,10 +266,12 @@ class Finding:
     advice: str
     metric: str | None = None
     effect: float | None = None
+    role: Role | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis:
+class Diagnosis(Spoken):
     """The analysis of one fit.
 
     `headline`: the verdict in one sentence with its numbers. `notice`: None, or what the reader must know first (an
@@ -235,7 +279,8 @@ class Diagnosis:
     "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}. `environment`: library versions. `model`: {"name",
     "parameters", "layers": [{"name", "class", "kind"}]}, kind None unless the layer behaves differently in training.
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
-    for each thing that could not be computed, with the reason; the first of them are in the `notice`.
+    for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
+    in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
     """
 
     fit: int
@@ -259,14 +304,33 @@ class Diagnosis:
     policies: Policies | None = None
     saved: tuple[SavedModel, ...] = ()
     problems: tuple[str, ...] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report of this fit as one self-contained page, in the place of a file of this name. Raises
-        DiagnoseError where it cannot be written."""
+    @property
+    def key_metric(self) -> str | None:
+        """The logged value this fit was steered by: what a restore monitors, else what a stop at a threshold watches,
+        else `loss`, else the first; None where it logged nothing."""
+        logged = dict.fromkeys(name for row in self.epoch_rows for name in row.logged if name != "learning_rate")
+        stops = (f.metric for f in self.findings if f.role == "explains-stop" and f.status != "not-applicable")
+        wanted = (None if self.restoration is None else self.restoration.monitor, *stops, "loss", *logged)
+        return next((name for name in wanted if name is not None and name in logged), None)
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether a rule failed, or the weights after fit are not those the best logged value belongs to: what the exit
+        code 3 says."""
+        r = self.restoration
+        return any(f.status == "failed" for f in self.findings) or (
+            r is not None and r.verdict in ("shifted", "no-owner", "replaced")
+        )
+
+    def to_html(self, path: str | os.PathLike[str], texts: Texts | None = None) -> None:
+        """Writes the report of this fit as one self-contained page, in the place of a file of this name; `texts` is
+        its language (None: English). Raises DiagnoseError where it cannot be written."""
         from diagnose.report import html
         from diagnose.report.write import write_file
 
-        write_file(path, html.render([self]))
+        write_file(path, html.render([self], texts))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes `diagnosis.json` (schema 1) with this one fit, in the place of a file of this name. Raises

@@ -38,6 +38,16 @@ def number(value: float | None, digits: int = DIGITS, *, sign: bool = False) -> 
     return f"{value:{plus}.{digits - 1}e}"
 
 
+def short(value: float | None) -> str:
+    """Six significant digits, as sentences have them; "NaN" and "inf" as such; "?" for a value that could not be
+    computed."""
+    if value is None:
+        return "?"
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.6g}"
+
+
 def exact(value: float | None) -> str:
     """All digits: the shortest text that reads back as the same float64."""
     if value is None or not math.isfinite(value):

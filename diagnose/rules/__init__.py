@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from diagnose.errors import ReplayError
-from diagnose.result.diagnosis import Finding
+from diagnose.result.diagnosis import Finding, Role
+from diagnose.result.texts import Text
 from diagnose.rules import (
     augmentation_gap,
     batch_averaged_metric,
@@ -43,6 +45,9 @@ from diagnose.rules import (
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
+
+NOT_LOOKED_AT = Text("rule.not-looked-at", "This could not be looked at: {reason}.")
+CRASHED = Text("rule.crashed", "This rule could not be applied: {error}: {message}")
 
 Rule = Callable[[Facts], Finding]
 
@@ -83,6 +88,20 @@ RULES: Final[dict[str, Rule]] = {
 }
 
 
+ROLES: Final[dict[str, Role]] = {
+    "threshold-on-training-metric": "explains-stop",
+    "one-step-epoch": "explains-gap",
+    "moving-average-of-weights": "explains-gap",
+    "batch-norm-gap": "explains-gap",
+    "dropout-gap": "explains-gap",
+    "augmentation-gap": "explains-gap",
+    "stale-best": "explains-restoration",
+    "wrong-direction": "explains-restoration",
+    "missing-monitor": "explains-restoration",
+}
+"""What the findings of a rule do for other parts of the report, by which those know them."""
+
+
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
     """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not
     applicable; the others run."""
@@ -91,9 +110,10 @@ def run_rules(facts: Facts) -> tuple[Finding, ...]:
         try:
             found.append(rule(facts))
         except ReplayError as error:
-            found.append(Finding(name, "not-applicable", f"This could not be looked at: {error}.", {}, ""))
+            found.append(Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, ""))
         except Exception as error:
-            title = f"This rule could not be applied: {type(error).__name__}: {error}"
+            title = CRASHED(error=type(error).__name__, message=str(error))
             found.append(Finding(name, "not-applicable", title, {"error": type(error).__name__}, ""))
     order = {"failed": 0, "not-applicable": 1, "passed": 2}
+    found = [replace(f, role=ROLES.get(f.rule)) for f in found]
     return tuple(sorted(found, key=lambda f: (order[f.status], -abs(f.effect or 0.0))))

@@ -6,28 +6,48 @@ from __future__ import annotations
 from typing import Any
 
 from diagnose.result.diagnosis import Finding, Ledger
+from diagnose.result.texts import Said, Text
 from diagnose.rules.batch_means import BatchMeans, batch_means, close
-from diagnose.rules.common import MATERIAL, material, not_applicable, number
+from diagnose.rules.common import MATERIAL, NO_EPOCH, NOT_MEASURED, material, not_applicable
 from diagnose.rules.facts import Facts
 
 NAME = "batch-averaged-metric"
+
+NOT_RECORDED = Text("batch-averaged-metric.not-recorded", "How the metrics add up was not recorded.")
+NONE = Text("batch-averaged-metric.none", "No metric takes one number per batch.")
+NOT_REPLAYED = Text("batch-averaged-metric.not-replayed", "{metrics:list} could not be replayed.")
+_MEAN = (
+    "{metric} is the mean of {batches} numbers, one per batch of {uneven:given(up to {rows} rows|{rows} rows)} "
+    "({lowest:number} to {highest:number})"
+)
+AT_ONCE = Text(
+    "batch-averaged-metric.at-once",
+    f"{_MEAN}: the model after fit has {{evaluated:number}} in batches like fit's, and {{whole:number}} over all rows "
+    "at once.",
+)
+OTHER_BATCHES = Text(
+    "batch-averaged-metric.other-batches",
+    f"{_MEAN}: that evaluate's batches hold other rows makes {{amount:+.6g}} of the way from {{logged:number}}, logged "
+    "for epoch {epoch}, to {evaluated:number}, evaluated.",
+)
+SMALL = Text("batch-averaged-metric.small", f"{_MEAN}, which moves it by only {{effect:number}} here.")
 
 
 def check(facts: Facts) -> Finding:
     """Fails where the recorded counts show that a metric takes one number per batch, and the same weights give another
     value over all rows at once, or over evaluate's batches."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     if not any("of_loss" in v for v in facts.trace.info.get("metric_variables") or []):
-        return not_applicable(NAME, "How the metrics add up was not recorded.")
+        return not_applicable(NAME, NOT_RECORDED())
     found = {m.log: m for e in facts.epochs for m in batch_means(facts, e) if one_per_batch(m)}
     if not found:
-        return not_applicable(NAME, "No metric takes one number per batch.")
+        return not_applicable(NAME, NONE())
     if facts.no_replay is not None:
-        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     measured = [x for m in found.values() if (x := _measure(facts, m)) is not None]
     if not measured:
-        return not_applicable(NAME, f"{', '.join(sorted(found))} could not be replayed.")
+        return not_applicable(NAME, NOT_REPLAYED(metrics=sorted(found)))
     return max(measured, key=lambda f: (f.status == "failed", f.evidence["relative"]))
 
 
@@ -53,17 +73,17 @@ def _measure(facts: Facts, means: BatchMeans) -> Finding | None:
         "evaluated": evaluated,
         "in_one_batch": whole,
     }
-    size = f"{max(means.rows)} rows" if min(means.rows) == max(means.rows) else f"up to {max(means.rows)} rows"
-    start = (
-        f"{metric} is the mean of {len(means.rows)} numbers, one per batch of {size} "
-        f"({number(min(means.values))} to {number(max(means.values))})"
-    )
+    mean: dict[str, Any] = {
+        "metric": metric,
+        "batches": len(means.rows),
+        "uneven": min(means.rows) != max(means.rows),
+        "rows": max(means.rows),
+        "lowest": min(means.values),
+        "highest": max(means.values),
+    }
     if evaluated is not None and whole is not None:
         effect, against = abs(whole - evaluated), max(abs(whole), abs(evaluated))
-        end = (
-            f": the model after fit has {number(evaluated)} in batches like fit's, and {number(whole)} over all rows "
-            "at once."
-        )
+        title = AT_ONCE(**mean, evaluated=evaluated, whole=whole)
         failed = effect >= MATERIAL * against and effect > 0.0
     else:
         ledger = _ledger(facts, metric)
@@ -72,16 +92,14 @@ def _measure(facts: Facts, means: BatchMeans) -> Finding | None:
         amount = next((e.amount for e in ledger.entries if e.factor == "aggregation"), 0.0)
         effect, against = abs(amount), max(abs(ledger.logged), abs(ledger.evaluated))
         evidence |= {"ledger_epoch": ledger.epoch, "amount": amount, "residual": ledger.residual}
-        end = (
-            f": that evaluate's batches hold other rows makes {amount:+.6g} of the way from {number(ledger.logged)}, "
-            f"logged for epoch {ledger.epoch}, to {number(ledger.evaluated)}, evaluated."
+        title = OTHER_BATCHES(
+            **mean, amount=amount, logged=ledger.logged, epoch=ledger.epoch, evaluated=ledger.evaluated
         )
         failed = material(ledger, amount)
     evidence["relative"] = effect / against if against else 0.0
-    status, advice = ("failed", _advice(metric)) if failed else ("passed", "")
     if not failed:
-        end = f", which moves it by only {number(effect)} here."
-    return Finding(NAME, "failed" if status == "failed" else "passed", start + end, evidence, advice, metric, effect)
+        return Finding(NAME, "passed", SMALL(**mean, effect=effect), evidence, "", metric, effect)
+    return Finding(NAME, "failed", title, evidence, _advice(metric), metric, effect)
 
 
 def _ledger(facts: Facts, metric: str) -> Ledger | None:
@@ -93,19 +111,26 @@ def _ledger(facts: Facts, metric: str) -> Ledger | None:
     return max((x for x in facts.ledgers if x.metric == metric), key=amount, default=None)
 
 
-def _advice(metric: str) -> str:
+def _advice(metric: str) -> Said:
     function = metric if metric.isidentifier() else "metric_function"
-    return f"""\
+    call = f"{function}(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(model.predict(x, verbose=0)))"
+    return ADVICE(call=f"value = {call}", code=CODE)
+
+
+ADVICE = Text(
+    "batch-averaged-metric.advice",
+    """\
 Compute it over all rows at once, after training:
 
-```python
-value = {function}(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(model.predict(x, verbose=0)))
-```
+{call:python}
 
 or during training with a metric that adds up over batches what it needs, as Keras's own classes do
 (`keras.metrics.Precision()`, `Recall()`, `F1Score(threshold=0.5)`, `R2Score()`, `Sum()`). One of your own:
 
-```python
+{code:python}
+""",
+)
+CODE = """\
 class Pooled(keras.metrics.Metric):
     def __init__(self, name="pooled_recall", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -119,6 +144,4 @@ class Pooled(keras.metrics.Metric):
         self.positives.assign_add(keras.ops.sum(y_true))
 
     def result(self):
-        return keras.ops.divide_no_nan(self.hits, self.positives)
-```
-"""
+        return keras.ops.divide_no_nan(self.hits, self.positives)"""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import counted, number
+from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
-from diagnose.rules.mode_gap import find_gap, named
+from diagnose.rules.mode_gap import find_gap
 from diagnose.tracefile.digest import array_digest, numpy_dtype
 from diagnose.tracefile.model import State
 
@@ -25,38 +25,54 @@ FORGOTTEN = 0.01
 def check(facts: Facts) -> Finding:
     """Fails where replay with these layers in inference mode moves a logged value by a part that matters; says how
     much of the moving averages is still what they were initialized with."""
-    gap = find_gap(facts, NAME, "batch-norm", "batch normalization layer")
+    gap = find_gap(facts, NAME, "batch-norm")
     if isinstance(gap, Finding):
         return gap
     updates = _updates(facts)
     momentum = _untouched_momentum(facts, gap.layers)
     share = None if momentum is None else momentum**updates
     evidence = gap.evidence | {"updates": updates, "momentum": momentum, "initial_share": share}
-    title = f"{gap.numbers} batch normalization ({named(gap.layers)}), "
-    why = "as fit uses the statistics of each batch, evaluate their moving averages."
-    advice = ADVICE
+    title, advice = FAILED(**gap.said), ADVICE(code=CODE)
     if momentum is not None and share is not None and share > FORGOTTEN:
-        why = (
-            f"whose moving averages, used by evaluate only, are still {100 * share:.3g} % their initial values "
-            f"(mean 0, variance 1) after {counted(updates, 'update')} with momentum {number(momentum)}."
-        )
-        advice = _more_updates(momentum, updates) + ADVICE
-    return Finding(NAME, "failed", title + why, evidence, advice, gap.ledger.metric, abs(gap.entry.amount))
+        title = FAILED_EARLY(**gap.said, percent=100 * share, updates=updates, momentum=momentum)
+        advice = BOTH(first=_more_updates(momentum, updates), second=advice)
+    return Finding(NAME, "failed", title, evidence, advice, gap.ledger.metric, abs(gap.entry.amount))
 
 
-ADVICE = """\
+FAILED = Text(
+    "batch-norm-gap.failed",
+    "fit logged {metric} {logged:number} for epoch {epoch}, evaluate gives {evaluated:number}: {amount:signed} is from "
+    "batch normalization ({layers}), as fit uses the statistics of each batch, evaluate their moving averages.",
+)
+FAILED_EARLY = Text(
+    "batch-norm-gap.failed-early",
+    "fit logged {metric} {logged:number} for epoch {epoch}, evaluate gives {evaluated:number}: {amount:signed} is from "
+    "batch normalization ({layers}), whose moving averages, used by evaluate only, are still {percent:.3g} % their "
+    "initial values (mean 0, variance 1) after {updates:plural(# update|# updates)} with momentum {momentum:number}.",
+)
+BOTH = Text("batch-norm-gap.both", "{first}\n{second}")
+MORE_UPDATES = Text(
+    "batch-norm-gap.more-updates",
+    "The moving averages need about {needed} updates at momentum {momentum:number} until 99 % of them comes from "
+    "batches; this fit made {updates}. Train for more steps (more epochs, or smaller batches)"
+    "{code:given(, or let them forget sooner:\n\n{code:python}|.)}\n",
+)
+ADVICE = Text(
+    "batch-norm-gap.advice",
+    """\
 What fit logs is the model's value with each batch's own statistics; what you ship is the model with the moving
 averages. Judge it by the latter, on the training data too:
 
-```python
+{code:python}
+""",
+)
+CODE = """\
 class EvaluateTrainingRows(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         values = self.model.evaluate(x, y, verbose=0, return_dict=True)
         print({f"{name} with moving averages": value for name, value in values.items()})
 
-model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[EvaluateTrainingRows()])
-```
-"""
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[EvaluateTrainingRows()])"""
 
 
 def _updates(facts: Facts) -> int:
@@ -66,22 +82,11 @@ def _updates(facts: Facts) -> int:
     return max(held, default=facts.trace.epochs[-1].last_version)
 
 
-def _more_updates(momentum: float, updates: int) -> str:
+def _more_updates(momentum: float, updates: int) -> Said:
     needed = math.ceil(math.log(FORGOTTEN) / math.log(momentum))
-    text = (
-        f"The moving averages need about {needed} updates at momentum {number(momentum)} until 99 % of them comes from "
-        f"batches; this fit made {updates}. Train for more steps (more epochs, or smaller batches)"
-    )
     suited = math.floor(100 * FORGOTTEN ** (1 / updates)) / 100
-    if suited < 0.5:
-        return f"{text}.\n\n"
-    return f"""{text}, or let them forget sooner:
-
-```python
-keras.layers.BatchNormalization(momentum={suited})
-```
-
-"""
+    code = None if suited < 0.5 else f"keras.layers.BatchNormalization(momentum={suited})"
+    return MORE_UPDATES(needed=needed, momentum=momentum, updates=updates, code=code)
 
 
 def _untouched_momentum(facts: Facts, layers: Sequence[Mapping[str, Any]]) -> float | None:

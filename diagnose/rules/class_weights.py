@@ -9,7 +9,8 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import largest, material, not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NOT_MEASURED, largest, material, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.model import Batch
 
@@ -18,21 +19,64 @@ NAME = "class-weights"
 MOST_CLASSES = 20
 """Up to so many labels are listed with their weights."""
 
+NO_STEPS = Text("class-weights.no-steps", "No steps were recorded.")
+NONE = Text("class-weights.none", "Fit got no class weights and no sample weights.")
+NO_METRIC = Text("class-weights.no-metric", "No metric could be replayed.")
+GIVEN = Text(
+    "class-weights.given",
+    "{which:select(both=class weights and sample weights|class_weight=class weights|sample_weight=sample weights|"
+    "sample weights of the training data)}",
+)
+NO_DIFFERENCE = Text("class-weights.no-difference", "The {given} make no difference to any metric.")
+SMALL = Text(
+    "class-weights.small",
+    "The {given} count in fit and not in evaluate, but they move {metric} by only {amount:number}.",
+)
+OF_LABEL = Text("class-weights.of-label", "{label}: {weight:number}")
+FAILED = Text(
+    "class-weights.failed",
+    "The {given}{labels:given( ({labels:list}))}{lowest:given( ({lowest:number} to {highest:number}))} count in fit "
+    "and not in evaluate: {amount:+.6g} of the difference between {metric} {logged:number} (logged for epoch {epoch}) "
+    "and {evaluated:number} (evaluated) comes from that.",
+)
+ADVICE = Text(
+    "class-weights.advice",
+    """\
+To compare, give evaluate the weights that fit got:
+
+{code:python}
+
+and the same for validation, `validation_data=(x_val, y_val, sample_weight_val)`. Metrics that are to count the weights
+are compiled as `weighted_metrics=[…]`; those in `metrics=[…]` never do.
+""",
+)
+ADVICE_BY_LABEL = Text(
+    "class-weights.advice-by-label",
+    """\
+To compare, give evaluate the weights that fit got:
+
+{code:python}
+
+and the same for validation, `validation_data=(x_val, y_val, sample_weight_val)`: `class_weight` never reaches it.
+Metrics that are to count the weights are compiled as `weighted_metrics=[…]`; those in `metrics=[…]` never do.
+""",
+)
+
 
 def check(facts: Facts) -> Finding:
     """Fails where the ledger puts a material part of a gap down to weights of samples."""
     if not facts.trace.steps and facts.trace.unrecorded:
-        return not_applicable(NAME, "No steps were recorded.")
+        return not_applicable(NAME, NO_STEPS())
     if not any(step.batch.sample_weight is not None for step in facts.trace.steps):
-        return not_applicable(NAME, "Fit got no class weights and no sample weights.")
+        return not_applicable(NAME, NONE())
     if facts.no_replay is not None:
-        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     if not facts.ledgers:
-        return not_applicable(NAME, "No metric could be replayed.")
+        return not_applicable(NAME, NO_METRIC())
     given = _given(facts)
     found = largest(facts, "class-weights")
     if found is None:
-        return Finding(NAME, "passed", f"The {given} make no difference to any metric.", {"given": given}, "")
+        return Finding(NAME, "passed", NO_DIFFERENCE(given=given), {"given": given}, "")
     ledger, entry = found
     weights = _weights(facts, ledger.epoch)
     by_label = _by_label(facts, ledger.epoch)
@@ -50,30 +94,27 @@ def check(facts: Facts) -> Finding:
         "weight_by_label": {str(k): v for k, v in by_label.items()},
     }
     if not material(ledger, entry.amount):
-        title = (
-            f"The {given} count in fit and not in evaluate, but they move {ledger.metric} by only "
-            f"{number(abs(entry.amount))}."
-        )
+        title = SMALL(given=given, metric=ledger.metric, amount=abs(entry.amount))
         return Finding(NAME, "passed", title, evidence, "", ledger.metric, abs(entry.amount))
-    spread = ""
-    if by_label:
-        spread = f" ({', '.join(f'{label}: {number(w)}' for label, w in by_label.items())})"
-    elif weights is not None:
-        spread = f" ({number(weights['lowest'])} to {number(weights['highest'])})"
-    title = (
-        f"The {given}{spread} count in fit and not in evaluate: {entry.amount:+.6g} of the difference between "
-        f"{ledger.metric} {number(ledger.logged)} (logged for epoch {ledger.epoch}) and {number(ledger.evaluated)} "
-        "(evaluated) comes from that."
+    spread = {} if by_label or weights is None else weights
+    title = FAILED(
+        given=given,
+        labels=[OF_LABEL(label=label, weight=weight) for label, weight in by_label.items()],
+        lowest=spread.get("lowest"),
+        highest=spread.get("highest"),
+        amount=entry.amount,
+        metric=ledger.metric,
+        logged=ledger.logged,
+        epoch=ledger.epoch,
+        evaluated=ledger.evaluated,
     )
     return Finding(NAME, "failed", title, evidence, _advice(by_label), ledger.metric, abs(entry.amount))
 
 
-def _given(facts: Facts) -> str:
+def _given(facts: Facts) -> Said:
     arguments = (facts.trace.info.get("fit") or {}).get("arguments") or {}
     names = [n for n in ("class_weight", "sample_weight") if arguments.get(n) is True]
-    return " and ".join("class weights" if n == "class_weight" else "sample weights" for n in names) or (
-        "sample weights of the training data"
-    )
+    return GIVEN(which="both" if len(names) > 1 else names[0] if names else "data")
 
 
 def _batches(facts: Facts, epoch: int) -> list[Batch]:
@@ -119,28 +160,12 @@ def _short(weights: dict[int, float]) -> dict[int, float]:
     return {label: float(f"{weight:.6g}") for label, weight in weights.items()}
 
 
-def _advice(by_label: dict[int, float]) -> str:
+def _advice(by_label: dict[int, float]) -> Said:
     if not by_label:
-        return """\
-To compare, give evaluate the weights that fit got:
-
-```python
-model.evaluate(x, y, sample_weight=sample_weight)
-```
-
-and the same for validation, `validation_data=(x_val, y_val, sample_weight_val)`. Metrics that are to count the weights
-are compiled as `weighted_metrics=[…]`; those in `metrics=[…]` never do.
-"""
-    return f"""\
-To compare, give evaluate the weights that fit got:
-
-```python
+        return ADVICE(code="model.evaluate(x, y, sample_weight=sample_weight)")
+    code = f"""\
 class_weight = {_short(by_label)!r}
 labels = np.ravel(y) if np.ndim(y) == 1 or np.shape(y)[-1] == 1 else np.argmax(y, axis=-1)
 sample_weight = np.array([class_weight[int(label)] for label in labels])
-model.evaluate(x, y, sample_weight=sample_weight)
-```
-
-and the same for validation, `validation_data=(x_val, y_val, sample_weight_val)`: `class_weight` never reaches it.
-Metrics that are to count the weights are compiled as `weighted_metrics=[…]`; those in `metrics=[…]` never do.
-"""
+model.evaluate(x, y, sample_weight=sample_weight)"""
+    return ADVICE_BY_LABEL(code=code)

@@ -1,4 +1,4 @@
-"""What several rules need: findings that do not apply, number texts, and the timing part of a ledger."""
+"""What several rules need: findings that do not apply, sentences, and the timing part of a ledger."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
+from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
 
 TIMING = ("weights-lag", "weights-drift")
@@ -16,23 +17,21 @@ MATERIAL = 0.01
 """Share of a metric's value below which a factor's amount is not worth a finding."""
 
 
+NO_EPOCH = Text("no-epoch", "No epoch was finished.")
+NO_STOPPING = Text("no-early-stopping", "No EarlyStopping in this fit.")
+NOT_WATCHED = Text("nothing-watched", "No callback of Keras watches a logged value.")
+NOT_END = Text("no-end", "The fit did not reach its end.")
+NOT_MEASURED = Text("not-measured", "Not measured, because replay was not possible: {reason}.")
+NOT_REPLAYED = Text("not-replayed", "'{metric}' could not be replayed.")
+NAN_ONLY = Text("nan-only", "{callback} saw '{monitor}' as NaN only, so no epoch was the best.")
+NO_VERSION = Text("no-version", "The weights after fit are no version of training, so they are of no epoch.")
+FIRST_NAMES = Text("first-names", "{names:quoted}{more:given( and {more} more|)}")
+ITS_CODE = Text("recognised-by.code", "its code")
+
+
 def not_applicable(rule: str, reason: str, evidence: Mapping[str, Any] | None = None) -> Finding:
     """A finding for a rule that cannot be applied to this run, with the reason as its title."""
     return Finding(rule, "not-applicable", reason, dict(evidence or {}), "")
-
-
-def number(value: float | None) -> str:
-    """Six significant digits; "NaN" and "inf" as such; "?" for a value that could not be computed."""
-    if value is None:
-        return "?"
-    if math.isnan(value):
-        return "NaN"
-    return f"{value:.6g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 epoch`, `3 epochs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def timing(ledger: Ledger) -> float:
@@ -57,7 +56,7 @@ def largest(facts: Facts, *factors: str) -> tuple[Ledger, LedgerEntry] | None:
     return max(found, key=lambda pair: abs(pair[1].amount) / (scale(pair[0]) or 1.0), default=None)
 
 
-def rests_on_training(facts: Facts) -> list[Decision] | None:
+def rests_on_training(facts: Facts) -> list[Watcher] | None:
     """The decisions that rest on training values; [] where nothing decides and the log is all there is; None where
     everything that decides (or can be read beside the log) comes from validation passes."""
     found = facts.training_decisions()
@@ -68,7 +67,7 @@ def rests_on_training(facts: Facts) -> list[Decision] | None:
     return []
 
 
-def metric_in_question(facts: Facts, decisions: list[Decision]) -> str:
+def metric_in_question(facts: Facts, decisions: list[Watcher]) -> str:
     """The metric the finding is about: that of the first decision, else loss."""
     for d in decisions:
         if any(d.monitor in e.logs for e in facts.epochs):
@@ -76,9 +75,17 @@ def metric_in_question(facts: Facts, decisions: list[Decision]) -> str:
     return "loss"
 
 
-def consequence(decisions: list[Decision]) -> str:
-    """Who relies on the value, as a sentence; empty where nobody decides."""
+NOBODY_DECIDES = Text("nobody-decides", "Nothing else in this run says how good the weights are.")
+DECIDES = Text("decides", "It is what decides here: {who:list}.")
+DECIDER = Text(
+    "decider",
+    "{callback} ({kind:select(early-stopping=early-stopping|checkpoint=checkpoint|threshold=threshold|"
+    "own-restore=own-restore)}, '{monitor}')",
+)
+
+
+def consequence(decisions: list[Watcher]) -> Said:
+    """Who relies on the value, as a sentence."""
     if not decisions:
-        return "Nothing else in this run says how good the weights are."
-    texts = sorted({f"{d.callback} ({d.kind}, '{d.monitor}')" for d in decisions})
-    return f"It is what decides here: {', '.join(texts)}."
+        return NOBODY_DECIDES()
+    return DECIDES(who=sorted({DECIDER(callback=d.callback, kind=d.kind, monitor=d.monitor) for d in decisions}))

@@ -5,17 +5,74 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.ema import Averages, Content, saved_by, set_at_end
-from diagnose.decide.verdict import validation_of
+from diagnose.decide.averages import Averages, Content, set_at_end
+from diagnose.decide.clock import validated_with
+from diagnose.decide.kept import kept_by
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_of_fit
 from diagnose.tracefile.model import State
 
 NAME = "ema-order"
 
-_WORDS = {"raw": "the raw weights", "average": "the moving average of the weights"}
+NO_AVERAGE = Text("ema-order.none", "The optimizer keeps no moving average of the weights (use_ema is not set).")
+NOT_SAID = Text("ema-order.not-said", "This trace does not say which of the optimizer's variables are averages.")
+NO_END = Text("ema-order.no-end", "The fit did not reach its end: which weights the model was left with is not known.")
+NEITHER = Text("ema-order.neither", "The model after fit holds neither weights of training nor their moving average.")
+_WORDS = (
+    "select(raw=the raw weights|average=the moving average of the weights|"
+    "both=the moving average of the weights and the raw weights)"
+)
+SCORED = Text(
+    "ema-order.scored",
+    f"{{monitor}} {{logged:number}} of epoch {{epoch}}{{went_by:given(, which {{went_by}} went by,)}} was computed "
+    f"with {{used:{_WORDS}}}, but the model after fit holds {{kept:{_WORDS}}}"
+    "{held_epoch:given( of epoch {held_epoch})}{writer:given( (written by {writer}))}"
+    "{value:given(: its {monitor} is {value:number})}.",
+)
+SAVED = Text(
+    "ema-order.saved",
+    f"{{callback}} kept epoch {{epoch}} for its {{monitor}} {{logged:number}}, computed with {{used:{_WORDS}}}, but "
+    f"the file holds {{kept:{_WORDS}}}{{value:given(: their {{monitor}} is {{value:number}})}}.",
+)
+DISCARDED = Text(
+    "ema-order.discarded",
+    "{writer} put the raw weights{held_epoch:given( of epoch {held_epoch})} in the place of the moving average that "
+    "Keras had set at the end of training, so use_ema had no effect on the model"
+    "{average:given(: {monitor} {value:number}, where the average had {average:number})}.",
+)
+NOT_VALIDATED = Text(
+    "ema-order.not-validated",
+    f"No validation value to compare with; the model after fit holds {{kept:{_WORDS}}}.",
+)
+SAME = Text(
+    "ema-order.same",
+    f"{{monitor}} of epoch {{epoch}} was computed with {{kept:{_WORDS}}}, and so is the model after fit.",
+)
+THE_SCRIPT = Text("ema-order.the-script", "The script")
+AT_THE_END = Text("ema-order.at-the-end", "Keras, at the end of training")
+ADVICE_RAW = Text(
+    "ema-order.advice-raw", "Let validation score what the model will hold, the average:\n\n{code:python}\n"
+)
+ADVICE_WITHOUT_SWAP = Text(
+    "ema-order.advice-without-swap",
+    """\
+Keras puts the average into the model itself when training ends; without `swap_on_epoch`, the callback does not
+stand in its way however training ends:
+
+{code:python}
+""",
+)
+ADVICE_SWAP = Text(
+    "ema-order.advice-swap",
+    """\
+Have the average in the model when the callback takes its copy: `swap_on_epoch=True`, and in this order.
+
+{code:python}
+""",
+)
 
 
 def check(facts: Facts) -> Finding:
@@ -24,18 +81,16 @@ def check(facts: Facts) -> Finding:
     trace = facts.trace
     optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
     if not (optimizer.get("config") or {}).get("use_ema"):
-        return not_applicable(NAME, "The optimizer keeps no moving average of the weights (use_ema is not set).")
+        return not_applicable(NAME, NO_AVERAGE())
     averages = Averages.of(trace)
     if averages is None:
-        return not_applicable(NAME, "This trace does not say which of the optimizer's variables are averages.")
+        return not_applicable(NAME, NOT_SAID())
     if trace.final is None or not facts.epochs:
-        return not_applicable(
-            NAME, "The fit did not reach its end: which weights the model was left with is not known."
-        )
+        return not_applicable(NAME, NO_END())
     last = facts.epochs[-1].epoch
     held = averages.content(trace.final, [e.epoch for e in facts.epochs] if len(facts.epochs) <= 50 else [last])
     if held is None:
-        return not_applicable(NAME, "The model after fit holds neither weights of training nor their moving average.")
+        return not_applicable(NAME, NEITHER())
     return (
         _scored(facts, averages, held)
         or _saved(facts, averages)
@@ -59,13 +114,16 @@ def _scored(facts: Facts, averages: Averages, held: Content) -> Finding | None:
     writer = _last_writer(facts, held)
     evidence |= {"held": kept, "held_epoch": held.epoch, "held_value": value, "written_by": writer}
     went_by = facts.restoration is not None and facts.restoration.monitor == monitor and _restores(facts)
-    by = f", which {facts.restoration.callback} went by," if went_by and facts.restoration is not None else ""
-    of = f" of epoch {held.epoch}" if held.epoch is not None and kept == "raw" else ""
-    got = "" if value is None else f": its {monitor} is {number(value)}"
-    who = f" (written by {writer})" if writer else ""
-    title = (
-        f"{monitor} {number(logged)} of epoch {epoch}{by} was computed with {_WORDS[used]}, but the model after fit "
-        f"holds {_WORDS[kept]}{of}{who}{got}."
+    title = SCORED(
+        monitor=monitor,
+        logged=logged,
+        epoch=epoch,
+        went_by=facts.restoration.callback if went_by and facts.restoration is not None else None,
+        used=used,
+        kept=kept,
+        held_epoch=held.epoch if kept == "raw" else None,
+        writer=writer,
+        value=value,
     )
     effect = None if value is None or logged is None else abs(value - logged)
     return Finding(NAME, "failed", title, evidence, _advice(facts, used, restores=_restores(facts)), monitor, effect)
@@ -76,21 +134,25 @@ def _saved(facts: Facts, averages: Averages) -> Finding | None:
     for decision in facts.decisions:
         if decision.kind != "checkpoint" or decision.on_training_value:
             continue
-        found = saved_by(facts.trace, decision)
-        if found is None:
+        found = kept_by(facts.trace, decision)
+        if found is None or found.state is None:
             continue
-        epoch, state = found
+        epoch, state = found.epoch, found.state
         scored, saved = _content_scored(facts, averages, epoch.epoch), averages.content(state, [epoch.epoch])
         if scored is None or saved is None or scored.kinds & saved.kinds:
             continue
         monitor, used, kept = decision.monitor, min(scored.kinds), min(saved.kinds)
         logged, value = _logged(facts, epoch.epoch, monitor), facts.ema_values.get("saved", {}).get(monitor)
         evidence = _evidence(monitor, epoch.epoch, logged, used)
-        evidence |= {"saved": kept, "saved_value": value, "callback": decision.callback}
-        got = "" if value is None else f": their {monitor} is {number(value)}"
-        title = (
-            f"{decision.callback} kept epoch {epoch.epoch} for its {monitor} {number(logged)}, computed with "
-            f"{_WORDS[used]}, but the file holds {_WORDS[kept]}{got}."
+        evidence |= {"saved": kept, "saved_value": value, "callback": decision.callback, "known_by": found.known_by}
+        title = SAVED(
+            callback=decision.callback,
+            epoch=epoch.epoch,
+            monitor=monitor,
+            logged=logged,
+            used=used,
+            kept=kept,
+            value=value,
         )
         effect = None if value is None or logged is None else abs(value - logged)
         return Finding(
@@ -110,7 +172,7 @@ def _discarded(facts: Facts, averages: Averages, held: Content) -> Finding | Non
     monitor = facts.restoration.monitor if facts.restoration is not None else "val_loss"
     values = {**facts.evaluated, **facts.held_validation}
     value, average = values.get(monitor), facts.ema_values.get("average", {}).get(monitor)
-    writer = _last_writer(facts, held) or "The script"
+    writer = _last_writer(facts, held) or THE_SCRIPT()
     evidence = {
         "monitor": monitor,
         "held": "raw",
@@ -119,25 +181,20 @@ def _discarded(facts: Facts, averages: Averages, held: Content) -> Finding | Non
         "average_value": average,
         "written_by": writer,
     }
-    of = f" of epoch {held.epoch}" if held.epoch is not None else ""
-    got = f": {monitor} {number(value)}, where the average had {number(average)}" if average is not None else ""
-    title = (
-        f"{writer} put the raw weights{of} in the place of the moving average that Keras had set at the end of "
-        f"training, so use_ema had no effect on the model{got}."
-    )
+    title = DISCARDED(writer=writer, held_epoch=held.epoch, monitor=monitor, value=value, average=average)
     effect = None if value is None or average is None else abs(value - average)
     return Finding(NAME, "failed", title, evidence, _advice(facts, "average", restores=True), monitor, effect)
 
 
 def _passed(facts: Facts, averages: Averages, held: Content) -> Finding:
     found = _in_question(facts, averages)
-    kind = " and ".join(_WORDS[k] for k in sorted(held.kinds))
+    kind = "both" if len(held.kinds) > 1 else min(held.kinds)
     if found is None:
-        return not_applicable(NAME, f"No validation value to compare with; the model after fit holds {kind}.")
+        return not_applicable(NAME, NOT_VALIDATED(kept=kind))
     monitor, epoch, scored = found
     logged, value = _logged(facts, epoch, monitor), facts.held_validation.get(monitor)
     evidence = _evidence(monitor, epoch, logged, min(scored.kinds)) | {"held": min(held.kinds), "held_value": value}
-    title = f"{monitor} of epoch {epoch} was computed with {kind}, and so is the model after fit."
+    title = SAME(monitor=monitor, epoch=epoch, kept=kind)
     return Finding(NAME, "passed", title, evidence, "", monitor)
 
 
@@ -159,8 +216,8 @@ def _in_question(facts: Facts, averages: Averages) -> tuple[str, int, Content] |
 
 
 def _content_scored(facts: Facts, averages: Averages, epoch: int) -> Content | None:
-    found = validation_of(facts.trace, epoch)
-    return None if found is None else averages.content(facts.trace.states[found.state], [epoch])
+    state = validated_with(facts.trace, epoch)
+    return None if state is None else averages.content(state, [epoch])
 
 
 def _restores(facts: Facts) -> bool:
@@ -184,37 +241,20 @@ def _last_writer(facts: Facts, held: Content) -> str | None:
     after: State = facts.trace.states[changed[-1].detail["after"]]
     if after.weights != facts.trace.final.weights:
         return None
-    return str(changed[-1].detail["callback"] or "Keras, at the end of training")
+    return str(changed[-1].detail["callback"] or "") or AT_THE_END()
 
 
-def _advice(facts: Facts, used: str, *, restores: bool, saves: bool = False) -> str:
+def _advice(facts: Facts, used: str, *, restores: bool, saves: bool = False) -> Said:
+    fit = "model.fit(x, y, epochs=..., validation_data=(x_val, y_val)"
     if used == "raw":
-        return """\
-Let validation score what the model will hold, the average:
-
-```python
-model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[keras.callbacks.SwapEMAWeights()])
-```
-"""
+        return ADVICE_RAW(code=f"{fit}, callbacks=[keras.callbacks.SwapEMAWeights()])")
     if not (restores or saves):
         call = call_of_fit(facts, "early-stopping", restore_best_weights=False)
-        return f"""\
-Keras puts the average into the model itself when training ends; without `swap_on_epoch`, the callback does not
-stand in its way however training ends:
-
-```python
-model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[keras.callbacks.SwapEMAWeights(), {call}])
-```
-"""
+        return ADVICE_WITHOUT_SWAP(code=f"{fit},\n          callbacks=[keras.callbacks.SwapEMAWeights(), {call}])")
     second = call_of_fit(facts, "checkpoint" if saves else "early-stopping")
-    return f"""\
-Have the average in the model when the callback takes its copy: `swap_on_epoch=True`, and in this order.
-
-```python
-model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
+    code = f"""\
+{fit}, callbacks=[
     keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
     {second},
-])
-```
-"""
+])"""
+    return ADVICE_SWAP(code=code)

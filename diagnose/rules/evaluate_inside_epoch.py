@@ -7,20 +7,44 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from diagnose.decide.clock import steps_before_reset
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import MATERIAL, metric_in_question, not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import MATERIAL, NO_EPOCH, metric_in_question, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.means import held, own_train_step, plain_means
 from diagnose.tracefile.increments import mean, sums
 from diagnose.tracefile.model import Epoch
-from diagnose.tracefile.steps import was_reset
 
 NAME = "evaluate-inside-epoch"
 
-ADVICE = """\
+TRAIN_ON_BATCH = Text(
+    "evaluate-inside-epoch.train-on-batch", "train_on_batch resets the metrics before every step by itself."
+)
+NOT_RECORDED = Text("evaluate-inside-epoch.not-recorded", "The state of the metrics was not recorded after each step.")
+NONE = Text("evaluate-inside-epoch.none", "Nothing reset the metrics inside an epoch.")
+NO_MEAN = Text("evaluate-inside-epoch.no-mean", "The metrics were reset inside an epoch, but none of them is a mean.")
+SMALL = Text(
+    "evaluate-inside-epoch.small",
+    "The metrics were reset inside {count:plural(epoch {epoch}|# epochs)}, but what was logged is the value over all "
+    "batches to within {within:.0%}.",
+)
+FAILED = Text(
+    "evaluate-inside-epoch.failed",
+    "{callback:given({callback}|Something)} reset the metrics inside epoch {epoch}: its logged {metric} "
+    "({logged:number}) covers {covers:select(none=none of its {batches} batches|mixed=the last {left} of {batches} "
+    "batches, mixed with evaluated rows|last=only the last {left} of {batches} batches)}. Over all its batches it is "
+    "{whole:number}.{more:given( So it is in {more} more.)}",
+)
+ADVICE = Text(
+    "evaluate-inside-epoch.advice",
+    """\
 `evaluate` and `fit` keep their sums in the same variables. Evaluate between epochs, or put the sums of `fit` back:
 
-```python
+{code:python}
+""",
+)
+CODE = """\
 class EvaluateInside(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if (batch + 1) % 100 == 0:
@@ -29,31 +53,27 @@ class EvaluateInside(keras.callbacks.Callback):
             for variable, value in zip(self.model.metrics_variables, kept):
                 variable.assign(value)
 
-model.fit(x, y, callbacks=[EvaluateInside()])
-```
-"""
+model.fit(x, y, callbacks=[EvaluateInside()])"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where metric state changed inside an epoch, and its log is clearly not the value over its batches."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     if (facts.trace.info.get("fit") or {}).get("loop") == "train_on_batch":
-        return not_applicable(NAME, "train_on_batch resets the metrics before every step by itself.")
+        return not_applicable(NAME, TRAIN_ON_BATCH())
     if all(step.metrics_after is None for step in facts.trace.steps):
-        return not_applicable(NAME, "The state of the metrics was not recorded after each step.")
+        return not_applicable(NAME, NOT_RECORDED())
     resets = [found for epoch in facts.epochs if (found := _last_reset(facts, epoch)) is not None]
     if not resets:
-        return Finding(NAME, "passed", "Nothing reset the metrics inside an epoch.", {}, "")
+        return Finding(NAME, "passed", NONE(), {}, "")
     means = plain_means(facts)
     if "loss" not in means and not own_train_step(facts):
         means = ("loss", *means)  # Keras keeps it as a mean, whatever the logs of these epochs say
     covers = [c for reset in resets for c in _covered(facts, reset, means)]
     if not covers:
         epochs = [reset.epoch.epoch for reset in resets]
-        return not_applicable(
-            NAME, "The metrics were reset inside an epoch, but none of them is a mean.", {"epochs": epochs}
-        )
+        return not_applicable(NAME, NO_MEAN(), {"epochs": epochs})
     wanted = metric_in_question(facts, facts.training_decisions())
     worst = max([c for c in covers if c.metric == wanted] or covers, key=lambda c: c.relative)
     evidence = {
@@ -69,12 +89,9 @@ def check(facts: Facts) -> Finding:
         "over_all_batches": worst.whole,
     }
     if worst.relative < MATERIAL:
-        title = (
-            f"The metrics were reset inside {_epochs(resets)}, but what was logged is the value over all batches "
-            f"to within {MATERIAL:.0%}."
-        )
+        title = SMALL(count=len(resets), epoch=resets[0].epoch.epoch, within=MATERIAL)
         return Finding(NAME, "passed", title, evidence, "", worst.metric, worst.distance)
-    return Finding(NAME, "failed", _title(worst, resets), evidence, ADVICE, worst.metric, worst.distance)
+    return Finding(NAME, "failed", _title(worst, resets), evidence, ADVICE(code=CODE), worst.metric, worst.distance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +127,10 @@ class _Covered:
 
 def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
     steps = facts.trace.index.steps_of(epoch.epoch)
-    done = max((i for i in range(1, len(steps)) if was_reset(steps[i - 1], steps[i])), default=0)
-    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
-    if any(e.step == epoch.last_version for e in seen):
-        done = len(steps)
+    done = steps_before_reset(facts.trace, epoch)
     if not done:
         return None
+    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
     who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), {})
     return _Reset(epoch, len(steps), done, who.get("callback"), who.get("hook"))
 
@@ -139,20 +154,16 @@ def _covered(facts: Facts, reset: _Reset, metrics: Iterable[str]) -> Iterator[_C
             yield _Covered(reset, metric, float(logged), whole, carried)
 
 
-def _title(found: _Covered, resets: list[_Reset]) -> str:
-    reset, metric = found.reset, found.metric
-    left = reset.batches - reset.done
-    covers = f"covers only the last {left} of {reset.batches} batches"
-    if found.carried is None:
-        covers = f"covers none of its {reset.batches} batches"
-    elif found.carried:
-        covers = f"covers the last {left} of {reset.batches} batches, mixed with evaluated rows"
-    more = f" So it is in {len(resets) - 1} more." if len(resets) > 1 else ""
-    return (
-        f"{reset.callback or 'Something'} reset the metrics inside epoch {reset.epoch.epoch}: its logged {metric} "
-        f"({number(found.logged)}) {covers}. Over all its batches it is {number(found.whole)}.{more}"
+def _title(found: _Covered, resets: list[_Reset]) -> Said:
+    reset = found.reset
+    return FAILED(
+        callback=reset.callback,
+        epoch=reset.epoch.epoch,
+        metric=found.metric,
+        logged=found.logged,
+        covers="none" if found.carried is None else "mixed" if found.carried else "last",
+        batches=reset.batches,
+        left=reset.batches - reset.done,
+        whole=found.whole,
+        more=len(resets) - 1 if len(resets) > 1 else None,
     )
-
-
-def _epochs(resets: list[_Reset]) -> str:
-    return f"epoch {resets[0].epoch.epoch}" if len(resets) == 1 else f"{len(resets)} epochs"

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from diagnose.decide.decisions import Decision
-from diagnose.result.diagnosis import Ledger, Restoration
+from diagnose.decide.clock import clock
+from diagnose.decide.watched import Watcher
+from diagnose.result.diagnosis import Clock, Ledger, Restoration
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 
 if TYPE_CHECKING:
-    from diagnose.replay.check import EpochCheck  # replay imports Keras; facts must not
+    from diagnose.replay.check import EpochCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Facts:
     `no_replay`: why values that need replay are missing, or None."""
 
     trace: Trace
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Watcher, ...]
     restoration: Restoration | None
     ledgers: tuple[Ledger, ...] = ()
     reevaluated: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
@@ -70,9 +71,13 @@ class Facts:
     def validated(self) -> bool:
         return bool(self.trace.evaluations)
 
-    def training_decisions(self) -> list[Decision]:
+    def training_decisions(self) -> list[Watcher]:
         """Decisions that rest on values logged from train steps."""
         return [d for d in self.decisions if d.on_training_value]
+
+    def clock(self, metric: str, epoch: int) -> Clock:
+        """When the value of this name in a (1-based) epoch's log was computed."""
+        return clock(self.trace, next(e for e in self.epochs if e.epoch == epoch), metric)
 
     def ledger(self, metric: str, epoch: int) -> Ledger | None:
         return next((x for x in self.ledgers if x.metric == metric and x.epoch == epoch), None)

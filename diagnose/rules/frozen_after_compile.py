@@ -7,23 +7,47 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
 
 NAME = "frozen-after-compile"
 
-ADVICE = """\
+NOT_SAID = Text(
+    "frozen-after-compile.not-said", "The trace does not say which layers were frozen; it is from an older version."
+)
+NONE = Text("frozen-after-compile.none", "No layer with weights was frozen.")
+OWN_STEP = Text(
+    "frozen-after-compile.own-step",
+    "The model has its own train_step, which may set the weights of frozen layers on purpose.",
+)
+NO_STEP = Text("frozen-after-compile.no-step", "No step was recorded with the weights before and after it.")
+UNCHANGED = Text(
+    "frozen-after-compile.unchanged",
+    "{count:plural(1 layer is frozen, and the train steps changed none of its weights|# layers are frozen, and the "
+    "train steps changed none of their weights)}.",
+)
+FAILED = Text(
+    "frozen-after-compile.failed",
+    "{layers}: trainable=False, but {most} of {steps} train steps in the first epoch changed the "
+    "{what:select(weights=weights|averages=moving averages|both=weights and moving averages)}. The step in use was "
+    "made before the freezing.",
+)
+ADVICE = Text(
+    "frozen-after-compile.advice",
+    """\
 `trainable` is read when the train step is made, and only `compile` makes a new one. Compile again after freezing and
 before the next fit:
 
-```python
-model.compile(optimizer=..., loss=..., metrics=[...])
-model.fit(x, y, epochs=...)
-```
+{code:python}
 
 The weights that changed stay changed: load or train them anew if they were to be kept.
-"""
+""",
+)
+CODE = """\
+model.compile(optimizer=..., loss=..., metrics=[...])
+model.fit(x, y, epochs=...)"""
 
 
 def check(facts: Facts) -> Finding:
@@ -36,16 +60,15 @@ def check(facts: Facts) -> Finding:
     info = facts.trace.info
     layers = (info.get("model") or {}).get("layers") or []
     if any("trainable" not in x for x in layers):
-        return not_applicable(NAME, "The trace does not say which layers were frozen; it is from an older version.")
+        return not_applicable(NAME, NOT_SAID())
     frozen = [x for x in layers if x["trainable"] is False and _still(info["variables"], x)]
     if not frozen:
-        return not_applicable(NAME, "No layer with weights was frozen.")
+        return not_applicable(NAME, NONE())
     if (info.get("compile") or {}).get("custom_train_step"):
-        reason = "The model has its own train_step, which may set the weights of frozen layers on purpose."
-        return not_applicable(NAME, reason, {"frozen": [x["name"] for x in frozen]})
+        return not_applicable(NAME, OWN_STEP(), {"frozen": [x["name"] for x in frozen]})
     moved, steps = _moved(facts)
     if not steps:
-        return not_applicable(NAME, "No step was recorded with the weights before and after it.")
+        return not_applicable(NAME, NO_STEP())
     changed = [(x, [i for i in _still(info["variables"], x) if moved.get(i)]) for x in frozen]
     changed = [(x, indices) for x, indices in changed if indices]
     evidence: dict[str, Any] = {
@@ -54,15 +77,16 @@ def check(facts: Facts) -> Finding:
         "changed_in_steps": {info["variables"][i]["path"]: moved[i] for _, indices in changed for i in indices},
     }
     if not changed:
-        title = f"{_layers(len(frozen))} frozen, and the train steps changed none of {_them(len(frozen))}."
-        return Finding(NAME, "passed", title, evidence, "")
-    what = {"weights" if i in x["weights"] else "moving averages": i for x, indices in changed for i in indices}
+        return Finding(NAME, "passed", UNCHANGED(count=len(frozen)), evidence, "")
+    what = {"weights" if i in x["weights"] else "averages" for x, indices in changed for i in indices}
     most = max(moved[i] for _, indices in changed for i in indices)
-    title = (
-        f"{named(tuple(x for x, _ in changed))}: trainable=False, but {most} of {steps} train steps in the first epoch "
-        f"changed the {' and '.join(sorted(what, reverse=True))}. The step in use was made before the freezing."
+    title = FAILED(
+        layers=named(tuple(x for x, _ in changed)),
+        most=most,
+        steps=steps,
+        what="both" if len(what) > 1 else min(what),
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE)
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
 
 
 def _still(variables: list[Mapping[str, Any]], layer: Mapping[str, Any]) -> list[int]:
@@ -92,11 +116,3 @@ def _steps(facts: Facts) -> Iterator[tuple[tuple[bytes, ...], tuple[bytes, ...]]
         before, after = trace.index.computed_with(step), trace.index.produced_by(step)
         if before is not None and after is not None and len(before.arrays) == len(after.arrays):
             yield before.arrays, after.arrays
-
-
-def _layers(count: int) -> str:
-    return "1 layer is" if count == 1 else f"{count} layers are"
-
-
-def _them(count: int) -> str:
-    return "its weights" if count == 1 else "their weights"

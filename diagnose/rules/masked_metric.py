@@ -14,72 +14,91 @@ from collections.abc import Iterator
 from typing import Any
 
 from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Text
 from diagnose.rules.batch_means import CLOSE, BatchMeans, batch_means
-from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
 
 NAME = "masked-metric"
 
-POOLED = """\
+NOT_RECORDED = Text("masked-metric.not-recorded", "Whether a layer makes a mask was not recorded.")
+NONE = Text("masked-metric.none", "No layer makes a mask.")
+NO_PAIR = Text("masked-metric.no-pair", "No metric is the same function as the loss.")
+PAIR = Text("masked-metric.pair", "{loss} and {metric}")
+NOT_BY_MASK = Text(
+    "masked-metric.not-by-mask", "{pairs:list} are the same function, but do not differ by the mask alone here."
+)
+AGREE = Text("masked-metric.agree", "A mask is at work, and {loss} and {metric} still agree: {value:number}.")
+POOLED = Text(
+    "masked-metric.pooled",
+    "{loss} and {metric} agree on every batch, but not over epoch {epoch} ({loss} {loss_value:number}, {metric} "
+    "{metric_value:number}): the loss averages batches by their rows, the metric by their unmasked steps "
+    "({lowest:.0f} % to {highest:.0f} % of a batch).",
+)
+IGNORED = Text(
+    "masked-metric.ignored",
+    "{loss} and {metric} are the same function, but differ in epoch {epoch} ({loss} {loss_value:number}, {metric} "
+    "{metric_value:number}): the loss leaves out masked steps, the metric counts each row in full, masked steps "
+    "included.",
+)
+ADVICE_POOLED = Text(
+    "masked-metric.advice-pooled",
+    """\
 Read one of the two, the same one everywhere. `{metric}` is the mean over all unmasked steps; `{loss}` changes with the
 way rows fall into batches. In one batch there is only one way to count:
 
-```python
-model.evaluate(x, y, batch_size=len(x), return_dict=True)
-```
-"""
-IGNORED = """\
+{code:python}
+""",
+)
+CODE_POOLED = "model.evaluate(x, y, batch_size=len(x), return_dict=True)"
+ADVICE_IGNORED = Text(
+    "masked-metric.advice-ignored",
+    """\
 Read `{loss}`, or tell the metric by sample weights which steps are real. Here for token 0 as padding; after
 `Masking(0.0)` it is `np.any(x != 0.0, axis=-1)`:
 
-```python
-real = (x != 0).astype("float32")
-model.compile(optimizer=model.optimizer, loss=model.loss, weighted_metrics=["{name}"])
-model.fit(x, y, sample_weight=real)
-```
+{code:python}
 
 Weights of 1 and 0 leave the loss as it is.
-"""
+""",
+)
+CODE_IGNORED = """\
+real = (x != 0).astype("float32")
+model.compile(optimizer=model.optimizer, loss=model.loss, weighted_metrics=["{name}"])
+model.fit(x, y, sample_weight=real)"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where loss and metric are the same function, differ in an epoch's log, and the recorded counts show that
     the mask is why."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     masking = (facts.trace.info.get("model") or {}).get("masking")
     if masking is None:
-        return not_applicable(NAME, "Whether a layer makes a mask was not recorded.")
+        return not_applicable(NAME, NOT_RECORDED())
     if not masking:
-        return not_applicable(NAME, "No layer makes a mask.")
+        return not_applicable(NAME, NONE())
     pairs = list(_pairs(facts))
     if not pairs:
-        return not_applicable(NAME, "No metric is the same function as the loss.", {"masking_layers": masking})
+        return not_applicable(NAME, NO_PAIR(), {"masking_layers": masking})
     judged = [(loss, metric, way) for loss, metric in pairs if (way := _way(facts, loss, metric)) is not None]
     if not judged:
-        names = ", ".join(sorted({f"{a.log} and {b.log}" for a, b in pairs}))
-        title = f"{names} are the same function, but do not differ by the mask alone here."
+        title = NOT_BY_MASK(pairs=sorted({PAIR(loss=a.log, metric=b.log) for a, b in pairs}))
         return not_applicable(NAME, title, {"masking_layers": masking})
     loss, metric, way = max(judged, key=_weight)
     effect = _difference(loss, metric)
     evidence = {"masking_layers": masking, "way": way, **_evidence(loss, metric)}
     if not _differ(loss, metric):
-        title = f"A mask is at work, and {loss.log} and {metric.log} still agree: {number(loss.value)}."
+        title = AGREE(loss=loss.log, metric=metric.log, value=loss.value)
         return Finding(NAME, "passed", title, evidence, "", loss.log, effect)
-    values = f"{loss.log} {number(loss.value)}, {metric.log} {number(metric.value)}"
+    both = {"loss": loss.log, "metric": metric.log}
+    values = {"epoch": loss.epoch, "loss_value": loss.value, "metric_value": metric.value}
     if way == "pooled":
-        title = (
-            f"{loss.log} and {metric.log} agree on every batch, but not over epoch {loss.epoch} ({values}): the loss "
-            f"averages batches by their rows, the metric by their unmasked steps ({_percent(min(metric.shares))} to "
-            f"{_percent(max(metric.shares))} of a batch)."
-        )
+        title = POOLED(**both, **values, lowest=100 * min(metric.shares), highest=100 * max(metric.shares))
+        advice = ADVICE_POOLED(**both, code=CODE_POOLED)
     else:
-        title = (
-            f"{loss.log} and {metric.log} are the same function, but differ in epoch {loss.epoch} ({values}): the loss "
-            "leaves out masked steps, the metric counts each row in full, masked steps included."
-        )
-    name = (metric.function or "").rpartition(".")[2]
-    advice = (POOLED if way == "pooled" else IGNORED).format(loss=loss.log, metric=metric.log, name=name)
+        title = IGNORED(**both, **values)
+        advice = ADVICE_IGNORED(**both, code=CODE_IGNORED.format(name=(metric.function or "").rpartition(".")[2]))
     return Finding(NAME, "failed", title, evidence, advice, metric.log, effect)
 
 
@@ -155,7 +174,3 @@ def _evidence(loss: BatchMeans, metric: BatchMeans) -> dict[str, Any]:
             for i in dict.fromkeys((order[0], order[-1]))
         ],
     }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

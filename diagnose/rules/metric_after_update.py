@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Text
+from diagnose.rules.common import NO_EPOCH, NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts, Scored
 
 NAME = "metric-after-update"
@@ -14,11 +15,34 @@ NAME = "metric-after-update"
 CLOSE = 1e-5
 """Relative difference up to which a logged value is one that was computed again."""
 
-ADVICE = """\
+KERAS_STEP = Text(
+    "metric-after-update.keras-step", "The train step is Keras's own: it scores loss and metrics before the update."
+)
+NEITHER = Text(
+    "metric-after-update.neither",
+    "Neither the weights before the updates nor those after them give a logged value in inference mode, so it cannot "
+    "be told when the train step scored.",
+)
+BEFORE = Text(
+    "metric-after-update.before",
+    "The train step is the user's own, and scores before its update, as Keras does: {metrics:list}.",
+)
+FAILED = Text(
+    "metric-after-update.failed",
+    "The model's own train step scores {metric} after the update{before:given(, while {before:and} is scored before "
+    "it)}: the {metric} logged for epoch {epoch} ({logged:number}) is that of weights one update later; with those "
+    "before it, it is {other:number}.",
+)
+ADVICE = Text(
+    "metric-after-update.advice",
+    """\
 Score the batch once, before the update, for the loss and the metrics alike: keep the predictions of the forward pass
 and hand them to the metrics (here for TensorFlow).
 
-```python
+{code:python}
+""",
+)
+CODE = """\
 def train_step(self, data):
     x, y = data
     with tf.GradientTape() as tape:
@@ -31,19 +55,17 @@ def train_step(self, data):
             metric.update_state(loss, sample_weight=tf.shape(x)[0])
         else:
             metric.update_state(y, y_pred)  # not self(x) again
-    return {metric.name: metric.result() for metric in self.metrics}
-```
-"""
+    return {metric.name: metric.result() for metric in self.metrics}"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where an epoch's log holds one value of the weights before each update and another of those after it."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     if not (facts.trace.info.get("compile") or {}).get("custom_train_step"):
-        return not_applicable(NAME, "The train step is Keras's own: it scores loss and metrics before the update.")
+        return not_applicable(NAME, KERAS_STEP())
     if facts.no_replay is not None:
-        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     found = [
         (epoch.epoch, name, float(logged), *_clock(facts.scored[epoch.epoch], name, float(logged)))
         for epoch in facts.epochs
@@ -56,14 +78,12 @@ def check(facts: Facts) -> Finding:
     if not late and not early:
         return not_applicable(
             NAME,
-            "Neither the weights before the updates nor those after them give a logged value in inference mode, so it "
-            "cannot be told when the train step scored.",
+            NEITHER(),
             {"values": [{"epoch": e, "metric": m, "logged": v} for e, m, v, _, _ in found][:20]},
         )
     if not late:
         names = sorted({name for _, name, *_ in early})
-        title = f"The train step is the user's own, and scores before its update, as Keras does: {', '.join(names)}."
-        return Finding(NAME, "passed", title, {"before": names}, "")
+        return Finding(NAME, "passed", BEFORE(metrics=names), {"before": names}, "")
     epoch, metric, logged, _, other = max(late, key=lambda x: abs(x[2] - x[4]))
     before = sorted({name for _, name, *_ in early})
     evidence = {
@@ -75,12 +95,8 @@ def check(facts: Facts) -> Finding:
         "scored_after": sorted({name for _, name, *_ in late}),
         "scored_before": before,
     }
-    also = f", while {' and '.join(before)} is scored before it" if early else ""
-    title = (
-        f"The model's own train step scores {metric} after the update{also}: the {metric} logged for epoch {epoch} "
-        f"({number(logged)}) is that of weights one update later; with those before it, it is {number(other)}."
-    )
-    return Finding(NAME, "failed", title, evidence, ADVICE, metric, abs(logged - other))
+    title = FAILED(metric=metric, before=before, epoch=epoch, logged=logged, other=other)
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric, abs(logged - other))
 
 
 def _clock(scored: Scored, name: str, logged: float) -> tuple[str | None, float]:

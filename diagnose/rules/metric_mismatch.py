@@ -17,7 +17,8 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.values import own_values
@@ -29,6 +30,66 @@ MOST_STEPS: Final = 256
 """Steps whose labels are read, spread evenly over the fit: at first, and where these show a mismatch."""
 
 _CLOSE: Final = 1e-4
+
+NOT_SAID = Text("metric-mismatch.not-said", "The trace does not say which metrics were compiled.")
+NONE = Text("metric-mismatch.none", "No metric was compiled that could misread its labels unnoticed.")
+FITS = Text("metric-mismatch.fits", "Labels and output have the form that {metrics:list} expects.")
+SAME_NAME = Text(
+    "metric-mismatch.same-name", "Several metrics are called {metric}: their steps' own values are not told apart."
+)
+WEIGHTED = Text("metric-mismatch.weighted", "{metric} is weighted; what single labels count for is not checked.")
+NO_LABELS = Text("metric-mismatch.no-labels", "The labels {metric} is computed with are not known.")
+NO_SIZE = Text("metric-mismatch.no-size", "The size of the output {metric} is for is not declared.")
+NOT_KNOWN = Text("metric-mismatch.not-known", "The labels are not known: {reason}")
+CHANGING = Text("metric-mismatch.changing", "The labels {metric} is computed with change their form between batches.")
+NO_VALUES = Text(
+    "metric-mismatch.no-values", "{metric} does not fit its labels, but its value in single steps is not known."
+)
+NOT_EXPLAINED = Text(
+    "metric-mismatch.not-explained", "{metric} takes values that the form of its labels does not explain."
+)
+FAILED = Text(
+    "metric-mismatch.failed",
+    "{metric} does not measure this model: {why}{logged:given( It was logged as {logged:number} for epoch {epoch}.)}",
+)
+ONE_UNIT = Text(
+    "metric-mismatch.one-unit",
+    "with one output unit and one column of labels, both sides are class 0, and it is 1 whatever is predicted.",
+)
+ONE_COLUMN = Text(
+    "metric-mismatch.one-column",
+    "it takes the position of the largest entry of each label, and the labels have one column, so each counts as class "
+    "0. It is the share of rows predicted as class 0, whatever their labels.",
+)
+NO_CLASS_AXIS = Text(
+    "metric-mismatch.no-class-axis",
+    "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for the "
+    "class of every row. It compares predictions with a position in the batch, not with labels.",
+)
+ALL_IN_TOP = Text(
+    "metric-mismatch.all-in-top",
+    "the output has {units} classes and k is {k}, so every class is among the top {k}: it is 1.",
+)
+ALWAYS_FIRST = Text(
+    "metric-mismatch.always-first",
+    "the output has one unit, so the predicted class is always 0: it is the share of labels that are 0, whatever the "
+    "model predicts.",
+)
+ROUNDED = Text(
+    "metric-mismatch.rounded",
+    "it rounds predictions to 0 or 1 and counts those equal to the label, and {some:given(only {possible:.1%} of the "
+    "labels are|no label is)} 0 or 1, so it cannot exceed {possible:number} whatever the model predicts.",
+)
+USE = Text(
+    "metric-mismatch.use",
+    "For {what:select(binary=one output unit and labels 0 and 1|quantities=one output unit and labels that are "
+    "quantities|classes=labels that are class numbers|one-hot=one-hot labels)}:\n\n{code:python}\n\n"
+    "The training itself is not touched by this: only the metric is.\n",
+)
+SIGNS = Text(
+    "metric-mismatch.signs",
+    "`BinaryAccuracy` wants labels 0 and 1. With labels -1 and 1, count equal signs:\n\n{code:python}\n",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +110,8 @@ class _Case:
 class _Mismatch:
     """`why` in words, what to use instead, and per batch the lowest and highest value whatever is predicted."""
 
-    why: str
-    instead: str
+    why: Said
+    instead: Said
     bounds: list[tuple[float, float]]
 
 
@@ -59,60 +120,59 @@ def check(facts: Facts) -> Finding:
     it out."""
     described = facts.trace.info.get("metrics")
     if described is None:
-        return not_applicable(NAME, "The trace does not say which metrics were compiled.")
+        return not_applicable(NAME, NOT_SAID())
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     watched = [m for m in described if m.get("function") in _PAIRS]
     if not watched:
-        return not_applicable(NAME, "No metric was compiled that could misread its labels unnoticed.")
+        return not_applicable(NAME, NONE())
     fitting: list[str] = []
-    unclear: list[str] = []
+    unclear: list[Said] = []
     names = Counter(str(m["name"]) for m in described)
     for metric in watched:
         found = _check_metric(facts, metric, names)
         if isinstance(found, Finding) and found.status == "failed":
             return found
-        if isinstance(found, str):
+        if isinstance(found, Said):
             unclear.append(found)
         else:
             fitting.append(str(metric["name"]))
     if not fitting:
         return not_applicable(NAME, unclear[0])
-    title = f"Labels and output have the form that {', '.join(fitting)} expects."
-    return Finding(NAME, "passed", title, {"metrics": fitting}, "")
+    return Finding(NAME, "passed", FITS(metrics=fitting), {"metrics": fitting}, "")
 
 
-def _check_metric(facts: Facts, metric: Mapping[str, Any], names: Mapping[str, int]) -> Finding | str | None:
+def _check_metric(facts: Facts, metric: Mapping[str, Any], names: Mapping[str, int]) -> Finding | Said | None:
     """A failed finding, None where the metric fits, or why it could not be checked."""
     name = str(metric["name"])
     if names[name] > 1:
-        return f"Several metrics are called {name}: their steps' own values are not told apart."
+        return SAME_NAME(metric=name)
     if metric.get("weighted") and any(s.batch.sample_weight is not None for s in facts.trace.steps):
-        return f"{name} is weighted; what single labels count for is not checked."
+        return WEIGHTED(metric=name)
     try:
         # Most runs have such a metric and nothing wrong with it: a few batches tell.
         if (few := _case(facts, metric, _spread(facts, FEW_STEPS))) is None:
-            return f"The labels {name} is computed with are not known."
+            return NO_LABELS(metric=name)
         if _PAIRS[str(metric["function"])](few) is None:
-            return f"The size of the output {name} is for is not declared." if few.units is None else None
+            return NO_SIZE(metric=name) if few.units is None else None
         steps = _spread(facts, MOST_STEPS)
         case = _case(facts, metric, steps)
     except ReplayError as error:
-        return f"The labels are not known: {error}"
+        return NOT_KNOWN(reason=str(error))
     mismatch = None if case is None else _PAIRS[str(metric["function"])](case)
     if case is None or mismatch is None:
-        return f"The labels {name} is computed with change their form between batches."
+        return CHANGING(metric=name)
     # A model's metrics may be made in its first step, which then has no state before it.
     known = {i: v for i, step in enumerate(steps) if (v := own_values(facts.trace, step).get(name)) is not None}
     if not known:
-        return f"{name} does not fit its labels, but its value in single steps is not known."
+        return NO_VALUES(metric=name)
     inside = [
         mismatch.bounds[i][0] - _CLOSE <= v <= mismatch.bounds[i][1] + _CLOSE
         for i, v in known.items()
         if not math.isnan(v)
     ]
     if not all(inside):
-        return f"{name} takes values that the form of its labels does not explain."
+        return NOT_EXPLAINED(metric=name)
     return _failed(facts, case, mismatch, list(known.values()))
 
 
@@ -132,9 +192,8 @@ def _failed(facts: Facts, case: _Case, mismatch: _Mismatch, values: list[float])
     }
     if constant:
         evidence["predicted_values"] = sorted({low for low, _ in mismatch.bounds})[:10]
-    title = f"{case.name} does not measure this model: {mismatch.why}"
-    if isinstance(logged, (int, float)):
-        title += f" It was logged as {number(float(logged))} for epoch {facts.epochs[-1].epoch}."
+    value = float(logged) if isinstance(logged, (int, float)) else None
+    title = FAILED(metric=case.name, why=mismatch.why, logged=value, epoch=facts.epochs[-1].epoch)
     return Finding(NAME, "failed", title, evidence, mismatch.instead, case.name)
 
 
@@ -146,24 +205,13 @@ def _categorical(case: _Case) -> _Mismatch | None:
     one_unit = case.units == 1
     if case.row_shape == (1,):
         if one_unit:
-            why = (
-                "with one output unit and one column of labels, both sides are class 0, and it is 1 whatever is "
-                "predicted."
-            )
-            return _Mismatch(why, _for_one_unit(case), [(1.0, 1.0)] * len(case.labels))
-        why = (
-            "it takes the position of the largest entry of each label, and the labels have one column, so each counts "
-            "as class 0. It is the share of rows predicted as class 0, whatever their labels."
-        )
-        return _Mismatch(why, _for_classes(case), [(0.0, 1.0)] * len(case.labels))
+            return _Mismatch(ONE_UNIT(), _for_one_unit(case), [(1.0, 1.0)] * len(case.labels))
+        return _Mismatch(ONE_COLUMN(), _for_classes(case), [(0.0, 1.0)] * len(case.labels))
     if case.row_shape == () and case.units is not None:
         places = [int(labels.argmax()) for labels in case.labels]
         bounds = [_reach(place, case.units) for place in places]
-        why = (
-            "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for "
-            "the class of every row. It compares predictions with a position in the batch, not with labels."
-        )
-        return _Mismatch(why, _for_one_unit(case) if case.units == 1 else _for_classes(case), bounds)
+        instead = _for_one_unit(case) if case.units == 1 else _for_classes(case)
+        return _Mismatch(NO_CLASS_AXIS(), instead, bounds)
     return None
 
 
@@ -178,8 +226,7 @@ def _top_k(case: _Case) -> _Mismatch | None:
     """More guesses than classes."""
     if case.units is None or case.units > case.k:
         return None
-    why = f"the output has {case.units} classes and k is {case.k}, so every class is among the top {case.k}: it is 1."
-    return _Mismatch(why, _for_classes(case), [(1.0, 1.0)] * len(case.labels))
+    return _Mismatch(ALL_IN_TOP(units=case.units, k=case.k), _for_classes(case), [(1.0, 1.0)] * len(case.labels))
 
 
 def _sparse_top_k(case: _Case) -> _Mismatch | None:
@@ -193,11 +240,7 @@ def _sparse(case: _Case) -> _Mismatch | None:
     if case.units != 1 or case.row_shape not in ((), (1,)):
         return None
     zeros = [float((labels == 0).mean()) for labels in case.labels]
-    why = (
-        "the output has one unit, so the predicted class is always 0: it is the share of labels that are 0, whatever "
-        "the model predicts."
-    )
-    return _Mismatch(why, _for_one_unit(case), [(share, share) for share in zeros])
+    return _Mismatch(ALWAYS_FIRST(), _for_one_unit(case), [(share, share) for share in zeros])
 
 
 def _binary(case: _Case) -> _Mismatch | None:
@@ -209,11 +252,7 @@ def _binary(case: _Case) -> _Mismatch | None:
     possible = sum(r * n for r, n in zip(rest, sizes, strict=True)) / sum(sizes)
     if 1.0 - possible < MATERIAL:
         return None
-    why = (
-        "it rounds predictions to 0 or 1 and counts those equal to the label, and "
-        f"{'no label is' if possible == 0 else f'only {possible:.1%} of the labels are'} 0 or 1, so it cannot exceed "
-        f"{number(possible)} whatever the model predicts."
-    )
+    why = ROUNDED(some=possible != 0, possible=possible)
     return _Mismatch(why, _for_one_unit(case), [(0.0, share) for share in rest])
 
 
@@ -232,38 +271,30 @@ def _number_of(labels: Sequence[NDArray], allowed: Sequence[float]) -> bool:
     return all(bool(np.isin(part.astype(np.float64), allowed).all()) for part in labels)
 
 
-def _for_one_unit(case: _Case) -> str:
+def _for_one_unit(case: _Case) -> Said:
     """What measures an output of one number, by the labels."""
     if _number_of(case.labels, (0, 1)):
-        return _use("keras.metrics.BinaryAccuracy()", "one output unit and labels 0 and 1")
+        return _use("BinaryAccuracy", "binary")
     if _number_of(case.labels, (-1, 1)):
-        return SIGNS
-    return _use("keras.metrics.MeanAbsoluteError()", "one output unit and labels that are quantities")
+        return SIGNS(code=CODE_SIGNS)
+    return _use("MeanAbsoluteError", "quantities")
 
 
-def _for_classes(case: _Case) -> str:
+def _for_classes(case: _Case) -> Said:
     if case.row_shape in ((), (1,)):
-        return _use("keras.metrics.SparseCategoricalAccuracy()", "labels that are class numbers")
-    return _use("keras.metrics.CategoricalAccuracy()", "one-hot labels")
+        return _use("SparseCategoricalAccuracy", "classes")
+    return _use("CategoricalAccuracy", "one-hot")
 
 
-def _use(metric: str, what: str) -> str:
-    return (
-        f"For {what}:\n\n```python\nmodel.compile(optimizer=..., loss=..., metrics=[{metric}])\n```\n\n"
-        "The training itself is not touched by this: only the metric is.\n"
-    )
+def _use(metric: str, what: str) -> Said:
+    return USE(what=what, code=f"model.compile(optimizer=..., loss=..., metrics=[keras.metrics.{metric}()])")
 
 
-SIGNS: Final = """\
-`BinaryAccuracy` wants labels 0 and 1. With labels -1 and 1, count equal signs:
-
-```python
+CODE_SIGNS: Final = """\
 def sign_accuracy(y_true, y_pred):
     return keras.ops.cast(keras.ops.equal(y_true > 0, y_pred > 0), "float32")
 
-model.compile(optimizer=..., loss="hinge", metrics=[sign_accuracy])
-```
-"""
+model.compile(optimizer=..., loss="hinge", metrics=[sign_accuracy])"""
 
 
 # ── labels ──

@@ -8,8 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
-from diagnose.rules.common import largest, material, not_applicable, number, scale
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import FIRST_NAMES, NO_EPOCH, NOT_MEASURED, largest, material, not_applicable, scale
 from diagnose.rules.facts import Facts
+
+NO_LAYER = Text(
+    "mode-gap.no-layer",
+    "The model has no {factor:select(dropout=dropout or noise layer|batch-norm=batch normalization layer|"
+    "augmentation=random preprocessing layer)}.",
+)
+NO_LEDGER = Text("mode-gap.no-ledger", "no logged value could be replayed")
+NOT_IN_INFERENCE = Text(
+    "mode-gap.not-in-inference",
+    "No value was replayed with each {factor:select(dropout=dropout or noise layer|batch-norm=batch normalization "
+    "layer|augmentation=random preprocessing layer)} in inference mode.",
+)
+SMALL = Text("mode-gap.small", "{layers}: no more than {amount:number} of the gap in {metric} is theirs.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +49,39 @@ class Gap:
         }
 
     @property
-    def numbers(self) -> str:
-        """Logged, evaluated, and how much of the way from one to the other is this factor's."""
+    def said(self) -> dict[str, Any]:
+        """Parameters of a sentence: logged, evaluated, how much of the way from one to the other is this factor's, and
+        whose it is."""
         ledger = self.ledger
-        return (
-            f"fit logged {ledger.metric} {number(ledger.logged)} for epoch {ledger.epoch}, evaluate gives "
-            f"{number(ledger.evaluated)}: {signed(self.entry.amount)} is from"
-        )
+        return {
+            "metric": ledger.metric,
+            "logged": ledger.logged,
+            "epoch": ledger.epoch,
+            "evaluated": ledger.evaluated,
+            "amount": self.entry.amount,
+            "layers": named(self.layers),
+        }
 
 
-def signed(amount: float) -> str:
-    """A number with its sign."""
-    return f"{'+' if amount > 0 else ''}{number(amount)}"
-
-
-def named(layers: tuple[Mapping[str, Any], ...]) -> str:
+def named(layers: tuple[Mapping[str, Any], ...]) -> Said:
     """The first layers by name, in quotes."""
-    shown = ", ".join(f"'{x['name']}'" for x in layers[:4])
-    return f"{shown} and {len(layers) - 4} more" if len(layers) > 4 else shown
+    return FIRST_NAMES(names=[str(x["name"]) for x in layers[:4]], more=len(layers) - 4 if len(layers) > 4 else None)
 
 
-def find_gap(facts: Facts, rule: str, factor: str, kind: str) -> Gap | Finding:
-    """The gap to judge, or the finding that there is none.
-
-    Args:
-        kind: what the layers are called in a sentence, for example "batch normalization layer".
-    """
+def find_gap(facts: Facts, rule: str, factor: str) -> Gap | Finding:
+    """The gap to judge, or the finding that there is none."""
     layers = tuple(x for x in (facts.trace.info.get("model") or {}).get("layers", ()) if x.get("kind") == factor)
     if not layers:
-        return not_applicable(rule, f"The model has no {kind}.")
+        return not_applicable(rule, NO_LAYER(factor=factor))
     evidence = {"layers": [x["name"] for x in layers]}
     if not facts.epochs:
-        return not_applicable(rule, "No epoch was finished.", evidence)
+        return not_applicable(rule, NO_EPOCH(), evidence)
     if not facts.ledgers:
-        reason = facts.no_replay or "no logged value could be replayed"
-        return not_applicable(rule, f"Not measured, because replay was not possible: {reason}.", evidence)
+        reason = facts.no_replay or NO_LEDGER()
+        return not_applicable(rule, NOT_MEASURED(reason=reason), evidence)
     found = largest(facts, factor)
     if found is None:
-        return not_applicable(rule, f"No value was replayed with each {kind} in inference mode.", evidence)
+        return not_applicable(rule, NOT_IN_INFERENCE(factor=factor), evidence)
     gaps = [
         Gap(ledger, entry, layers)
         for ledger in facts.ledgers
@@ -82,7 +91,5 @@ def find_gap(facts: Facts, rule: str, factor: str, kind: str) -> Gap | Finding:
     if gaps:
         return max(gaps, key=lambda gap: abs(gap.entry.amount) / scale(gap.ledger))
     gap = Gap(*found, layers)
-    title = (
-        f"{named(layers)}: no more than {number(abs(gap.entry.amount))} of the gap in {gap.ledger.metric} is theirs."
-    )
+    title = SMALL(layers=named(layers), amount=abs(gap.entry.amount), metric=gap.ledger.metric)
     return Finding(rule, "passed", title, gap.evidence, "", gap.ledger.metric, abs(gap.entry.amount))

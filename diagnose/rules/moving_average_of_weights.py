@@ -4,65 +4,96 @@
 from __future__ import annotations
 
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import consequence, metric_in_question, not_applicable, number, rests_on_training, timing
+from diagnose.result.texts import Text
+from diagnose.rules.common import (
+    NO_EPOCH,
+    NOT_MEASURED,
+    NOT_REPLAYED,
+    consequence,
+    metric_in_question,
+    not_applicable,
+    rests_on_training,
+    timing,
+)
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import deciding_call
 
 NAME = "moving-average-of-weights"
 
-ADVICE = """\
+ONE_STEP = Text(
+    "moving-average-of-weights.one-step", "Every epoch has one step: its value belongs to one set of weights."
+)
+NOT_DECIDED = Text(
+    "moving-average-of-weights.not-decided",
+    "Logged training values average over moving weights, but nothing here was decided by one.",
+)
+NOT_KNOWN = Text("moving-average-of-weights.not-known", "Where {metric} was computed is not known.")
+NO_GAP = Text(
+    "moving-average-of-weights.no-gap",
+    "The weights moved within the epochs, but {metric} did not: no gap comes from it.",
+)
+FAILED = Text(
+    "moving-average-of-weights.failed",
+    "The {metric} logged for epoch {epoch} ({logged:number}) averages {batches} batches, each scored with other "
+    "weights; no version of the model has it. At the end of that epoch it is {end:number} on the same batches. "
+    "{decides}",
+)
+ADVICE = Text(
+    "moving-average-of-weights.advice",
+    """\
 Decide by a value of one set of weights: give fit validation data (the training data itself will do), and
 monitor `val_…`:
 
-```python
-model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[OWN_CALL])
-```
+{code:python}
 
 To compare with the training data at the end, use `model.evaluate(x, y)`, not the last line of the log.
-"""
+""",
+)
 
 
 def check(facts: Facts) -> Finding:
     """Fails where the ledger puts part of the gap down to weights that moved within the epoch, and the value is gone
     by."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     if all(n <= 1 for n in facts.steps_per_epoch):
-        return not_applicable(NAME, "Every epoch has one step: its value belongs to one set of weights.")
+        return not_applicable(NAME, ONE_STEP())
     if facts.no_replay is not None:
-        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     decisions = rests_on_training(facts)
     if decisions is None:
-        title = "Logged training values average over moving weights, but nothing here was decided by one."
-        return Finding(NAME, "passed", title, {"decided_by": [d.monitor for d in facts.decisions]}, "")
+        return Finding(NAME, "passed", NOT_DECIDED(), {"decided_by": [d.monitor for d in facts.decisions]}, "")
     metric = metric_in_question(facts, decisions)
     many = {e.epoch for e in facts.epochs if e.last_version - e.first_version > 1}
     ledgers = [x for x in facts.ledgers if x.metric == metric and x.epoch in many]
     if not ledgers:
-        return not_applicable(NAME, f"'{metric}' could not be replayed.", {"metric": metric})
+        return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
     ledger = max(ledgers, key=lambda x: abs(timing(x)))
     moved = timing(ledger)
-    epoch = next(e for e in facts.epochs if e.epoch == ledger.epoch)
+    at = facts.clock(metric, ledger.epoch).span
+    if at is None:
+        return not_applicable(NAME, NOT_KNOWN(metric=metric), {"metric": metric})
     end = facts.end_of_epoch.get(ledger.epoch, {}).get(metric)
     evidence = {
         "metric": metric,
         "epoch": ledger.epoch,
         "logged": ledger.logged,
-        "computed_at_versions": [epoch.first_version, epoch.last_version - 1],
+        "computed_at_versions": [at.first, at.last],
         "end_of_epoch": end,
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
     }
     if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
-        title = f"The weights moved within the epochs, but {metric} did not: no gap comes from it."
-        return Finding(NAME, "passed", title, evidence, "", metric, abs(moved))
-    batches = epoch.last_version - epoch.first_version
-    title = (
-        f"The {metric} logged for epoch {ledger.epoch} ({number(ledger.logged)}) averages {batches} batches, each "
-        "scored with other weights; no version of the model has it. "
-        f"At the end of that epoch it is {number(end)}"
-        f" on the same batches. {consequence(decisions)}"
+        return Finding(NAME, "passed", NO_GAP(metric=metric), evidence, "", metric, abs(moved))
+    title = FAILED(
+        metric=metric,
+        epoch=ledger.epoch,
+        logged=ledger.logged,
+        batches=at.last - at.first + 1,
+        end=end,
+        decides=consequence(decisions),
     )
-    advice = ADVICE.replace("OWN_CALL", deciding_call(facts, decisions))
-    return Finding(NAME, "failed", title, evidence, advice, metric, abs(moved))
+    code = f"""\
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
+          callbacks=[{deciding_call(facts, decisions)}])"""
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=code), metric, abs(moved))

@@ -5,37 +5,46 @@ from __future__ import annotations
 
 import math
 
-from diagnose.decide.verdict import restoring
+from diagnose.decide.watched import restoring
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NAN_ONLY, NO_EPOCH, NO_STOPPING, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
 
 NAME = "no-restore"
 
+NO_BEST = Text("no-restore.no-best", "{callback} never saw '{monitor}', so there was no best epoch to restore.")
+REPLACED = Text("no-restore.replaced", "The weights after fit are not the last ones of training: {who} wrote others.")
+ADVICE = Text("no-restore.advice", "{code:python}\n")
+RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
+BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
+FAILED = Text(
+    "no-restore.failed",
+    "The model after fit holds the last weights (epoch {epoch}, {monitor} {logged:number}), not those of its best "
+    "epoch {best_epoch} ({best:number}).",
+)
 
-def _advice(facts: Facts) -> str:
+
+def _advice(facts: Facts) -> Said:
     """The user's own EarlyStopping, which restores."""
     own = restoring(facts.decisions)
     stopping = own is not None and own.kind == "early-stopping"
     call = own_call(own, restore_best_weights=True) if own is not None and stopping else call_with("early-stopping")
-    return f"```python\n{call}\n```\n"
+    return ADVICE(code=call)
 
 
 def check(facts: Facts) -> Finding:
     """Fails where the weights after fit are the last ones and the best epoch is another."""
     r = facts.restoration
     if r is None:
-        reason = "No EarlyStopping in this fit." if facts.epochs else "No epoch was finished."
-        return not_applicable(NAME, reason)
+        return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
     if r.best_epoch is None:
-        return not_applicable(NAME, f"{r.callback} never saw '{r.monitor}', so there was no best epoch to restore.")
+        return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
     if r.best_logged is not None and math.isnan(r.best_logged):
-        return not_applicable(NAME, f"{r.callback} saw '{r.monitor}' as NaN only, so no epoch was the best.")
+        return not_applicable(NAME, NAN_ONLY(callback=r.callback, monitor=r.monitor))
     if r.verdict == "replaced":
-        return not_applicable(
-            NAME, f"The weights after fit are not the last ones of training: {r.written_by} wrote others."
-        )
+        return not_applicable(NAME, REPLACED(who=r.written_by))
     last = facts.epochs[-1]
     evidence = {
         "callback": r.callback,
@@ -47,18 +56,12 @@ def check(facts: Facts) -> Finding:
         "held_value": r.restored_value,
     }
     if r.verdict != "not-restored":
-        title = f"{r.callback} restored: the model holds epoch {r.restored_epoch}."
+        title = RESTORED(callback=r.callback, epoch=r.restored_epoch)
         return Finding(NAME, "passed", title, evidence, "", r.monitor)
     if r.best_epoch == last.epoch:
-        return Finding(
-            NAME, "passed", "Nothing had to be restored: the best epoch is the last.", evidence, "", r.monitor, 0.0
-        )
-    title = (
-        f"The model after fit holds the last weights "
-        f"(epoch {last.epoch}, {r.monitor} {number(last.logs.get(r.monitor))}), "
-        f"not those of its best epoch {r.best_epoch} ({number(r.best_logged)})."
-    )
+        return Finding(NAME, "passed", BEST_IS_LAST(), evidence, "", r.monitor, 0.0)
     logged = last.logs.get(r.monitor)
+    title = FAILED(epoch=last.epoch, monitor=r.monitor, logged=logged, best_epoch=r.best_epoch, best=r.best_logged)
     effect = (
         abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None
     )

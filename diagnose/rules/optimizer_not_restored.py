@@ -8,10 +8,116 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text, sentences
+from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 
 NAME = "optimizer-not-restored"
+
+NOT_SAID = Text(
+    "optimizer-not-restored.not-said", "This trace does not say what state the optimizer was in before the first step."
+)
+NO_STEP = Text("optimizer-not-restored.no-step", "No step was done.")
+NOT_RECORDED = Text("optimizer-not-restored.not-recorded", "No steps were recorded.")
+NOT_KNOWN = Text(
+    "optimizer-not-restored.not-known",
+    "The optimizer had done {updates} updates before this fit, but the weights it started from are of no traced fit, "
+    "so what they belong together with is not known.",
+)
+BOTH_NEW = Text("optimizer-not-restored.both-new", "Weights and optimizer were both new when this fit started.")
+INITIAL = Text("optimizer-not-restored.initial", "the weights that {trace} had started from")
+OF_EPOCH = Text("optimizer-not-restored.of-epoch", "the weights of epoch {epoch} of {trace}")
+SAME = Text(
+    "optimizer-not-restored.same",
+    "This fit went on from {what} with the optimizer's state of that moment"
+    "{rate:given(, its learning rate {rate:number} included)}.",
+)
+KEEPS_NOTHING = Text(
+    "optimizer-not-restored.keeps-nothing",
+    "This fit went on from {what}; its optimizer keeps nothing that could be lost.",
+)
+ANEW = Text(
+    "optimizer-not-restored.anew", "This fit started anew from {what}, with an optimizer that was set up differently."
+)
+RATE_LEFT = Text(
+    "optimizer-not-restored.rate-left",
+    "This fit went on from {what}, but with the learning rate {rate:number} that was left at the end of that fit, not "
+    "the {rate_then:number} of that epoch.",
+)
+_RATES = "{rate:given( (learning rate {rate:number}, then {rate_then:number}))}"
+NEW = Text(
+    "optimizer-not-restored.new",
+    f"This fit went on from {{what}}, but its optimizer is a new one: 0 updates, where it had done {{then}}{_RATES}.",
+)
+AS_LEFT = Text(
+    "optimizer-not-restored.as-left",
+    "This fit went on from {what}, but with the optimizer as that fit left it after epoch {last}: {updates} updates in "
+    f"it, where these weights had {{then}}{_RATES}.",
+)
+OTHER_MOMENT = Text(
+    "optimizer-not-restored.other-moment",
+    "This fit went on from {what}, but the optimizer is of another moment: {updates} updates, not {then}"
+    f"{_RATES}.",
+)
+LOSS = Text(
+    "optimizer-not-restored.loss",
+    "Loss: {started:number} evaluated at the start, {logged:number} logged for the first epoch"
+    "{then:given(; after the same weights, the earlier fit had logged {then:number})}.",
+)
+NOT_COUNTED = Text("optimizer-not-restored.not-counted", "The optimizer does not count its updates.")
+WENT_ON = Text(
+    "optimizer-not-restored.went-on",
+    "This fit went on after epoch {epoch} with an optimizer that had done {updates} updates.",
+)
+WENT_ON_KEEPS_NOTHING = Text(
+    "optimizer-not-restored.went-on-keeps-nothing",
+    "This fit went on after epoch {epoch}; its optimizer keeps nothing that could be lost.",
+)
+WENT_ON_NEW = Text(
+    "optimizer-not-restored.went-on-new",
+    "This fit went on after epoch {epoch}, but its optimizer is a new one: 0 updates, and nothing in its variables.",
+)
+PUT_BACK = Text(
+    "optimizer-not-restored.put-back",
+    "{callback} put the weights of epoch {to} back at the end of epoch {epoch}, and training went on from them with "
+    "the optimizer of epoch {epoch}."
+    "{before:given( Loss of the epoch after: {before:number} then, {after:number} now.)}",
+)
+ADVICE_WHOLE_MODEL = Text(
+    "optimizer-not-restored.advice-whole-model",
+    "A resume needs weights and optimizer from one moment. The whole model in one file has both:\n\n{code:python}\n",
+)
+CODE_WHOLE_MODEL = """\
+model.save("last.keras")                            # at the end of the earlier fit
+model = keras.saving.load_model("last.keras")       # with its optimizer: do not compile again
+model.fit(x, y, initial_epoch=10, epochs=20)"""
+ADVICE_IN_A_CALLBACK = Text(
+    "optimizer-not-restored.advice-in-a-callback",
+    """\
+Put the optimizer's variables back with the weights (in the callback, where `self.weights` is noted):
+
+{code:python}
+""",
+)
+CODE_IN_A_CALLBACK = """\
+self.optimizer_state = [keras.ops.copy(v.value) for v in self.model.optimizer.variables]  # with the weights
+for variable, value in zip(self.model.optimizer.variables, self.optimizer_state):         # when they are put back
+    variable.assign(value)"""
+ADVICE_RATE = Text(
+    "optimizer-not-restored.advice-rate",
+    "Set the rate you want to go on with; `fit` and `set_weights` leave it as it is:\n\n{code:python}\n",
+)
+ADVICE_COMPILE = Text(
+    "optimizer-not-restored.advice-compile",
+    """\
+Weights alone do not make a model new. Compile again, so that the optimizer starts with them:
+
+{code:python}
+""",
+)
+CODE_COMPILE = """\
+model.set_weights(initial_weights)
+model.compile(optimizer=keras.optimizers.Adam(), loss=model.loss)"""
 
 
 def check(facts: Facts) -> Finding:
@@ -23,9 +129,9 @@ def check(facts: Facts) -> Finding:
         return inside
     start: Mapping[str, Any] | None = trace.info.get("start")
     if start is None:
-        return not_applicable(NAME, "This trace does not say what state the optimizer was in before the first step.")
+        return not_applicable(NAME, NOT_SAID())
     if not trace.steps:
-        return not_applicable(NAME, "No steps were recorded." if trace.unrecorded else "No step was done.")
+        return not_applicable(NAME, NOT_RECORDED() if trace.unrecorded else NO_STEP())
     previous = start.get("previous")
     both_new = previous is not None and previous["epoch"] == 0 and not start.get("iterations")
     if previous is not None and not both_new:
@@ -34,12 +140,8 @@ def check(facts: Facts) -> Finding:
     if initial > 0:
         return _from_elsewhere(facts, start, initial)
     if start.get("iterations"):
-        return not_applicable(
-            NAME,
-            f"The optimizer had done {start['iterations']} updates before this fit, but the weights it started from "
-            "are of no traced fit, so what they belong together with is not known.",
-        )
-    return not_applicable(NAME, "Weights and optimizer were both new when this fit started.")
+        return not_applicable(NAME, NOT_KNOWN(updates=start["iterations"]))
+    return not_applicable(NAME, BOTH_NEW())
 
 
 # ── from the weights of an earlier fit ──
@@ -58,21 +160,19 @@ def _from_earlier_fit(facts: Facts, start: Mapping[str, Any], previous: Mapping[
     lost = _lost(facts, start, previous)
     what = _moment(previous)
     if not lost:
-        rate = start.get("learning_rate")
-        with_rate = "" if rate is None else f", its learning rate {number(rate)} included"
         if then["same"] and then["iterations"] == start["iterations"]:
-            title = f"This fit went on from {what} with the optimizer's state of that moment{with_rate}."
+            title = SAME(what=what, rate=start.get("learning_rate"))
         elif previous["same_optimizer"] or previous["same_settings"]:
-            title = f"This fit went on from {what}; its optimizer keeps nothing that could be lost."
+            title = KEEPS_NOTHING(what=what)
         else:
-            title = f"This fit started anew from {what}, with an optimizer that was set up differently."
+            title = ANEW(what=what)
         return Finding(NAME, "passed", title, evidence, "", "loss")
     evidence["not_of_that_moment"] = lost
-    title = f"This fit went on from {what}, but {_optimizer(start, previous, lost)}.{_numbers(evidence)}"
+    title = sentences(_optimizer(what, start, previous, lost), _numbers(evidence))
     # Another rate alone makes no jump: it shows in how fast the loss moves from there.
     effect = evidence.get("jump") if lost != ["learning_rate"] else None
     metric = "loss" if effect is not None else None
-    return Finding(NAME, "failed", title, evidence, _advice(start, previous, lost), metric, effect)
+    return Finding(NAME, "failed", title, evidence, _advice(previous, lost), metric, effect)
 
 
 def _lost(facts: Facts, start: Mapping[str, Any], previous: Mapping[str, Any]) -> list[str]:
@@ -99,30 +199,28 @@ def _told_to_continue(facts: Facts) -> bool:
     return facts.trace.steps[0].epoch > 1
 
 
-def _moment(previous: Mapping[str, Any]) -> str:
+def _moment(previous: Mapping[str, Any]) -> Said:
     if previous["epoch"] == 0:
-        return f"the weights that {previous['trace']} had started from"
-    return f"the weights of epoch {previous['epoch']} of {previous['trace']}"
+        return INITIAL(trace=str(previous["trace"]))
+    return OF_EPOCH(epoch=previous["epoch"], trace=str(previous["trace"]))
 
 
-def _optimizer(start: Mapping[str, Any], previous: Mapping[str, Any], lost: list[str]) -> str:
+def _optimizer(what: Said, start: Mapping[str, Any], previous: Mapping[str, Any], lost: list[str]) -> Said:
     then, end = previous["then"], previous["end"]
+    said = {
+        "what": what,
+        "updates": start["iterations"],
+        "then": then["iterations"],
+        "rate": start["learning_rate"] if "learning_rate" in lost else None,
+        "rate_then": then["learning_rate"],
+    }
     if lost == ["learning_rate"]:
-        return (
-            f"with the learning rate {number(start['learning_rate'])} that was left at the end of that fit, not the "
-            f"{number(then['learning_rate'])} of that epoch"
-        )
-    rate = ""
-    if "learning_rate" in lost:
-        rate = f" (learning rate {number(start['learning_rate'])}, then {number(then['learning_rate'])})"
+        return RATE_LEFT(**said)
     if not start["iterations"]:
-        return f"its optimizer is a new one: 0 updates, where it had done {then['iterations']}{rate}"
+        return NEW(**said)
     if previous["same_optimizer"] and end["same"] and end["iterations"] == start["iterations"]:
-        return (
-            f"with the optimizer as that fit left it after epoch {previous['last_epoch']}: {start['iterations']} "
-            f"updates in it, where these weights had {then['iterations']}{rate}"
-        )
-    return f"the optimizer is of another moment: {start['iterations']} updates, not {then['iterations']}{rate}"
+        return AS_LEFT(**said, last=previous["last_epoch"])
+    return OTHER_MOMENT(**said)
 
 
 def _jump(facts: Facts, previous: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,12 +245,8 @@ def _jump(facts: Facts, previous: Mapping[str, Any]) -> dict[str, Any]:
 def _numbers(evidence: Mapping[str, Any]) -> str:
     if "evaluated_at_start" not in evidence:
         return ""
-    text = (
-        f" Loss: {number(evidence['evaluated_at_start'])} evaluated at the start, {number(evidence['first_logged'])} "
-        "logged for the first epoch"
-    )
-    then = evidence.get("next_epoch_then")
-    return f"{text}." if then is None else f"{text}; after the same weights, the earlier fit had logged {number(then)}."
+    started, logged = evidence["evaluated_at_start"], evidence["first_logged"]
+    return LOSS(started=started, logged=logged, then=evidence.get("next_epoch_then"))
 
 
 # ── from weights of another process ──
@@ -162,21 +256,18 @@ def _from_elsewhere(facts: Facts, start: Mapping[str, Any], initial: int) -> Fin
     """What is known without the earlier fit: it was told to continue, and the optimizer has not done an update."""
     evidence = {"initial_epoch": initial, "optimizer_at_start": _state(start), **_jump(facts, {})}
     if start.get("iterations") is None:
-        return not_applicable(NAME, "The optimizer does not count its updates.", evidence)
+        return not_applicable(NAME, NOT_COUNTED(), evidence)
     if start["iterations"]:
-        title = f"This fit went on after epoch {initial} with an optimizer that had done {start['iterations']} updates."
+        title = WENT_ON(epoch=initial, updates=start["iterations"])
         return Finding(NAME, "passed", title, evidence, "", "loss")
     kept = [v for v in facts.trace.info.get("optimizer_variables") or [] if v.get("role") in ("slot", "average")]
     if not kept and start["learning_rate"] is not None:
-        title = f"This fit went on after epoch {initial}; its optimizer keeps nothing that could be lost."
+        title = WENT_ON_KEEPS_NOTHING(epoch=initial)
         return Finding(NAME, "passed", title, evidence, "", "loss")
-    title = (
-        f"This fit went on after epoch {initial}, but its optimizer is a new one: 0 updates, and nothing in its "
-        f"variables.{_numbers(evidence)}"
-    )
+    title = sentences(WENT_ON_NEW(epoch=initial), _numbers(evidence))
     effect = evidence.get("jump")
     metric = "loss" if effect is not None else None
-    return Finding(NAME, "failed", title, evidence, _WHOLE_MODEL, metric, effect)
+    return Finding(NAME, "failed", title, evidence, ADVICE_WHOLE_MODEL(code=CODE_WHOLE_MODEL), metric, effect)
 
 
 # ── within one fit ──
@@ -219,13 +310,16 @@ def _inside(facts: Facts) -> Finding | None:
             "next_epoch_now": after,
         }
         both = isinstance(before, (int, float)) and isinstance(after, (int, float))
-        numbers = f" Loss of the epoch after: {number(before)} then, {number(after)} now." if both else ""
-        title = (
-            f"{found.callback} put the weights of epoch {found.to_epoch} back at the end of epoch {found.epoch}, and "
-            f"training went on from them with the optimizer of epoch {found.epoch}.{numbers}"
+        title = PUT_BACK(
+            callback=found.callback,
+            to=found.to_epoch,
+            epoch=found.epoch,
+            before=before if both else None,
+            after=after,
         )
         effect = abs(float(after) - float(before)) if both else None  # type: ignore[arg-type]
-        return Finding(NAME, "failed", title, evidence, _IN_A_CALLBACK, "loss" if both else None, effect)
+        advice = ADVICE_IN_A_CALLBACK(code=CODE_IN_A_CALLBACK)
+        return Finding(NAME, "failed", title, evidence, advice, "loss" if both else None, effect)
     return None
 
 
@@ -248,43 +342,9 @@ def _state(of: Mapping[str, Any]) -> dict[str, Any]:
     return {k: of[k] for k in ("iterations", "learning_rate", "slots", "same") if k in of}
 
 
-_WHOLE_MODEL = """\
-A resume needs weights and optimizer from one moment. The whole model in one file has both:
-
-```python
-model.save("last.keras")                            # at the end of the earlier fit
-model = keras.saving.load_model("last.keras")       # with its optimizer: do not compile again
-model.fit(x, y, initial_epoch=10, epochs=20)
-```
-"""
-
-_IN_A_CALLBACK = """\
-Put the optimizer's variables back with the weights (in the callback, where `self.weights` is noted):
-
-```python
-self.optimizer_state = [keras.ops.copy(v.value) for v in self.model.optimizer.variables]  # with the weights
-for variable, value in zip(self.model.optimizer.variables, self.optimizer_state):         # when they are put back
-    variable.assign(value)
-```
-"""
-
-
-def _advice(start: Mapping[str, Any], previous: Mapping[str, Any], lost: list[str]) -> str:
+def _advice(previous: Mapping[str, Any], lost: list[str]) -> Said:
     if lost == ["learning_rate"]:
-        return f"""\
-Set the rate you want to go on with; `fit` and `set_weights` leave it as it is:
-
-```python
-model.optimizer.learning_rate = {previous["then"]["learning_rate"]!r}
-```
-"""
+        return ADVICE_RATE(code=f"model.optimizer.learning_rate = {previous['then']['learning_rate']!r}")
     if previous["epoch"] == 0:
-        return """\
-Weights alone do not make a model new. Compile again, so that the optimizer starts with them:
-
-```python
-model.set_weights(initial_weights)
-model.compile(optimizer=keras.optimizers.Adam(), loss=model.loss)
-```
-"""
-    return _WHOLE_MODEL
+        return ADVICE_COMPILE(code=CODE_COMPILE)
+    return ADVICE_WHOLE_MODEL(code=CODE_WHOLE_MODEL)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.watchers import Kind, Watcher, watchers
+from diagnose.decide.watched import Kind, Watcher, watchers
 from diagnose.rules.facts import Facts
 
 CLASSES: Final[dict[Kind, str]] = {
@@ -44,16 +43,14 @@ class Code(str):
     """A changed value that is Python text, not a value."""
 
 
-def own_call(callback: Watcher | Decision, *, name: str | None = None, **changes: Any) -> str:
+def own_call(callback: Watcher, *, name: str | None = None, **changes: Any) -> str:
     """`keras.callbacks.EarlyStopping(monitor="val_loss", patience=3)`, by the settings recorded for this callback.
 
     Args:
         name: of the class, in the place of Keras's.
         changes: what the advice is about; a value that is text of Python is a `Code`.
     """
-    kind: Kind = "checkpoint" if callback.kind == "checkpoint" else "early-stopping"
-    if isinstance(callback, Watcher):
-        kind = callback.kind
+    kind: Kind = callback.kind if callback.kind in ("checkpoint", "plateau") else "early-stopping"
     settings = dict(callback.settings)
     if "filepath" in settings:
         settings["filepath"] = _path(settings["filepath"])
@@ -75,7 +72,7 @@ def call_with(kind: Kind, **settings: Any) -> str:
     return _call(kind, None, {**USUAL[kind], **settings})
 
 
-def deciding_call(facts: Facts, decisions: list[Decision]) -> str:
+def deciding_call(facts: Facts, decisions: list[Watcher]) -> str:
     """An EarlyStopping like the one that rests on a training value, on the validation value of the same metric, which a
     value that the user's own code logs does not have."""
     names = ["loss", *(str(m.get("name")) for m in facts.trace.info.get("metrics") or [])]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules import reshuffled_split
-from diagnose.rules.common import largest, material, not_applicable, number
+from diagnose.rules.common import NO_EPOCH, largest, material, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
@@ -26,37 +27,82 @@ from diagnose.rules.passes import (
 
 NAME = "partial-epoch"
 
-ADVICE = """\
+SPLIT = Text("partial-epoch.split", "Rows differ between epochs because the split does: see {rule}.")
+NOT_KNOWN = Text("partial-epoch.not-known", "Whether epochs cover all rows is not known: {reason}.")
+WHOLE = Text(
+    "partial-epoch.whole", "{epochs:plural(The one epoch had {rows} rows|Every epoch went over the same {rows} rows)}."
+)
+TOOK = Text("partial-epoch.took", "fit was given {batches} batches and took {steps} an epoch")
+IN_ROUNDS = Text("partial-epoch.in-rounds", "every row came once before any came again")
+CAME_BACK = Text("partial-epoch.came-back", "rows missing in an epoch came back in others, and no variant of them")
+NOT_TOLD = Text(
+    "partial-epoch.not-told",
+    "the rows of the epochs differ in content, and other rows cannot be told from the same rows augmented anew in the "
+    "input pipeline",
+)
+GIVEN_ROWS = Text("partial-epoch.given-rows", "fit was given {rows} validation rows")
+VALIDATION_TOOK = Text("partial-epoch.validation-took", "fit was given {batches} validation batches and took {steps}")
+VALIDATION_CAME_BACK = Text(
+    "partial-epoch.validation-came-back", "rows missing in a pass came back in others, and no variant of them"
+)
+NOT_MEASURED = Text(
+    "partial-epoch.not-measured",
+    "Epochs cover part of the data; not measured, because replay was not possible: {reason}.",
+)
+_COVERS = (
+    "{steps:given(steps_per_epoch={steps}|The data given to fit)} makes an epoch {unused:given({rows} rows, and "
+    "{unused} of the {batches} batches that fit was given were never used|{rows} of {of} rows)}"
+    "{times:select(other=, other rows each time|same=, the same each time|one=)}"
+)
+UNUSED = Text("partial-epoch.unused", f"{_COVERS}. The log tells of the rows used only.")
+SMALL = Text("partial-epoch.small", f"{_COVERS}, but that moved no logged value noticeably.")
+FAILED = Text(
+    "partial-epoch.failed",
+    f"{_COVERS}. This makes {{amount:+.6g}} of the gap between the {{metric}} logged for epoch {{epoch}} "
+    "({logged:number}) and evaluate over all of them ({evaluated:number}).",
+)
+VALIDATION = Text(
+    "partial-epoch.validation",
+    "{steps:given(validation_steps={steps}|The validation data)} makes a validation pass {rows} of {of} rows, "
+    "{changing:given(other rows each time|the same each time)}.",
+)
+VAL_LOSS = Text(
+    "partial-epoch.val-loss", "The val_loss logged for epoch {epoch} ({value:number}) is that of its own rows."
+)
+ADVICE = Text(
+    "partial-epoch.advice",
+    """\
 Let every epoch, and every validation pass, go over all rows: leave `steps_per_epoch` and `validation_steps` out, and
 give fit data that ends (arrays, or a dataset without `.repeat()`):
 
-```python
-model.fit(x, y, batch_size=..., epochs=..., validation_data=(x_val, y_val))
-```
+{code:python}
 
 Where short epochs are wanted, read the values of single epochs as values of other rows each, and compare models by
 `val_…` over all validation rows, or by `model.evaluate`.
-"""
+""",
+)
+CODE = "model.fit(x, y, batch_size=..., epochs=..., validation_data=(x_val, y_val))"
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is proven of the passes: `cause` in words, rows of one pass and of all of them, and the proof."""
+    """What is proven of the passes: the argument that ends them (None: the data do), rows of one pass and of all of
+    them, and the proof."""
 
-    cause: str
+    steps: int | None
     rows: int
     of: int
     changing: bool
-    proof: str
+    proof: Said
 
 
 def check(facts: Facts) -> Finding:
     """Fails where passes are proven to go over parts, and the part moves a logged value (training) or leaves rows out
     (validation)."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     if reshuffled_split.check(facts).status == "failed":
-        return not_applicable(NAME, f"Rows differ between epochs because the split does: see {reshuffled_split.NAME}.")
+        return not_applicable(NAME, SPLIT(rule=reshuffled_split.NAME))
     arguments = fit_arguments(facts.trace)
     passes = training_passes(facts.trace)
     training = passes if isinstance(passes, str) else _training(passes, arguments)
@@ -66,32 +112,27 @@ def check(facts: Facts) -> Finding:
     if isinstance(validation, _Part):
         return _validation_part(facts, validation, arguments)
     if isinstance(passes, str) or training is not None:
-        return not_applicable(NAME, f"Whether epochs cover all rows is not known: {training}.")
+        return not_applicable(NAME, NOT_KNOWN(reason=training))
     rows = len(passes[0])
-    title = f"Every epoch went over the same {rows} rows." if len(passes) > 1 else f"The one epoch had {rows} rows."
-    return Finding(NAME, "passed", title, {"rows": rows, "epochs": len(passes)}, "")
+    return Finding(NAME, "passed", WHOLE(epochs=len(passes), rows=rows), {"rows": rows, "epochs": len(passes)}, "")
 
 
-def _training(passes: list[Rows], arguments: Mapping[str, Any]) -> _Part | str | None:
+def _training(passes: list[Rows], arguments: Mapping[str, Any]) -> _Part | Said | None:
     """A part, None for whole epochs, or why it cannot be told."""
     steps, batches = arguments.get("steps_per_epoch"), arguments.get("batches")
     if steps is None and len(passes) > 1 and len(passes[-1]) < len(passes[0]) and _within(passes[-1], passes[0]):
         passes = passes[:-1]  # stopped inside an epoch
     size, known = len(passes[0]), pool(passes)
-    cause = f"steps_per_epoch={steps}" if steps else "the data given to fit"
     changing = not same_rows(passes)
     if isinstance(steps, int) and isinstance(batches, int) and steps < batches:
-        return _Part(cause, size, known, changing, f"fit was given {batches} batches and took {steps} an epoch")
+        return _Part(steps or None, size, known, changing, TOOK(batches=batches, steps=steps))
     if not changing:
         return None
     if in_rounds(passes):
-        return _Part(cause, size, known, True, "every row came once before any came again")
+        return _Part(steps or None, size, known, True, IN_ROUNDS())
     if not_variants(passes):
-        return _Part(cause, size, known, True, "rows missing in an epoch came back in others, and no variant of them")
-    return (
-        "the rows of the epochs differ in content, and other rows cannot be told from the same rows augmented anew in "
-        "the input pipeline"
-    )
+        return _Part(steps or None, size, known, True, CAME_BACK())
+    return NOT_TOLD()
 
 
 def _within(part: Rows, whole: Rows) -> bool:
@@ -109,24 +150,20 @@ def _validation(facts: Facts, arguments: Mapping[str, Any]) -> _Part | None:
     steps = arguments.get("validation_steps")
     size, known = len(passes[0]), pool(passes)
     changing = not same_rows(passes)
-    cause = f"validation_steps={steps}" if steps else "the validation data"
     total, batches = arguments.get("validation_rows"), arguments.get("validation_batches")
     if steps and isinstance(total, int) and size < total:
-        return _Part(cause, size, total, changing, f"fit was given {total} validation rows")
+        return _Part(steps, size, total, changing, GIVEN_ROWS(rows=total))
     if isinstance(steps, int) and isinstance(batches, int) and steps < batches:
-        proof = f"fit was given {batches} validation batches and took {steps}"
-        return _Part(cause, size, max(known, round(size * batches / steps)), changing, proof)
+        proof = VALIDATION_TOOK(batches=batches, steps=steps)
+        return _Part(steps or None, size, max(known, round(size * batches / steps)), changing, proof)
     if changing and not_variants(passes):
-        proof = "rows missing in a pass came back in others, and no variant of them"
-        return _Part(cause, size, known, True, proof)
+        return _Part(steps or None, size, known, True, VALIDATION_CAME_BACK())
     return None
 
 
 def _training_part(facts: Facts, part: _Part, validation: _Part | None, arguments: Mapping[str, Any]) -> Finding:
     if facts.no_replay is not None:
-        return not_applicable(
-            NAME, f"Epochs cover part of the data; not measured, because replay was not possible: {facts.no_replay}."
-        )
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     evidence: dict[str, Any] = {
         "steps_per_epoch": arguments.get("steps_per_epoch"),
         "batches": arguments.get("batches"),
@@ -135,27 +172,28 @@ def _training_part(facts: Facts, part: _Part, validation: _Part | None, argument
         "other_rows_each_epoch": part.changing,
         "proof": part.proof,
     } | _validation_evidence(validation)
-    covers = f"{_capital(part.cause)} makes an epoch {part.rows} of {part.of} rows"
     unused = _unused(facts, arguments)
     if unused:
         evidence["batches_never_used"] = unused
-        covers = (
-            f"{part.cause} makes an epoch {part.rows} rows, and {unused} of the {arguments['batches']} batches that "
-            "fit was given were never used"
-        )
-    if len(facts.epochs) > 1:
-        covers += ", other rows each time" if part.changing else ", the same each time"
-    also = "" if validation is None else f" {_validation_sentence(validation)}"
+    covers = {
+        "steps": part.steps,
+        "rows": part.rows,
+        "of": part.of,
+        "unused": unused or None,
+        "batches": arguments.get("batches"),
+        "times": "one" if len(facts.epochs) < 2 else "other" if part.changing else "same",
+    }
+    also = "" if validation is None else _validation_sentence(validation)
     found = largest(facts, "data-coverage")
     if found is None or not material(found[0], found[1].amount):
         if unused:
-            title = f"{covers}. The log tells of the rows used only.{also}"
-            return Finding(NAME, "failed", title, evidence, ADVICE)
+            title = sentences(UNUSED(**covers), also)
+            return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
         if validation is not None:
             return _validation_part(facts, validation, arguments)
         amount = 0.0 if found is None else abs(found[1].amount)
-        title = f"{covers}, but that moved no logged value noticeably."
-        return Finding(NAME, "passed", title, evidence, "", None if found is None else found[0].metric, amount)
+        metric = None if found is None else found[0].metric
+        return Finding(NAME, "passed", SMALL(**covers), evidence, "", metric, amount)
     ledger, entry = found
     evidence |= {
         "metric": ledger.metric,
@@ -166,11 +204,16 @@ def _training_part(facts: Facts, part: _Part, validation: _Part | None, argument
         "low": entry.low,
         "high": entry.high,
     }
-    title = (
-        f"{covers}. This makes {entry.amount:+.6g} of the gap between the {ledger.metric} logged for epoch "
-        f"{ledger.epoch} ({number(ledger.logged)}) and evaluate over all of them ({number(ledger.evaluated)}).{also}"
+    failed = FAILED(
+        **covers,
+        amount=entry.amount,
+        metric=ledger.metric,
+        epoch=ledger.epoch,
+        logged=ledger.logged,
+        evaluated=ledger.evaluated,
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE, ledger.metric, abs(entry.amount))
+    title = sentences(failed, also)
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), ledger.metric, abs(entry.amount))
 
 
 def _unused(facts: Facts, arguments: Mapping[str, Any]) -> int:
@@ -187,8 +230,8 @@ def _validation_part(facts: Facts, part: _Part, arguments: Mapping[str, Any]) ->
     epoch = facts.epochs[-1]
     metric = next((name for name in epoch.logs if name == "val_loss"), None)
     if metric is not None and isinstance(epoch.logs[metric], (int, float)):
-        title += f" The val_loss logged for epoch {epoch.epoch} ({number(epoch.logs[metric])}) is that of its own rows."
-    return Finding(NAME, "failed", title, evidence, ADVICE, metric)
+        title = sentences(title, VAL_LOSS(epoch=epoch.epoch, value=epoch.logs[metric]))
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric)
 
 
 def _validation_evidence(part: _Part | None) -> dict[str, Any]:
@@ -202,10 +245,5 @@ def _validation_evidence(part: _Part | None) -> dict[str, Any]:
     }
 
 
-def _validation_sentence(part: _Part) -> str:
-    which = "other rows each time" if part.changing else "the same each time"
-    return f"{_capital(part.cause)} makes a validation pass {part.rows} of {part.of} rows, {which}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.startswith("the ") else text
+def _validation_sentence(part: _Part) -> Said:
+    return VALIDATION(steps=part.steps, rows=part.rows, of=part.of, changing=part.changing)

@@ -12,13 +12,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from diagnose.result.texts import Said, Text
+from diagnose.tracefile.format import MOST_KNOWN_ROWS
 from diagnose.tracefile.model import BatchRef
 from diagnose.tracefile.reader import Trace
 
 Rows = npt.NDArray[np.int64]
 
-MOST_KNOWN_ROWS: Final = 2_000_000
-"""The recorder knows so many rows again; later ones get a new id each time, which looks like new data."""
+NO_VALIDATION = Text("passes.no-validation", "validation batches were not recorded")
+NOT_RECORDED = Text("passes.not-recorded", "rows were not recorded: {reason}")
+IN_ONE_PIECE = Text("passes.in-one-piece", "batches without rows (ragged, sparse or text) are kept in one piece")
+OTHER_FORMS = Text("passes.other-forms", "batches are not all of one form, so rows cannot be compared")
+TOO_MANY = Text("passes.too-many", "there are more rows than are told apart")
 
 _MOST_CELLS: Final = 20_000_000
 _TRIED_ROWS: Final = 64
@@ -30,29 +35,29 @@ def fit_arguments(trace: Trace) -> dict[str, Any]:
     return dict((trace.info.get("fit") or {}).get("arguments") or {})
 
 
-def training_passes(trace: Trace) -> list[Rows] | str:
+def training_passes(trace: Trace) -> list[Rows] | Said:
     """Row ids of each finished epoch, in order, or the reason why they are not known."""
     return _passes([[step.batch for step in trace.index.steps_of(e.epoch)] for e in trace.epochs])
 
 
-def validation_passes(trace: Trace) -> list[Rows] | str:
+def validation_passes(trace: Trace) -> list[Rows] | Said:
     """Row ids of each validation pass, in order, or the reason why they are not known."""
     if any(e.batches is None for e in trace.evaluations):
-        return "validation batches were not recorded"
+        return NO_VALIDATION()
     return _passes([list(trace.batches(e.batches)) for e in trace.evaluations if e.batches is not None])
 
 
-def _passes(passes: Sequence[Sequence[BatchRef]]) -> list[Rows] | str:
+def _passes(passes: Sequence[Sequence[BatchRef]]) -> list[Rows] | Said:
     for batch in (b for batches in passes for b in batches):
         if batch.missing is not None:
-            return f"rows were not recorded: {batch.missing}"
+            return NOT_RECORDED(reason=str(batch.missing))
         if batch.whole:
-            return "batches without rows (ragged, sparse or text) are kept in one piece"
+            return IN_ONE_PIECE()
     if len({b.signature for batches in passes for b in batches}) > 1:
-        return "batches are not all of one form, so rows cannot be compared"
+        return OTHER_FORMS()
     found = [np.concatenate([np.empty(0, np.int64), *(b.row_ids for b in batches)]) for batches in passes]
     if any(rows.size and (rows.min() < 0 or rows.max() >= MOST_KNOWN_ROWS) for rows in found):
-        return "there are more rows than are told apart"
+        return TOO_MANY()
     return found
 
 

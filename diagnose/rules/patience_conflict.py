@@ -5,14 +5,50 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, watchers
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NO_STOPPING, NOT_END, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
 from diagnose.tracefile.model import Event
 
 NAME = "patience-conflict"
+
+NO_PLATEAU = Text("patience-conflict.no-plateau", "No ReduceLROnPlateau in this fit.")
+NEVER_SAW = Text("patience-conflict.never-saw", "{callback} never saw '{monitor}'.")
+NOT_STOPPED = Text(
+    "patience-conflict.not-stopped", "{stopping} did not stop this fit, so {plateau} had all its epochs."
+)
+STALE = Text("patience-conflict.stale", "{callback} compared with the best of an earlier fit.")
+LOWERED = Text(
+    "patience-conflict.lowered", "{plateau} lowered the rate after epoch {epochs:list}, before training was stopped."
+)
+LOWERED_LAST = Text(
+    "patience-conflict.lowered-last",
+    "{plateau} (patience {plateau_patience}) lowered the learning rate, {before:number} to {after:number}, in the very "
+    "epoch {epoch} after which {stopping} (patience {patience}) stopped: no epoch was trained at the lower rate.",
+)
+AT_LOWEST = Text("patience-conflict.at-lowest", "The learning rate was at {plateau}'s `min_lr` from the start.")
+IMPROVED = Text(
+    "patience-conflict.improved",
+    "{stopping} (patience {patience}) stopped training after epoch {epoch}; '{monitor}' had improved "
+    "{waited:plural(# epoch|# epochs)} before, so there was no plateau.",
+)
+NEVER_LOWERED = Text(
+    "patience-conflict.never-lowered",
+    "{plateau} never lowered the learning rate: {stopping} (patience {patience}) stopped training after epoch {epoch}. "
+    "By then {plateau} had counted {waited:plural(# epoch|# epochs)} without improvement of '{monitor}', and it waits "
+    "for {plateau_patience}.",
+)
+ADVICE = Text(
+    "patience-conflict.advice",
+    """\
+Leave epochs for the lower rate: let ReduceLROnPlateau act after less than half the epochs EarlyStopping waits for:
+
+{code:python}
+""",
+)
 
 
 def check(facts: Facts) -> Finding:
@@ -22,14 +58,13 @@ def check(facts: Facts) -> Finding:
     plateaus = [w for w in watching if w.kind == "plateau"]
     stopping = [w for w in watching if w.kind == "early-stopping"]
     if not plateaus or not stopping:
-        missing = "ReduceLROnPlateau" if not plateaus else "EarlyStopping"
-        return not_applicable(NAME, f"No {missing} in this fit.")
+        return not_applicable(NAME, NO_PLATEAU() if not plateaus else NO_STOPPING())
     if not facts.epochs or not plateaus[0].finished:
-        return not_applicable(NAME, "The fit did not reach its end.")
+        return not_applicable(NAME, NOT_END())
     plateau = next((w for w in plateaus if w.best is not None), None)
     if plateau is None:
-        return not_applicable(NAME, f"{plateaus[0].callback} never saw '{plateaus[0].monitor}'.")
-    stop = next((w for w in stopping if _stopped(facts, w)), None)
+        return not_applicable(NAME, NEVER_SAW(callback=plateaus[0].callback, monitor=plateaus[0].monitor))
+    stop = next((w for w in stopping if w.stopped(facts.trace)), None)
     lowered = _lowered(facts, plateau)
     evidence: dict[str, Any] = {
         "plateau": _settings(plateau),
@@ -40,12 +75,12 @@ def check(facts: Facts) -> Finding:
         "plateau_waited": plateau.settings.get("wait"),
     }
     if stop is None:
-        title = f"{stopping[0].callback} did not stop this fit, so {plateau.callback} had all its epochs."
+        title = NOT_STOPPED(stopping=stopping[0].callback, plateau=plateau.callback)
         return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
     stale = next((w for w in (stop, plateau) if w.best is not None and w.best == w.best_at_start), None)
     if stale is not None:
         # Keras 3.12 keeps `best` of both between fits: what they counted is not this fit's.
-        return not_applicable(NAME, f"{stale.callback} compared with the best of an earlier fit.", evidence)
+        return not_applicable(NAME, STALE(callback=stale.callback), evidence)
     return _judged(facts, plateau, stop, lowered, evidence)
 
 
@@ -54,34 +89,27 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
     before = [e for e in lowered if e.epoch is not None and e.epoch < last.epoch]
     patience = int(stop.settings.get("patience") or 0)
     waited = int(plateau.settings.get("wait") or 0)
-    ends = f"{stop.callback} (patience {patience}) stopped training after epoch {last.epoch}"
+    said: dict[str, Any] = {
+        "plateau": plateau.callback,
+        "plateau_patience": plateau.settings.get("patience"),
+        "stopping": stop.callback,
+        "patience": patience,
+        "epoch": last.epoch,
+        "monitor": plateau.monitor,
+        "waited": waited,
+    }
     if before:
-        epochs = ", ".join(str(e.epoch) for e in before)
-        title = f"{plateau.callback} lowered the rate after epoch {epochs}, before training was stopped."
+        title = LOWERED(plateau=plateau.callback, epochs=[e.epoch for e in before])
         return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
     if lowered:
-        rates = f"{number(lowered[-1].detail.get('before'))} to {number(lowered[-1].detail.get('after'))}"
-        title = (
-            f"{plateau.callback} (patience {plateau.settings.get('patience')}) lowered the learning rate, {rates}, in "
-            f"the very epoch {last.epoch} after which {stop.callback} (patience {patience}) stopped: no epoch was "
-            f"trained at the lower rate."
-        )
+        detail = lowered[-1].detail
+        title = LOWERED_LAST(**said, before=detail.get("before"), after=detail.get("after"))
         return Finding(NAME, "failed", title, evidence, _advice(plateau, stop), plateau.monitor)
     if last.learning_rate is not None and last.learning_rate <= float(plateau.settings.get("min_lr") or 0.0):
-        return not_applicable(NAME, f"The learning rate was at {plateau.callback}'s `min_lr` from the start.", evidence)
+        return not_applicable(NAME, AT_LOWEST(plateau=plateau.callback), evidence)
     if waited < max(patience, 1):
-        title = f"{ends}; '{plateau.monitor}' had improved {_epochs(waited)} before, so there was no plateau."
-        return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
-    title = (
-        f"{plateau.callback} never lowered the learning rate: {ends}. By then {plateau.callback} had counted "
-        f"{_epochs(waited)} without improvement of '{plateau.monitor}', and it waits for "
-        f"{plateau.settings.get('patience')}."
-    )
-    return Finding(NAME, "failed", title, evidence, _advice(plateau, stop), plateau.monitor)
-
-
-def _stopped(facts: Facts, w: Watcher) -> bool:
-    return any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
+        return Finding(NAME, "passed", IMPROVED(**said), evidence, "", plateau.monitor)
+    return Finding(NAME, "failed", NEVER_LOWERED(**said), evidence, _advice(plateau, stop), plateau.monitor)
 
 
 def _lowered(facts: Facts, w: Watcher) -> list[Event]:
@@ -98,19 +126,11 @@ def _settings(w: Watcher) -> dict[str, Any]:
     return {"callback": w.callback, "monitor": w.monitor, "patience": w.settings.get("patience")}
 
 
-def _epochs(count: int) -> str:
-    return "1 epoch" if count == 1 else f"{count} epochs"
-
-
-def _advice(plateau: Watcher, stop: Watcher) -> str:
+def _advice(plateau: Watcher, stop: Watcher) -> Said:
     patience = max(2, int(stop.settings.get("patience") or 0))
-    return f"""\
-Leave epochs for the lower rate: let ReduceLROnPlateau act after less than half the epochs EarlyStopping waits for:
-
-```python
+    code = f"""\
 callbacks = [
     {own_call(plateau, patience=max(1, patience // 2 - 1))},
     {own_call(stop, patience=max(4, patience))},
-]
-```
-"""
+]"""
+    return ADVICE(code=code)

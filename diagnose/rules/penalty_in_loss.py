@@ -6,39 +6,56 @@ from __future__ import annotations
 from typing import Any
 
 from diagnose.result.diagnosis import Finding, Ledger
-from diagnose.rules.common import MATERIAL, not_applicable, number
+from diagnose.result.texts import Text
+from diagnose.rules.common import MATERIAL, NOT_MEASURED, NOT_REPLAYED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_of_fit
 
 NAME = "penalty-in-loss"
 
-ADVICE = """\
+NONE = Text("penalty-in-loss.none", "The loss holds no penalties: no regularizers, no add_loss.")
+SMALL = Text(
+    "penalty-in-loss.small",
+    "Penalties are only {penalties:number} of the loss {logged:number} logged for epoch {epoch}.",
+)
+NO_TWIN = Text(
+    "penalty-in-loss.no-twin",
+    "Penalties are {penalties:number} of the loss {logged:number} logged for epoch {epoch}; the log holds no metric of "
+    "the same function that could be taken for it.",
+)
+FAILED = Text(
+    "penalty-in-loss.failed",
+    "loss and {metric} are the same function, but the loss {logged:number} logged for epoch {epoch} holds "
+    "{penalties:number} of penalties; without them it is {data:number} ({metric}: {beside:number}).",
+)
+ADVICE = Text(
+    "penalty-in-loss.advice",
+    """\
 Read `{metric}` where the fit to the data counts. It is the loss without penalties, and so is
 
-```python
-penalties = sum(float(keras.ops.sum(p)) for p in model.losses)
-data_loss = model.evaluate(x, y, return_dict=True)["loss"] - penalties
-```
+{code:python}
 
 for penalties on weights (those that depend on the batch are those of the model's last call). To decide by it as well:
 
-```python
-callbacks = [{call}]
-```
-"""
+{call:python}
+""",
+)
+CODE = """\
+penalties = sum(float(keras.ops.sum(p)) for p in model.losses)
+data_loss = model.evaluate(x, y, return_dict=True)["loss"] - penalties"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where penalties are a material part of `loss` and the same function, without them, stands beside it in
     the logs."""
     if facts.no_replay is not None:
-        return not_applicable(NAME, f"Not measured, because replay was not possible: {facts.no_replay}.")
+        return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     ledgers = [x for x in facts.ledgers if x.metric == "loss"]
     if not ledgers:
-        return not_applicable(NAME, "'loss' could not be replayed.")
+        return not_applicable(NAME, NOT_REPLAYED(metric="loss"))
     split = [x for x in ledgers if x.split is not None]
     if not split:
-        return not_applicable(NAME, "The loss holds no penalties: no regularizers, no add_loss.")
+        return not_applicable(NAME, NONE())
     described = facts.trace.info.get("metric_variables") or []
     same = [v["log"] for v in described if v.get("same_as") == "loss"]
     ledger = max(split, key=_share)
@@ -52,21 +69,17 @@ def check(facts: Facts) -> Finding:
         "same_function": {name: _logged(facts, ledger.epoch, name) for name in same},
     }
     effect = abs(penalties.logged)
-    part = f"{number(penalties.logged)} of the loss {number(ledger.logged)} logged for epoch {ledger.epoch}"
+    said = {"penalties": penalties.logged, "logged": ledger.logged, "epoch": ledger.epoch}
     if _share(ledger) < MATERIAL or effect <= 2 * abs(ledger.residual):
-        return Finding(NAME, "passed", f"Penalties are only {part}.", evidence, "", "loss", effect)
+        return Finding(NAME, "passed", SMALL(**said), evidence, "", "loss", effect)
     if not same:
-        title = f"Penalties are {part}; the log holds no metric of the same function that could be taken for it."
-        return Finding(NAME, "passed", title, evidence, "", "loss", effect)
+        return Finding(NAME, "passed", NO_TWIN(**said), evidence, "", "loss", effect)
     metric = same[0]
     beside = _logged(facts, ledger.epoch, metric)
-    title = (
-        f"loss and {metric} are the same function, but the loss {number(ledger.logged)} logged for epoch "
-        f"{ledger.epoch} holds {number(penalties.logged)} of penalties; without them it is {number(data.logged)}"
-        f" ({metric}: {number(beside)})."
-    )
+    title = FAILED(**said, metric=metric, data=data.logged, beside=beside)
     call = call_of_fit(facts, "early-stopping", monitor=f"val_{metric}", mode="min", baseline=None)
-    return Finding(NAME, "failed", title, evidence, ADVICE.format(metric=metric, call=call), "loss", effect)
+    advice = ADVICE(metric=metric, code=CODE, call=f"callbacks = [{call}]")
+    return Finding(NAME, "failed", title, evidence, advice, "loss", effect)
 
 
 def _share(ledger: Ledger) -> float:

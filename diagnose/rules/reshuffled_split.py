@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
@@ -22,62 +23,86 @@ from diagnose.rules.passes import (
 
 NAME = "reshuffled-split"
 
-ADVICE = """\
+NO_VALIDATION = Text("reshuffled-split.no-validation", "There was no validation.")
+NOT_KNOWN = Text("reshuffled-split.not-known", "The rows of training and validation are not known: {reason}.")
+TOO_FEW = Text("reshuffled-split.too-few", "There were fewer than two epochs with validation to compare.")
+SAME_ROWS = Text("reshuffled-split.same-rows", "Validation went over the same {rows} rows every time.")
+NOT_TRAINED_ON = Text(
+    "reshuffled-split.not-trained-on", "Validation rows differ between epochs, but none of them was trained on."
+)
+TRAINING_DATA = Text("reshuffled-split.training-data", "The training data itself was given as validation data.")
+ENDS_EARLY = Text(
+    "reshuffled-split.ends-early",
+    "{argument} ends passes early, so rows that change sides do not show how the data was split.",
+)
+SAMPLED = Text(
+    "reshuffled-split.sampled",
+    "Training went over the same rows every epoch; validation samples rows, among them rows trained on.",
+)
+NOT_TOLD = Text(
+    "reshuffled-split.not-told",
+    "Rows differ between epochs, but in these few epochs another split cannot be told from rows augmented anew in the "
+    "input pipeline, or from equal rows in the data.",
+)
+FAILED = Text(
+    "reshuffled-split.failed",
+    "The split is drawn anew each epoch: {seen} of the {rows} validation rows of epoch {epoch} had been trained on, so "
+    "its val_ values are not those of unseen rows. {shared} of {all} rows were on both sides.",
+)
+ADVICE = Text(
+    "reshuffled-split.advice",
+    """\
 Shuffle once before the split, and reshuffle only the training part:
 
-```python
+{code:python}
+
+What this fit logged as `val_…` says nothing about unseen rows; train again with a fixed split.
+""",
+)
+CODE = """\
 dataset = dataset.shuffle(rows, seed=0, reshuffle_each_iteration=False)
 validation = dataset.take(validation_rows).batch(batch_size)
 training = dataset.skip(validation_rows).shuffle(rows).batch(batch_size)
-model.fit(training, epochs=..., validation_data=validation)
-```
-
-What this fit logged as `val_…` says nothing about unseen rows; train again with a fixed split.
-"""
+model.fit(training, epochs=..., validation_data=validation)"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where both sides change from epoch to epoch, rows change sides, and this is neither augmentation nor the
     training data given for validation."""
     if not facts.trace.evaluations:
-        return not_applicable(NAME, "There was no validation.")
+        return not_applicable(NAME, NO_VALIDATION())
     training, validation = training_passes(facts.trace), validation_passes(facts.trace)
     for found in (training, validation):
         if isinstance(found, str):
-            return not_applicable(NAME, f"The rows of training and validation are not known: {found}.")
+            return not_applicable(NAME, NOT_KNOWN(reason=found))
     assert not isinstance(training, str) and not isinstance(validation, str)
     if len(validation) < 2 or len(training) < 2:
-        return not_applicable(NAME, "There were fewer than two epochs with validation to compare.")
+        return not_applicable(NAME, TOO_FEW())
     if same_rows(validation):
-        title = f"Validation went over the same {len(validation[0])} rows every time."
-        return Finding(NAME, "passed", title, {"validation_rows": len(validation[0])}, "")
+        return Finding(NAME, "passed", SAME_ROWS(rows=len(validation[0])), {"validation_rows": len(validation[0])}, "")
     shared = np.intersect1d(distinct(training), distinct(validation))
     if not len(shared):
-        title = "Validation rows differ between epochs, but none of them was trained on."
-        return Finding(NAME, "passed", title, {"rows_on_both_sides": 0}, "")
+        return Finding(NAME, "passed", NOT_TRAINED_ON(), {"rows_on_both_sides": 0}, "")
     reason = _other_reason(facts, training, validation)
     if reason is not None:
         return not_applicable(NAME, reason, {"rows_on_both_sides": len(shared)})
     return _failed(facts, training, validation, len(shared))
 
 
-def _other_reason(facts: Facts, training: list[Rows], validation: list[Rows]) -> str | None:
+def _other_reason(facts: Facts, training: list[Rows], validation: list[Rows]) -> Said | None:
     """Why rows on both sides do not prove a split that was drawn anew; None where they do."""
     arguments = fit_arguments(facts.trace)
     if arguments.get("validation_is_training"):
-        return "The training data itself was given as validation data."
+        return TRAINING_DATA()
     for name in ("steps_per_epoch", "validation_steps"):
         if arguments.get(name) is not None:
-            return f"{name} ends passes early, so rows that change sides do not show how the data was split."
+            return ENDS_EARLY(argument=name)
     if same_rows(training):
-        return "Training went over the same rows every epoch; validation samples rows, among them rows trained on."
+        return SAMPLED()
     # Passes of one length might be the same data twice, with rows in variants; then all of them would be.
     passes = [*training, *validation] if len(training[0]) == len(validation[0]) else training
     if not not_variants(passes):
-        return (
-            "Rows differ between epochs, but in these few epochs another split cannot be told from rows augmented "
-            "anew in the input pipeline, or from equal rows in the data."
-        )
+        return NOT_TOLD()
     return None
 
 
@@ -96,9 +121,5 @@ def _failed(facts: Facts, training: list[Rows], validation: list[Rows], shared: 
         "rows_in_all": len(distinct([*training, *validation])),
         "rows_on_both_sides": shared,
     }
-    title = (
-        f"The split is drawn anew each epoch: {seen} of the {len(held)} validation rows of epoch {last.epoch} "
-        f"had been trained on, so its val_ values are not those of unseen rows. {shared} of {evidence['rows_in_all']} "
-        "rows were on both sides."
-    )
-    return Finding(NAME, "failed", title, evidence, ADVICE)
+    title = FAILED(seen=seen, rows=len(held), epoch=last.epoch, shared=shared, all=evidence["rows_in_all"])
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))

@@ -7,15 +7,52 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.own_best import Logged, choose, logged
-from diagnose.decide.verdict import restoring
+from diagnose.decide.better import Logged, choose
+from diagnose.decide.kept import logged
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NAN_ONLY, NO_STOPPING, NO_VERSION, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
 
 NAME = "restored-is-not-best"
+
+RESTORED_NOTHING = Text("restored-is-not-best.restored-nothing", "{callback} restored nothing.")
+NEVER_SAW = Text("restored-is-not-best.never-saw", "{callback} never saw a value of '{monitor}' to go by.")
+IS_BEST = Text(
+    "restored-is-not-best.is-best", "{callback} restored epoch {epoch}, and no epoch logged a better {monitor}."
+)
+NOT_CHOSEN = Text(
+    "restored-is-not-best.not-chosen",
+    "The model holds epoch {epoch}, which is not the epoch that {callback}'s settings choose "
+    "({chosen:given(epoch {chosen}|none)}).",
+)
+NOT_EXPLAINED = Text(
+    "restored-is-not-best.not-explained", "None of {callback}'s settings explains that it kept this epoch."
+)
+MIN_DELTA = Text(
+    "restored-is-not-best.min-delta", "with min_delta={value:number}, later values were not better by enough to count"
+)
+START_FROM = Text(
+    "restored-is-not-best.start-from", "start_from_epoch={value} kept it from looking at epochs before {first}"
+)
+FIRST_IS_NAN = Text("restored-is-not-best.first-is-nan", "the first value is NaN")
+FIRST_NAN = Text("restored-is-not-best.first-nan", "its first value was NaN")
+FAILED = Text(
+    "restored-is-not-best.failed",
+    "{callback} restored epoch {epoch} ({monitor} {there:number}), not epoch {best_epoch}, whose {best:number} is the "
+    "best that was logged: {because:and}.",
+)
+ADVICE = Text(
+    "restored-is-not-best.advice",
+    """\
+{settings:given({settings:and} decides|The first value decides)} not only when to stop, but also which epoch is kept. \
+Keep the best one apart from it:
+
+{code:python}
+""",
+)
 
 SETTINGS: Mapping[str, Any] = {"min_delta": 0.0, "start_from_epoch": 0}
 """What decides which epoch is kept, with the values that leave it to the logged values alone."""
@@ -25,15 +62,15 @@ def check(facts: Facts) -> Finding:
     """Fails where the restored epoch is the one that the callback's settings choose, and another has the best value."""
     r, decision = facts.restoration, restoring(facts.decisions)
     if r is None or decision is None or decision.kind != "early-stopping":
-        return not_applicable(NAME, "No EarlyStopping in this fit.")
+        return not_applicable(NAME, NO_STOPPING())
     if not decision.settings.get("restore_best_weights") or r.verdict == "not-restored":
-        return not_applicable(NAME, f"{r.callback} restored nothing.")
+        return not_applicable(NAME, RESTORED_NOTHING(callback=r.callback))
     if r.best_epoch is None or r.best_logged is None:
-        return not_applicable(NAME, f"{r.callback} never saw a value of '{r.monitor}' to go by.")
+        return not_applicable(NAME, NEVER_SAW(callback=r.callback, monitor=r.monitor))
     if math.isnan(r.best_logged):
-        return not_applicable(NAME, f"{r.callback} saw '{r.monitor}' as NaN only, so no epoch was the best.")
+        return not_applicable(NAME, NAN_ONLY(callback=r.callback, monitor=r.monitor))
     if r.restored_epoch is None:
-        return not_applicable(NAME, "The weights after fit are no version of training, so they are of no epoch.")
+        return not_applicable(NAME, NO_VERSION())
     values = logged(r.monitor, facts.epochs)
     there = dict(values).get(r.restored_epoch)
     evidence: dict[str, Any] = {
@@ -48,32 +85,31 @@ def check(facts: Facts) -> Finding:
         "restored_value": r.restored_value,
     }
     if r.restored_epoch == r.best_epoch or there == r.best_logged:
-        title = f"{r.callback} restored epoch {r.restored_epoch}, and no epoch logged a better {r.monitor}."
+        title = IS_BEST(callback=r.callback, epoch=r.restored_epoch, monitor=r.monitor)
         return Finding(NAME, "passed", title, evidence, "", r.monitor, 0.0)
     if r.restored_epoch != r.chosen_epoch:
-        chosen = "none" if r.chosen_epoch is None else f"epoch {r.chosen_epoch}"
-        return not_applicable(
-            NAME,
-            f"The model holds epoch {r.restored_epoch}, which is not the epoch that {r.callback}'s settings choose "
-            f"({chosen}).",
-            evidence,
-        )
+        reason = NOT_CHOSEN(epoch=r.restored_epoch, callback=r.callback, chosen=r.chosen_epoch)
+        return not_applicable(NAME, reason, evidence)
     causes = _causes(values, decision, r.best_epoch)
     nan = values[0][1] if values and math.isnan(values[0][1]) else None
     if not causes and nan is None:
-        return not_applicable(NAME, f"None of {r.callback}'s settings explains that it kept this epoch.", evidence)
-    evidence["because_of"] = causes or ["the first value is NaN"]
+        return not_applicable(NAME, NOT_EXPLAINED(callback=r.callback), evidence)
+    evidence["because_of"] = causes or [FIRST_IS_NAN()]
     texts = [f"{name}={decision.settings.get(name)!r}" for name in causes]
-    because = " and ".join(_shown(decision, name) for name in causes) if causes else "its first value was NaN"
-    title = (
-        f"{r.callback} restored epoch {r.restored_epoch} ({r.monitor} {number(there)}), not epoch {r.best_epoch}, "
-        f"whose {number(r.best_logged)} is the best that was logged: {because}."
+    title = FAILED(
+        callback=r.callback,
+        epoch=r.restored_epoch,
+        monitor=r.monitor,
+        there=there,
+        best_epoch=r.best_epoch,
+        best=r.best_logged,
+        because=[_shown(decision, name) for name in causes] or [FIRST_NAN()],
     )
     effect = None if there is None or math.isnan(there) else abs(there - r.best_logged)
     return Finding(NAME, "failed", title, evidence, _advice(decision, texts), r.monitor, effect)
 
 
-def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
+def _causes(values: Logged, decision: Watcher, best: int) -> list[str]:
     """The settings without which (each alone, else all together) the best logged epoch would have been kept."""
     given = [name for name, neutral in SETTINGS.items() if (decision.settings.get(name) or 0) != neutral]
 
@@ -85,25 +121,20 @@ def _causes(values: Logged, decision: Decision, best: int) -> list[str]:
     return alone or (given if given and without(given) == best else [])
 
 
-def _shown(decision: Decision, name: str) -> str:
+def _shown(decision: Watcher, name: str) -> Said:
     value: Any = decision.settings.get(name)
     if name == "min_delta":
-        return f"with min_delta={abs(float(value)):.6g}, later values were not better by enough to count"
-    return f"start_from_epoch={value} kept it from looking at epochs before {int(value) + 1}"
+        return MIN_DELTA(value=abs(float(value)))
+    return START_FROM(value=value, first=int(value) + 1)
 
 
-def _advice(decision: Decision, texts: list[str]) -> str:
+def _advice(decision: Watcher, settings: list[str]) -> Said:
     how = {} if decision.direction is None else {"mode": decision.direction}
     saving = call_with("checkpoint", filepath="best.keras", monitor=decision.monitor, save_best_only=True, **how)
-    why = f"{' and '.join(texts)} decides" if texts else "The first value decides"
-    return f"""\
-{why} not only when to stop, but also which epoch is kept. Keep the best one apart from it:
-
-```python
+    code = f"""\
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
     {own_call(decision)},
     {saving},
 ])
-model = keras.saving.load_model("best.keras")
-```
-"""
+model = keras.saving.load_model("best.keras")"""
+    return ADVICE(settings=settings, code=code)

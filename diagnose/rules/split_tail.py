@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import fit_arguments
@@ -33,17 +34,50 @@ MOST_CLASSES: Final = 50
 BINS: Final = 10
 _SHOWN: Final = 10
 
-ADVICE = """\
+NOT_GIVEN = Text("split-tail.not-given", "fit was not given a validation_split.")
+NO_EPOCH = Text("split-tail.no-epoch", "No epoch with validation was finished.")
+ENDS_EARLY = Text(
+    "split-tail.ends-early", "steps_per_epoch or validation_steps end passes early: not all labels are known."
+)
+NOT_RECORDED = Text("split-tail.not-recorded", "Validation batches were not recorded.")
+NOT_KNOWN = Text("split-tail.not-known", "The labels are not known: {reason}")
+NO_LABELS = Text("split-tail.no-labels", "There are no labels that can be compared.")
+OTHER_ROWS = Text("split-tail.other-rows", "The validation rows are not those of validation_split.")
+ALIKE = Text(
+    "split-tail.alike",
+    "The labels of the last {held} rows, held out by validation_split={share:g}, are spread like those of the {kept} "
+    "training rows (total variation distance {distance:.2f}; {as_far:,} of {draws:,} random splits are as far apart).",
+)
+_FAILED = "validation_split={share:g} holds out the last {held} rows as they lie: "
+_FAR = (
+    " The labels are in an order: none of {draws:,} random splits is as far apart (total variation distance "
+    "{distance:.2f})."
+)
+UNSEEN = Text(
+    "split-tail.unseen",
+    f"{_FAILED}{{rows:given({{rows}}|all)}} of them have labels that no training row has ({{labels:list}}"
+    f"{{more:given( and {{more}} more)}}).{_FAR}",
+)
+CONTRAST = Text(
+    "split-tail.contrast",
+    f"{_FAILED}{{label}} is {{in_validation:.0%}} of them and {{in_training:.0%}} of the training rows.{_FAR}",
+)
+LABEL = Text("split-tail.label", "label {value:g}")
+RANGE = Text("split-tail.range", "a label in [{low:.4g}, {high:.4g})")
+ADVICE = Text(
+    "split-tail.advice",
+    """\
 Shuffle rows and labels together before fit takes the last ones away, or split by hand:
 
-```python
-order = np.random.default_rng(0).permutation(len(x))
-x, y = x[order], y[order]
-model.fit(x, y, validation_split=0.2, epochs=...)
-```
+{code:python}
 
 Where the order is meant (a forecast of later rows), keep it: then `val_…` answers for the later rows alone.
-"""
+""",
+)
+CODE = """\
+order = np.random.default_rng(0).permutation(len(x))
+x, y = x[order], y[order]
+model.fit(x, y, validation_split=0.2, epochs=...)"""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -52,7 +86,7 @@ Numbers = npt.NDArray[np.float64]
 class _Labels:
     """One output's labels as numbers, each of `groups` a class or a range: counts in training and in validation."""
 
-    groups: list[str]
+    groups: list[Said]
     training: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
 
@@ -67,26 +101,26 @@ def check(facts: Facts) -> Finding:
     arguments = fit_arguments(facts.trace)
     share = arguments.get("validation_split")
     if not share:
-        return not_applicable(NAME, "fit was not given a validation_split.")
+        return not_applicable(NAME, NOT_GIVEN())
     if not facts.epochs or not facts.trace.evaluations:
-        return not_applicable(NAME, "No epoch with validation was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     if arguments.get("steps_per_epoch") or arguments.get("validation_steps"):
-        return not_applicable(NAME, "steps_per_epoch or validation_steps end passes early: not all labels are known.")
+        return not_applicable(NAME, ENDS_EARLY())
     evaluation = facts.trace.evaluations[0]
     if evaluation.batches is None:
-        return not_applicable(NAME, "Validation batches were not recorded.")
+        return not_applicable(NAME, NOT_RECORDED())
     try:
         training = _columns(facts.trace, [s.batch for s in facts.trace.index.steps_of(facts.epochs[0].epoch)])
         validation = _columns(facts.trace, facts.trace.batches(evaluation.batches))
     except ReplayError as error:
-        return not_applicable(NAME, f"The labels are not known: {error}")
+        return not_applicable(NAME, NOT_KNOWN(reason=str(error)))
     pairs = [(a, b) for a, b in zip(training, validation, strict=False) if a is not None and b is not None]
     if not pairs:
-        return not_applicable(NAME, "There are no labels that can be compared.")
+        return not_applicable(NAME, NO_LABELS())
     kept, held = len(pairs[0][0]), len(pairs[0][1])
     if kept != math.floor((kept + held) * (1.0 - float(share))):
         # As Keras computes it; with both given, validation_data is what Keras uses.
-        return not_applicable(NAME, "The validation rows are not those of validation_split.")
+        return not_applicable(NAME, OTHER_ROWS())
     labels = max((_grouped(a, b) for a, b in pairs), key=lambda x: x.distance)
     return _judge(labels, float(share))
 
@@ -109,35 +143,28 @@ def _judge(labels: _Labels, share: float) -> Finding:
         "random_splits_compared": DRAWS,
         "random_splits_as_far": as_far,
     }
+    said = {"held": held, "share": share, "distance": labels.distance, "draws": DRAWS}
     if as_far or labels.distance < FAR:
-        title = (
-            f"The labels of the last {held} rows, held out by validation_split={share:g}, are spread like those of the "
-            f"{kept} training rows (total variation distance {labels.distance:.2f}; {as_far:,} of {DRAWS:,} random "
-            "splits are as far apart)."
-        )
-        return Finding(NAME, "passed", title, evidence, "")
-    title = (
-        f"validation_split={share:g} holds out the last {held} rows as they lie: {_contrast(labels, unseen)} "
-        f"The labels are in an order: none of {DRAWS:,} random splits is as far apart (total variation distance "
-        f"{labels.distance:.2f})."
-    )
-    return Finding(NAME, "failed", title, evidence, ADVICE)
+        return Finding(NAME, "passed", ALIKE(**said, kept=kept, as_far=as_far), evidence, "")
+    return Finding(NAME, "failed", _contrast(labels, unseen, said), evidence, ADVICE(code=CODE))
 
 
-def _contrast(labels: _Labels, unseen: Sequence[str]) -> str:
+def _contrast(labels: _Labels, unseen: Sequence[Said], said: dict[str, Any]) -> Said:
     """The plainest difference in words."""
     training, validation = labels.training, labels.validation
     if unseen:
         rows = int(sum(b for n, b in zip(labels.groups, validation, strict=True) if n in set(unseen)))
-        which = "all" if rows == validation.sum() else str(rows)
-        return f"{which} of them have labels that no training row has ({_listed(unseen)})."
-    shares = [(b / validation.sum(), a / training.sum()) for a, b in zip(training, validation, strict=True)]
+        return UNSEEN(
+            **said,
+            rows=None if rows == validation.sum() else rows,
+            labels=unseen[:_SHOWN],
+            more=len(unseen) - _SHOWN if len(unseen) > _SHOWN else None,
+        )
+    shares = [
+        (float(b / validation.sum()), float(a / training.sum())) for a, b in zip(training, validation, strict=True)
+    ]
     i = int(np.argmax([b - a for b, a in shares]))
-    return f"{labels.groups[i]} is {shares[i][0]:.0%} of them and {shares[i][1]:.0%} of the training rows."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return CONTRAST(**said, label=labels.groups[i], in_validation=shares[i][0], in_training=shares[i][1])
 
 
 def _draws_as_far(labels: _Labels) -> int:
@@ -192,11 +219,11 @@ def _grouped(training: NDArray, validation: NDArray) -> _Labels:
     pooled = np.concatenate([training, validation])
     values = np.unique(pooled)
     if len(values) <= MOST_CLASSES and bool((values == np.round(values)).all()):
-        groups = [f"label {value:g}" for value in values.tolist()]
+        groups = [LABEL(value=value) for value in values.tolist()]
         return _Labels(groups, _counts(training, values), _counts(validation, values))
     edges = np.unique(np.quantile(pooled, np.linspace(0, 1, BINS + 1)[1:-1]))
     bounds = [-math.inf, *edges.tolist(), math.inf]
-    groups = [f"a label in [{a:.4g}, {b:.4g})" for a, b in pairwise(bounds)]
+    groups = [RANGE(low=a, high=b) for a, b in pairwise(bounds)]
     counts = [
         np.bincount(np.searchsorted(edges, part, side="right"), minlength=len(groups))
         for part in (training, validation)

@@ -9,54 +9,86 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.better import best as best_of
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Text, sentences
+from diagnose.rules.common import NO_STOPPING, not_applicable
 from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
 
 NAME = "stale-best"
 
-ADVICE = """\
+NOT_SAID = Text("stale-best.not-said", "The trace does not say what EarlyStopping began this fit with.")
+NOT_USED = Text("stale-best.not-used", "{callback} was not used in an earlier fit.")
+WITHOUT_BEST = Text(
+    "stale-best.without-best", "{callback} was used in an earlier fit and began this one without a best."
+)
+NOT_KNOWN = Text("stale-best.not-known", "What {callback} kept in this fit is not known.")
+_BEGAN = "{callback} began this fit with the best of an earlier one, {monitor} {start:number}"
+IMPROVED = Text("stale-best.improved", f"{_BEGAN}; epoch {{epoch}} ({{value:number}}) improved on it.")
+GOES_ON = Text(
+    "stale-best.goes-on",
+    f"{_BEGAN}, of the weights that this fit goes on from; it is theirs to improve on.",
+)
+FAILED = Text(
+    "stale-best.failed",
+    f"{_BEGAN}, and {{epochs:plural(its one epoch did not improve|none of its # epochs improved)}} on it (best "
+    "{value:number}, epoch {epoch}).",
+)
+_PUT_BACK = (
+    "{back:select(other=put back weights that no epoch of this fit made|epoch=restored epoch {restored})}"
+    "{held:given( ({monitor} {held:number}))}"
+)
+STOPPED = Text("stale-best.stopped", "It stopped training after epoch {stopped}.")
+PUT_BACK = Text("stale-best.put-back", f"It {_PUT_BACK}.")
+STOPPED_AND_PUT_BACK = Text(
+    "stale-best.stopped-and-put-back", f"It stopped training after epoch {{stopped}} and {_PUT_BACK}."
+)
+ADVICE = Text(
+    "stale-best.advice",
+    """\
 Use a new EarlyStopping for each fit, and let a subclass run Keras's own reset:
 
-```python
+{code:python}
+""",
+)
+CODE = """\
 class Stopping(keras.callbacks.EarlyStopping):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self.best = None  # Keras 3.0-3.5 and 3.12 keep it
 
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
-          callbacks=[OWN_CALL])
-```
-"""
+          callbacks=[OWN_CALL])"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where the best an EarlyStopping began with is none of this fit, and no epoch improved on it."""
     watching = [w for w in watchers(facts.trace) if w.kind == "early-stopping"]
     if not watching:
-        return not_applicable(NAME, "No EarlyStopping in this fit.")
+        return not_applicable(NAME, NO_STOPPING())
     if watching[0].start is None:
-        return not_applicable(NAME, "The trace does not say what EarlyStopping began this fit with.")
+        return not_applicable(NAME, NOT_SAID())
     stale = next((w for w in watching if w.best_at_start is not None and not _is_baseline(w)), None)
     if stale is None:
         used = next((w for w in watching if w.used_before), None)
         if used is None:
-            return not_applicable(NAME, f"{watching[0].callback} was not used in an earlier fit.")
-        title = f"{used.callback} was used in an earlier fit and began this one without a best."
+            return not_applicable(NAME, NOT_USED(callback=watching[0].callback))
+        title = WITHOUT_BEST(callback=used.callback)
         return Finding(NAME, "passed", title, {"callback": used.callback, "best_at_start": None}, "", used.monitor)
     values = stale.valued(facts.trace)
-    if not stale.finished or not values or stale.direction is None:
-        return not_applicable(NAME, f"What {stale.callback} kept in this fit is not known.")
+    if not stale.finished or not values or stale.compared_for is None:
+        return not_applicable(NAME, NOT_KNOWN(callback=stale.callback))
     return _judged(facts, stale)
 
 
 def _judged(facts: Facts, w: Watcher) -> Finding:
-    assert w.direction is not None and w.start is not None
-    own, value = best_epoch(w.valued(facts.trace), w.direction)
-    began = f"{w.callback} began this fit with the best of an earlier one, {w.monitor} {number(w.best_at_start)}"
+    found = best_of(w.valued(facts.trace), w.compared_for)
+    assert found is not None and w.start is not None
+    own, value = found
+    began = {"callback": w.callback, "monitor": w.monitor, "start": w.best_at_start}
     r = facts.restoration
     r = r if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor) else None
     evidence: dict[str, Any] = {
@@ -74,35 +106,33 @@ def _judged(facts: Facts, w: Watcher) -> Finding:
         "continues_earlier_fit": continues(facts),
     }
     if w.best != w.best_at_start:
-        title = f"{began}; epoch {own.epoch} ({number(value)}) improved on it."
+        title = IMPROVED(**began, epoch=own.epoch, value=value)
         return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
     if continues(facts) and (w.held_weights or not w.settings.get("restore_best_weights")):
-        title = f"{began}, of the weights that this fit goes on from; it is theirs to improve on."
-        return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
-    epochs = f"none of its {len(facts.epochs)} epochs" if len(facts.epochs) > 1 else "its one epoch did not"
-    improved = "improved on it" if len(facts.epochs) > 1 else "improve on it"
-    title = f"{began}, and {epochs} {improved} (best {number(value)}, epoch {own.epoch}).{_end(facts, w, own.epoch)}"
+        return Finding(NAME, "passed", GOES_ON(**began), evidence, "", w.monitor, 0.0)
+    failed = FAILED(**began, epochs=len(facts.epochs), value=value, epoch=own.epoch)
+    title = sentences(failed, _end(facts, w, own.epoch))
     held = evidence["held_value"]
     effect = None if held is None else abs(held - value)
-    return Finding(
-        NAME, "failed", title, evidence, ADVICE.replace("OWN_CALL", own_call(w, name="Stopping")), w.monitor, effect
-    )
+    advice = ADVICE(code=CODE.replace("OWN_CALL", own_call(w, name="Stopping")))
+    return Finding(NAME, "failed", title, evidence, advice, w.monitor, effect)
 
 
 def _end(facts: Facts, w: Watcher, own: int) -> str:
     """What became of it, as far as the trace shows."""
     r = facts.restoration
-    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
-    found = []
-    if stopped:
-        found.append(f"stopped training after epoch {facts.epochs[-1].epoch}")
+    stopped = w.stopped(facts.trace)
+    back: dict[str, Any] = {}
     if r is not None and (r.callback, r.monitor) == (w.callback, w.monitor):
-        has = "" if r.restored_value is None else f" ({r.monitor} {number(r.restored_value)})"
+        held = {"restored": r.restored_epoch, "monitor": r.monitor, "held": r.restored_value}
         if r.verdict == "replaced" and r.written_by == w.callback:
-            found.append(f"put back weights that no epoch of this fit made{has}")
+            back = {"back": "other", **held}
         elif r.verdict != "not-restored" and r.restored_epoch not in (None, own):
-            found.append(f"restored epoch {r.restored_epoch}{has}")
-    return f" It {' and '.join(found)}." if found else ""
+            back = {"back": "epoch", **held}
+    last = facts.epochs[-1].epoch
+    if stopped:
+        return STOPPED_AND_PUT_BACK(stopped=last, **back) if back else STOPPED(stopped=last)
+    return PUT_BACK(**back) if back else ""
 
 
 def _is_baseline(w: Watcher) -> bool:

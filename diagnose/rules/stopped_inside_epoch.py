@@ -6,16 +6,46 @@ from __future__ import annotations
 import math
 
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import metric_in_question, not_applicable, number
+from diagnose.result.texts import Text, sentences
+from diagnose.rules.common import NO_EPOCH, metric_in_question, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.model import Event
 
 NAME = "stopped-inside-epoch"
 
-ADVICE = """\
+NONE = Text("stopped-inside-epoch.none", "No callback stopped the run in a batch hook.")
+SOMEBODY = Text("stopped-inside-epoch.somebody", "A callback")
+NOT_KNOWN = Text(
+    "stopped-inside-epoch.not-known",
+    "{callback} stopped the run in a batch hook; how many batches an epoch has is not known.",
+)
+WHOLE = Text(
+    "stopped-inside-epoch.whole",
+    "{callback} stopped the run in a batch hook, but after the last batch of epoch {epoch}.",
+)
+NOT_FINITE = Text(
+    "stopped-inside-epoch.not-finite",
+    "{callback} stopped inside epoch {epoch}, whose {metric} is no finite number anyway.",
+)
+FAILED = Text(
+    "stopped-inside-epoch.failed",
+    "{callback} stopped the run inside epoch {epoch}: its logged {metric} ({logged:number}) covers {done} of {planned} "
+    "batches{rows:given( ({rows} of {all_rows} rows))}.",
+)
+MISSED = Text(
+    "stopped-inside-epoch.missed", "Rows that evaluate covers and it does not move the value by {missed:number}."
+)
+ADVICE = Text(
+    "stopped-inside-epoch.advice",
+    """\
 Let a batch hook only note that it is time, and stop when the epoch is whole:
 
-```python
+{code:python}
+
+Where it has to stop at once, leave the last line of the log out, and use `model.evaluate(x, y)`.
+""",
+)
+CODE = """\
 class StopAfterEpoch(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.updates, self.due = 0, False
@@ -28,27 +58,21 @@ class StopAfterEpoch(keras.callbacks.Callback):
         if self.due:
             self.model.stop_training = True
 
-model.fit(x, y, callbacks=[StopAfterEpoch()])
-```
-
-Where it has to stop at once, leave the last line of the log out, and use `model.evaluate(x, y)`.
-"""
+model.fit(x, y, callbacks=[StopAfterEpoch()])"""
 
 
 def check(facts: Facts) -> Finding:
     """Fails where the flag was set in a batch hook and the epoch then had fewer batches than an epoch has."""
     if not facts.epochs:
-        return not_applicable(NAME, "No epoch was finished.")
+        return not_applicable(NAME, NO_EPOCH())
     last = facts.epochs[-1]
     stop = _stop(facts, last.epoch)
     if stop is None:
-        return not_applicable(NAME, "No callback stopped the run in a batch hook.")
-    who = str(stop.detail.get("callback") or "A callback")
+        return not_applicable(NAME, NONE())
+    who = str(stop.detail.get("callback") or "") or SOMEBODY()
     done, planned = last.last_version - last.first_version, _planned(facts)
     if planned is None:
-        return not_applicable(
-            NAME, f"{who} stopped the run in a batch hook; how many batches an epoch has is not known.", {"done": done}
-        )
+        return not_applicable(NAME, NOT_KNOWN(callback=who), {"done": done})
     metric = metric_in_question(facts, facts.training_decisions())
     logged = last.logs.get(metric)
     evidence = {
@@ -66,20 +90,24 @@ def check(facts: Facts) -> Finding:
         "end_of_epoch": facts.reevaluated.get(last.epoch, {}).get(metric),
     }
     if done >= planned:
-        title = f"{who} stopped the run in a batch hook, but after the last batch of epoch {last.epoch}."
+        title = WHOLE(callback=who, epoch=last.epoch)
         return Finding(NAME, "passed", title, evidence, "", metric, 0.0)
     if not isinstance(logged, (int, float)) or not math.isfinite(logged):
-        return not_applicable(
-            NAME, f"{who} stopped inside epoch {last.epoch}, whose {metric} is no finite number anyway.", evidence
-        )
-    covers = f"{done} of {planned} batches"
-    if evidence["rows_done"] and evidence["rows_of_an_epoch"]:
-        covers += f" ({evidence['rows_done']} of {evidence['rows_of_an_epoch']} rows)"
-    title = f"{who} stopped the run inside epoch {last.epoch}: its logged {metric} ({number(logged)}) covers {covers}."
+        return not_applicable(NAME, NOT_FINITE(callback=who, epoch=last.epoch, metric=metric), evidence)
+    known = bool(evidence["rows_done"] and evidence["rows_of_an_epoch"])
+    failed = FAILED(
+        callback=who,
+        epoch=last.epoch,
+        metric=metric,
+        logged=logged,
+        done=done,
+        planned=planned,
+        rows=evidence["rows_done"] if known else None,
+        all_rows=evidence["rows_of_an_epoch"],
+    )
     missed = evidence["by_data_coverage"] = _missed(facts, metric, last.epoch)
-    if missed:
-        title += f" Rows that evaluate covers and it does not move the value by {number(missed)}."
-    return Finding(NAME, "failed", title, evidence, ADVICE, metric, None if missed is None else abs(missed))
+    title = sentences(failed, MISSED(missed=missed) if missed else "")
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric, None if missed is None else abs(missed))
 
 
 def _stop(facts: Facts, epoch: int) -> Event | None:

@@ -5,15 +5,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from diagnose.decide.decisions import Decision
-from diagnose.decide.verdict import restoring
+from diagnose.decide.kept import Kept, kept_by
+from diagnose.decide.watched import Watcher, restoring
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NO_VERSION, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
 from diagnose.tracefile.model import Epoch
 
 NAME = "two-bests"
+
+NOT_BOTH = Text("two-bests.not-both", "There are not both an EarlyStopping and a ModelCheckpoint that keeps the best.")
+SAME_VALUE = Text("two-bests.same-value", "{stopping} and {saving} go by the same value, '{monitor}'.")
+RESTORED_NOTHING = Text(
+    "two-bests.restored-nothing", "{callback} restored nothing, so only the file is a best epoch's."
+)
+SAVED_NONE = Text("two-bests.saved-none", "{callback} saved no epoch of this fit by '{monitor}'.")
+SAME_EPOCH = Text(
+    "two-bests.same-epoch", "The best {restored_monitor} and the best {saved_monitor} are of the same epoch {epoch}."
+)
+FAILED = Text(
+    "two-bests.failed",
+    "Two models are called best: {stopping} left epoch {restored} in memory (best {restored_monitor}), {saving} put "
+    "epoch {saved} into its file (best {saved_monitor}). {first}; {second}.",
+)
+VALUES = Text(
+    "two-bests.values",
+    "{monitor} was {restored_value:number} in epoch {restored} and {saved_value:number} in epoch {saved}",
+)
+ADVICE = Text(
+    "two-bests.advice",
+    "Let both go by the value you will report, or use one of the two models and name it:\n\n{code:python}\n",
+)
 
 
 def check(facts: Facts) -> Finding:
@@ -21,29 +45,35 @@ def check(facts: Facts) -> Finding:
     r, stopping = facts.restoration, restoring(facts.decisions)
     files = [d for d in facts.decisions if d.kind == "checkpoint"]
     if stopping is None or stopping.kind != "early-stopping" or r is None or not files:
-        return not_applicable(NAME, "There are not both an EarlyStopping and a ModelCheckpoint that keeps the best.")
+        return not_applicable(NAME, NOT_BOTH())
     other = [d for d in files if d.monitor != stopping.monitor]
     if not other:
-        title = f"{stopping.callback} and {files[0].callback} go by the same value, '{stopping.monitor}'."
+        title = SAME_VALUE(stopping=stopping.callback, saving=files[0].callback, monitor=stopping.monitor)
         return Finding(NAME, "passed", title, {"monitor": stopping.monitor}, "")
     if not stopping.settings.get("restore_best_weights") or r.verdict == "not-restored":
-        return not_applicable(NAME, f"{stopping.callback} restored nothing, so only the file is a best epoch's.")
+        return not_applicable(NAME, RESTORED_NOTHING(callback=stopping.callback))
     restored = next((e for e in facts.epochs if e.epoch == r.restored_epoch), None)
     if restored is None:
-        return not_applicable(NAME, "The weights after fit are no version of training, so they are of no epoch.")
-    found = [(d, e) for d in other if (e := _saved(facts, d)) is not None]
+        return not_applicable(NAME, NO_VERSION())
+    found = [(d, kept) for d in other if (kept := _saved(facts, d)) is not None]
     if not found:
-        return not_applicable(NAME, f"{other[0].callback} saved no epoch of this fit by '{other[0].monitor}'.")
-    apart = [(d, e) for d, e in found if _weights(facts, e) != _weights(facts, restored)]
-    saving, saved = (apart or found)[0]
-    evidence = _evidence(facts, stopping, restored, saving, saved)
+        return not_applicable(NAME, SAVED_NONE(callback=other[0].callback, monitor=other[0].monitor))
+    apart = [(d, kept) for d, kept in found if _weights(facts, kept.epoch) != _weights(facts, restored)]
+    saving, kept = (apart or found)[0]
+    saved = kept.epoch
+    evidence = _evidence(facts, stopping, restored, saving, kept)
     if not apart:
-        title = f"The best {stopping.monitor} and the best {saving.monitor} are of the same epoch {saved.epoch}."
+        title = SAME_EPOCH(restored_monitor=stopping.monitor, saved_monitor=saving.monitor, epoch=saved.epoch)
         return Finding(NAME, "passed", title, evidence, "")
-    title = (
-        f"Two models are called best: {stopping.callback} left epoch {restored.epoch} in memory (best "
-        f"{stopping.monitor}), {saving.callback} put epoch {saved.epoch} into its file (best {saving.monitor}). "
-        f"{_values(stopping.monitor, restored, saved)}; {_values(saving.monitor, restored, saved)}."
+    title = FAILED(
+        stopping=stopping.callback,
+        restored=restored.epoch,
+        restored_monitor=stopping.monitor,
+        saving=saving.callback,
+        saved=saved.epoch,
+        saved_monitor=saving.monitor,
+        first=_values(stopping.monitor, restored, saved),
+        second=_values(saving.monitor, restored, saved),
     )
     monitor = stopping.monitor
     values = [float(v) for e in (restored, saved) if isinstance(v := e.logs.get(monitor), (int, float))]
@@ -51,27 +81,28 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, _advice(stopping, saving), monitor, effect)
 
 
-def _saved(facts: Facts, decision: Decision) -> Epoch | None:
-    """The epoch in the file: the first that logged what the callback calls its best after fit."""
-    best = decision.settings.get("best")
-    if decision.settings.get("save_freq", "epoch") != "epoch" or best is None:
-        return None
-    return next((e for e in facts.epochs if e.logs.get(decision.monitor) == best), None)
+def _saved(facts: Facts, decision: Watcher) -> Kept | None:
+    """What is in the file, where it was written at the end of an epoch."""
+    kept = kept_by(facts.trace, decision)
+    return kept if kept is not None and kept.version == kept.epoch.last_version else None
 
 
 def _weights(facts: Facts, epoch: Epoch) -> Any:
     return facts.trace.states[epoch.state].weights
 
 
-def _values(monitor: str, restored: Epoch, saved: Epoch) -> str:
-    return (
-        f"{monitor} was {number(restored.logs.get(monitor))} in epoch {restored.epoch} and "
-        f"{number(saved.logs.get(monitor))} in epoch {saved.epoch}"
+def _values(monitor: str, restored: Epoch, saved: Epoch) -> Said:
+    return VALUES(
+        monitor=monitor,
+        restored=restored.epoch,
+        restored_value=restored.logs.get(monitor),
+        saved=saved.epoch,
+        saved_value=saved.logs.get(monitor),
     )
 
 
-def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decision, saved: Epoch) -> dict[str, Any]:
-    def model(decision: Decision, epoch: Epoch) -> dict[str, Any]:
+def _evidence(facts: Facts, stopping: Watcher, restored: Epoch, saving: Watcher, kept: Kept) -> dict[str, Any]:
+    def model(decision: Watcher, epoch: Epoch) -> dict[str, Any]:
         return {
             "callback": decision.callback,
             "monitor": decision.monitor,
@@ -85,20 +116,20 @@ def _evidence(facts: Facts, stopping: Decision, restored: Epoch, saving: Decisio
     at_last = {d.monitor: last.logs.get(d.monitor) for d in (stopping, saving)}
     return {
         "restored": model(stopping, restored),
-        "saved": {**model(saving, saved), "path": saving.settings.get("filepath")},
+        "saved": {
+            **model(saving, kept.epoch),
+            "path": saving.settings.get("filepath"),
+            "known_by": kept.known_by,
+        },
         "last_epoch": {"epoch": last.epoch, "logged": at_last},
     }
 
 
-def _advice(stopping: Decision, saving: Decision) -> str:
+def _advice(stopping: Watcher, saving: Watcher) -> Said:
     how = {"mode": stopping.direction} if stopping.direction is not None else {}
-    return f"""\
-Let both go by the value you will report, or use one of the two models and name it:
-
-```python
+    code = f"""\
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[
     {own_call(stopping)},
     {own_call(saving, monitor=stopping.monitor, **how)},
-])
-```
-"""
+])"""
+    return ADVICE(code=code)

@@ -10,7 +10,8 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Text
+from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
 from diagnose.tracefile.digest import array_digest, numpy_dtype
@@ -24,15 +25,27 @@ ROWS = 10_000
 CLOSE = 0.1
 """Inputs whose every feature has a mean this close to 0 and a standard deviation this close to 1 need no layer."""
 
-ADVICE = """\
-Adapt the layer to the training inputs before fit (and before weights are loaded):
-
-```python
+NONE = Text("unadapted-normalization.none", "The model has no Normalization layer.")
+NOT_SAID = Text("unadapted-normalization.not-said", "The trace does not say what the Normalization layer holds.")
+NOT_RECORDED = Text("unadapted-normalization.not-recorded", "The model's variables at the beginning were not recorded.")
+ADAPTED = Text("unadapted-normalization.adapted", "{layers} has a mean and a variance.")
+IDLE = Text("unadapted-normalization.idle", "{layers} does nothing: mean 0 and variance 1, as before adapt().")
+NOT_NEEDED = Text(
+    "unadapted-normalization.not-needed", "{layers} does nothing, but the rows have mean 0 and variance 1 already."
+)
+FAILED = Text(
+    "unadapted-normalization.failed",
+    "{layers} does nothing (mean 0 and variance 1, as before adapt()): what comes in goes out unchanged. The model's "
+    "inputs run from {lowest:number} to {highest:number}.",
+)
+ADVICE = Text(
+    "unadapted-normalization.advice",
+    "Adapt the layer to the training inputs before fit (and before weights are loaded):\n\n{code:python}\n",
+)
+CODE = """\
 normalization = keras.layers.Normalization()
 normalization.adapt(x)
-model = keras.Sequential([keras.Input(x.shape[1:]), normalization, ...])
-```
-"""
+model = keras.Sequential([keras.Input(x.shape[1:]), normalization, ...])"""
 
 
 def check(facts: Facts) -> Finding:
@@ -41,29 +54,24 @@ def check(facts: Facts) -> Finding:
     layers = [x for x in (info.get("model") or {}).get("layers") or () if x.get("class") == "Normalization"]
     layers += [x for x in (info.get("model") or {}).get("layers") or () if "normalization" in x and x not in layers]
     if not layers:
-        return not_applicable(NAME, "The model has no Normalization layer.")
+        return not_applicable(NAME, NONE())
     if any("normalization" not in x for x in layers):
-        return not_applicable(NAME, "The trace does not say what the Normalization layer holds.")
+        return not_applicable(NAME, NOT_SAID())
     state = facts.trace.version(0) or facts.trace.version(1)
     if state is None:
-        return not_applicable(NAME, "The model's variables at the beginning were not recorded.")
+        return not_applicable(NAME, NOT_RECORDED())
     idle = tuple(x for x in layers if x["normalization"] == "adapt" and _is_initial(info["variables"], state, x))
     evidence: dict[str, Any] = {"layers": [x["name"] for x in layers], "without_effect": [x["name"] for x in idle]}
     if not idle:
-        return Finding(NAME, "passed", f"{named(tuple(layers))} has a mean and a variance.", evidence, "")
+        return Finding(NAME, "passed", ADAPTED(layers=named(tuple(layers))), evidence, "")
     values = _inputs(facts)
     if values is None:
-        title = f"{named(idle)} does nothing: mean 0 and variance 1, as before adapt()."
-        return Finding(NAME, "failed", title, evidence, ADVICE)
+        return Finding(NAME, "failed", IDLE(layers=named(idle)), evidence, ADVICE(code=CODE))
     evidence |= {"inputs": {"rows": len(values), "mean": float(values.mean()), "std": float(values.std())}}
     if _is_normal(values):
-        title = f"{named(idle)} does nothing, but the rows have mean 0 and variance 1 already."
-        return Finding(NAME, "passed", title, evidence, "")
-    title = (
-        f"{named(idle)} does nothing (mean 0 and variance 1, as before adapt()): what comes in goes out unchanged. "
-        f"The model's inputs run from {number(float(values.min()))} to {number(float(values.max()))}."
-    )
-    return Finding(NAME, "failed", title, evidence, ADVICE)
+        return Finding(NAME, "passed", NOT_NEEDED(layers=named(idle)), evidence, "")
+    title = FAILED(layers=named(idle), lowest=float(values.min()), highest=float(values.max()))
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
 
 
 def _is_initial(variables: list[Mapping[str, Any]], state: State, layer: Mapping[str, Any]) -> bool:

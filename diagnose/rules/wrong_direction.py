@@ -7,47 +7,48 @@ that `val_auc` is minimised; later ones ask the metric where `mode="auto"`, and 
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any
 
-from diagnose.decide.watchers import Watcher, best_epoch, watchers
+from diagnose.decide.better import Mode, best, defined
+from diagnose.decide.clock import metric_of
+from diagnose.decide.kept import kept_epoch
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
-from diagnose.rules.common import not_applicable, number
+from diagnose.result.texts import Said, Text
+from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
 from diagnose.tracefile.model import Epoch
 
 NAME = "wrong-direction"
 
-Direction = Literal["min", "max"]
-
-HIGHER: Final = frozenset({
-    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "TopKCategoricalAccuracy",
-    "SparseTopKCategoricalAccuracy", "AUC", "Precision", "Recall", "SensitivityAtSpecificity",
-    "SpecificityAtSensitivity", "PrecisionAtRecall", "RecallAtPrecision", "TruePositives", "TrueNegatives",
-    "FBetaScore", "F1Score", "IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "CosineSimilarity",
-    "R2Score", "PearsonCorrelation", "ConcordanceCorrelation",
-})  # fmt: skip
-LOWER: Final = frozenset({
-    "MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError",
-    "RootMeanSquaredError", "LogCoshError", "BinaryCrossentropy", "CategoricalCrossentropy",
-    "SparseCategoricalCrossentropy", "KLDivergence", "Poisson", "Hinge", "SquaredHinge", "CategoricalHinge",
-    "FalsePositives", "FalseNegatives",
-})  # fmt: skip
-"""Metric classes of Keras by what a better value is, from their definitions; Keras's own `_direction` agrees where it
-has one (held by a test)."""
-
-HIGHER_FUNCTIONS: Final = frozenset({
-    "accuracy", "binary_accuracy", "categorical_accuracy", "sparse_categorical_accuracy",
-    "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy",
-})  # fmt: skip
-LOWER_FUNCTIONS: Final = frozenset({
-    "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
-    "log_cosh", "huber", "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
-    "kl_divergence", "poisson", "hinge", "squared_hinge", "categorical_hinge",
-})  # fmt: skip
-"""Functions of Keras that `MeanMetricWrapper` averages."""
-
-_WORDS: Final = {"min": ("lowest", "lower"), "max": ("highest", "higher")}
+NOT_KNOWN = Text(
+    "wrong-direction.not-known", "Which way is better is not known for {monitors:quoted}: no metric that Keras defines."
+)
+NOT_COMPARED = Text("wrong-direction.not-compared", "No callback compared two different values in this fit.")
+LOOKS_FOR = Text("wrong-direction.looks-for", "{callback} the {better:select(min=lowest|max=highest)} '{monitor}'")
+RIGHT = Text("wrong-direction.right", "Each looks for the better values: {callbacks:list}.")
+_LOOKS = (
+    "{callback} looks for the {direction:select(min=lowest|max=highest)} {monitor}{mode:given( (mode='{mode}'))}, "
+    "which is better the {better:select(min=lower|max=higher)} it is. "
+)
+_BEST = "; the best was epoch {best_epoch} ({best:number})."
+LOWERED = Text(
+    "wrong-direction.lowered",
+    f"{_LOOKS}It {{rates:given(lowered the learning rate after epoch {{rates:list}}, counting|counts)}} from epoch "
+    f"{{kept_epoch}} ({{kept:number}}){_BEST}",
+)
+SAVED = Text("wrong-direction.saved", f"{_LOOKS}Its file holds epoch {{kept_epoch}} ({{kept:number}}){_BEST}")
+TOOK = Text(
+    "wrong-direction.took",
+    f"{_LOOKS}It took epoch {{kept_epoch}} ({{kept:number}}) for the best{{did:select(stopped= and stopped training "
+    "after epoch {last}|holds=, whose weights the model now holds|both=, whose weights the model now holds, and "
+    f"stopped training after epoch {{last}}|none=)}}{_BEST}",
+)
+ADVICE = Text(
+    "wrong-direction.advice",
+    'Say which way is better, whatever the release takes "auto" for:\n\n{code:python}\n',
+)
 
 
 def check(facts: Facts) -> Finding:
@@ -55,30 +56,27 @@ def check(facts: Facts) -> Finding:
     different values."""
     watching = watchers(facts.trace)
     if not watching:
-        return not_applicable(NAME, "No callback of Keras watches a logged value.")
-    known = [(w, _better(facts, w.monitor)) for w in watching]
+        return not_applicable(NAME, NOT_WATCHED())
+    known = [(w, defined(facts.trace, metric_of(facts.trace, w.monitor))) for w in watching]
     if all(better is None for _, better in known):
-        names = ", ".join(f"'{w.monitor}'" for w in watching)
-        return not_applicable(NAME, f"Which way is better is not known for {names}: no metric that Keras defines.")
-    judged = [(w, better, _values(facts, w)) for w, better in known if better is not None and w.direction is not None]
+        return not_applicable(NAME, NOT_KNOWN(monitors=[w.monitor for w in watching]))
+    judged = [(w, better, _values(facts, w)) for w, better in known if better is not None and w.compared_for]
     judged = [(w, better, values) for w, better, values in judged if len({v for _, v in values}) > 1]
     if not judged:
-        return not_applicable(NAME, "No callback compared two different values in this fit.")
-    wrong = [x for x in judged if x[0].direction != x[1]]
+        return not_applicable(NAME, NOT_COMPARED())
+    wrong = [x for x in judged if x[0].compared_for != x[1]]
     if wrong:
         return _failed(facts, wrong[0][0], wrong[0][1], wrong[0][2], [w.callback for w, _, _ in wrong])
-    names = ", ".join(f"{w.callback} the {_WORDS[better][0]} '{w.monitor}'" for w, better, _ in judged)
+    names = [LOOKS_FOR(callback=w.callback, better=better, monitor=w.monitor) for w, better, _ in judged]
     monitors = [w.monitor for w, _, _ in judged]
-    return Finding(NAME, "passed", f"Each looks for the better values: {names}.", {"monitors": monitors}, "")
+    return Finding(NAME, "passed", RIGHT(callbacks=names), {"monitors": monitors}, "")
 
 
-def _failed(
-    facts: Facts, w: Watcher, better: Direction, values: list[tuple[Epoch, float]], callbacks: list[str]
-) -> Finding:
-    direction = w.direction
-    assert direction is not None
-    kept = next((pair for pair in values if pair[1] == w.best), best_epoch(values, direction))
-    best = best_epoch(values, better)
+def _failed(facts: Facts, w: Watcher, better: Mode, values: list[tuple[Epoch, float]], callbacks: list[str]) -> Finding:
+    direction, number_kept = w.compared_for, kept_epoch(facts.trace, w)
+    first, wanted = best(values, direction), best(values, better)
+    assert direction is not None and first is not None and wanted is not None
+    kept = next((pair for pair in values if pair[0].epoch == number_kept), first)
     rates = [e.epoch for e in _lowered(facts, w)]
     evidence: dict[str, Any] = {
         "callback": w.callback,
@@ -88,39 +86,40 @@ def _failed(
         "better": better,
         "kept_epoch": kept[0].epoch,
         "kept_logged": kept[1],
-        "best_epoch": best[0].epoch,
-        "best_logged": best[1],
+        "best_epoch": wanted[0].epoch,
+        "best_logged": wanted[1],
         "last_epoch": facts.epochs[-1].epoch,
         "rate_lowered_in_epochs": rates,
         "callbacks": callbacks,
     }
-    mode = "" if w.settings.get("mode") in (None, "auto") else f" (mode='{w.settings['mode']}')"
-    title = (
-        f"{w.callback} looks for the {_WORDS[direction][0]} {w.monitor}{mode}, which is better the {_WORDS[better][1]} "
-        f"it is. {_consequence(facts, w, kept, best, rates)}"
-    )
-    effect = None if w.kind == "plateau" else abs(kept[1] - best[1])
+    said: dict[str, Any] = {
+        "callback": w.callback,
+        "direction": direction,
+        "monitor": w.monitor,
+        "mode": None if w.settings.get("mode") in (None, "auto") else str(w.settings["mode"]),
+        "better": better,
+        "kept_epoch": kept[0].epoch,
+        "kept": kept[1],
+        "best_epoch": wanted[0].epoch,
+        "best": wanted[1],
+    }
+    if w.kind == "plateau":
+        title = LOWERED(**said, rates=rates)
+    elif w.kind == "checkpoint":
+        title = SAVED(**said)
+    else:
+        title = TOOK(**said, did=_did(facts, w, kept[0]), last=facts.epochs[-1].epoch)
+    effect = None if w.kind == "plateau" else abs(kept[1] - wanted[1])
     return Finding(NAME, "failed", title, evidence, _advice(w, better), w.monitor, effect)
 
 
-def _consequence(
-    facts: Facts, w: Watcher, kept: tuple[Epoch, float], best: tuple[Epoch, float], rates: list[int | None]
-) -> str:
-    first = f"epoch {kept[0].epoch} ({number(kept[1])})"
-    second = f"best was epoch {best[0].epoch} ({number(best[1])})"
-    if w.kind == "plateau":
-        if not rates:
-            return f"It counts from {first}; the {second}."
-        epochs = ", ".join(map(str, rates))
-        return f"It lowered the learning rate after epoch {epochs}, counting from {first}; the {second}."
-    if w.kind == "checkpoint":
-        return f"Its file holds {first}; the {second}."
+def _did(facts: Facts, w: Watcher, kept: Epoch) -> str:
+    """What an EarlyStopping did: "stopped", the model "holds" its best, "both" or "none"."""
     r = facts.restoration
-    stopped = any(e.kind == "stop-requested" and e.detail.get("callback") == w.callback for e in facts.trace.events)
-    end = f" and stopped training after epoch {facts.epochs[-1].epoch}" if stopped else ""
-    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept[0].epoch:
-        end = f", whose weights the model now holds{',' if stopped else ''}{end}"
-    return f"It took {first} for the best{end}; the {second}."
+    stopped = w.stopped(facts.trace)
+    if r is not None and r.callback == w.callback and r.monitor == w.monitor and r.restored_epoch == kept.epoch:
+        return "both" if stopped else "holds"
+    return "stopped" if stopped else "none"
 
 
 def _values(facts: Facts, w: Watcher) -> list[tuple[Epoch, float]]:
@@ -132,35 +131,5 @@ def _lowered(facts: Facts, w: Watcher) -> list[Any]:
     return [e for e in facts.trace.events if e.kind == "learning-rate" and e.detail.get("callback") == w.callback]
 
 
-def _better(facts: Facts, monitor: str) -> Direction | None:
-    """Which way the watched value is better by definition; None where Keras does not define the metric."""
-    name = monitor.removeprefix("val_")
-    info = facts.trace.info
-    of_loss = {str(v.get("log")) for v in info.get("metric_variables") or [] if v.get("of_loss")}
-    if name == "loss" or name in of_loss:
-        # What fit minimises; a step of the user's own may log anything under that name.
-        own = (info.get("compile") or {}).get("custom_train_step")
-        return None if own else "min"
-    found = {_of_metric(m) for m in info.get("metrics") or [] if m["name"] == name}
-    return found.pop() if len(found) == 1 else None
-
-
-def _of_metric(metric: dict[str, Any]) -> Direction | None:
-    if not metric.get("builtin"):
-        return None
-    if metric["class"] in HIGHER:
-        return "max"
-    if metric["class"] in LOWER:
-        return "min"
-    function = metric.get("function") if metric["class"] == "MeanMetricWrapper" else None
-    return "max" if function in HIGHER_FUNCTIONS else "min" if function in LOWER_FUNCTIONS else None
-
-
-def _advice(w: Watcher, better: Direction) -> str:
-    return f"""\
-Say which way is better, whatever the release takes "auto" for:
-
-```python
-{own_call(w, mode=better)}
-```
-"""
+def _advice(w: Watcher, better: Mode) -> Said:
+    return ADVICE(code=own_call(w, mode=better))

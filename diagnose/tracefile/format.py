@@ -28,6 +28,10 @@ PAGE_SIZES: Final = (PAGE_BYTES, SMALL_PAGE_BYTES)
 PART_BYTES: Final = 256 * 2**20
 """Contents longer than this are split over several rows of `blobs`."""
 
+MOST_KNOWN_ROWS: Final = 2_000_000
+"""So many rows are known again by content, at about 150 bytes of the recorder's memory each. Later ones get a new id
+each time, which looks like new data."""
+
 MAX_JSON_BYTES: Final = 64 * 2**20
 MAX_TEXT_CHARS: Final = 65536
 MAX_DIMS: Final = 32

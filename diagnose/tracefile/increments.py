@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
+from diagnose.tracefile.metric_state import Slot, added, layout, means
 from diagnose.tracefile.model import Step
 from diagnose.tracefile.reader import Trace
 
 
 def sums(trace: Trace, step: Step) -> dict[str, tuple[float, float]]:
     """metric -> (total, count) that the step added, for metrics that keep just these two."""
-    found = increments(trace, step)
-    return {name: (p["total"], p["count"]) for name, p in found.items() if set(p) == {"total", "count"}}
+    return means(increments(trace, step))
 
 
 def mean(total: float, count: float) -> float:
@@ -30,36 +27,9 @@ def increments(trace: Trace, step: Step) -> dict[str, dict[str, float]]:
     """
     if step.metrics_after is None or (step.metrics_before is None and step.step > 0):
         return {}
-    before_bytes = step.metrics_before or bytes(len(step.metrics_after))
-    length = min(len(step.metrics_after), len(before_bytes))
-    found: dict[str, dict[str, float]] = {}
-    for log, name, dtype, start in _scalars(trace):
-        end = start + dtype.itemsize
-        if end > length:
-            break
-        after = np.frombuffer(step.metrics_after[start:end], dtype)[0]
-        before = np.frombuffer(before_bytes[start:end], dtype)[0]
-        found.setdefault(log, {})[name] = float(after) - float(before)
-    return found
+    if trace not in _LAYOUTS:
+        _LAYOUTS[trace] = layout(trace.info.get("metric_variables") or [])
+    return added(_LAYOUTS[trace], step.metrics_before, step.metrics_after)
 
 
-_SCALARS: WeakKeyDictionary[Trace, list[tuple[str, str, np.dtype[Any], int]]] = WeakKeyDictionary()
-
-
-def _scalars(trace: Trace) -> list[tuple[str, str, np.dtype[Any], int]]:
-    """Of each scalar metric variable its metric by its name in the logs, its own name, its dtype, and where it starts
-    in the recorded state; none where a dtype before it is not NumPy's."""
-    if trace not in _SCALARS:
-        scalars: list[tuple[str, str, np.dtype[Any], int]] = []
-        start = 0
-        for v in trace.info.get("metric_variables") or []:
-            try:
-                dtype = np.dtype(v["dtype"])
-            except TypeError:
-                scalars = []
-                break
-            if not v["shape"]:
-                scalars.append((v.get("log", v["metric"]), v["name"], dtype, start))
-            start += math.prod(v["shape"]) * dtype.itemsize
-        _SCALARS[trace] = scalars
-    return _SCALARS[trace]
+_LAYOUTS: WeakKeyDictionary[Trace, list[Slot]] = WeakKeyDictionary()

@@ -25,6 +25,7 @@ class Index:
         self._evaluations = {evaluation.epoch: evaluation for evaluation in evaluations}
         self._events: dict[tuple[str, int | None], list[Event]] = {}
         self._writers: dict[tuple[Digest, Digest], Event] = {}
+        self._kinds = {event.kind for event in events}
         for event in events:
             self._events.setdefault((event.kind, event.epoch), []).append(event)
             if event.kind == "weights-changed":
@@ -60,6 +61,10 @@ class Index:
         """The state a step computed at: the version before it, or what a callback made of that."""
         return self.held_at(step.computed_at)
 
+    def made(self, version: int) -> State | None:
+        """The state an update made, whatever callbacks put in its place later."""
+        return next((s for s in self._by_version.get(version, ()) if s.label == "version"), None)
+
     def held_at(self, version: int) -> State | None:
         """The state that the step after this version computed at."""
         states = self._by_version.get(version)
@@ -77,6 +82,10 @@ class Index:
     def events_of(self, kind: str, epoch: int) -> list[Event]:
         """The events of one kind in a (1-based) epoch, in order."""
         return self._events.get((kind, epoch), [])
+
+    def any_of(self, kind: str) -> bool:
+        """Whether there is an event of this kind."""
+        return kind in self._kinds
 
     def validation_of(self, epoch: int) -> Evaluation | None:
         """The last validation pass of a (1-based) epoch."""

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.corpus import expected, run_case
 from diagnose.cli.catalogue import names
+from diagnose.result.texts import Said
 from diagnose.rules import RULES
 
 BACKEND = keras.backend.backend()
@@ -27,6 +28,8 @@ def test_fails_what_it_must_and_nothing_else(name: str) -> None:
     for diagnosis in case.diagnoses:
         assert not [f for f in diagnosis.findings if "error" in f.evidence], "a rule crashed"
         assert all(f.advice and f.evidence for f in diagnosis.findings if f.status == "failed")
+        told = [diagnosis.headline, *(text for f in diagnosis.findings for text in (f.title, f.advice) if text)]
+        assert [text for text in told if not isinstance(text, Said)] == [], "said without an id"
 
 
 @pytest.mark.parametrize("name", names())

@@ -17,9 +17,9 @@ import keras
 import pytest
 
 from diagnose.errors import DiagnoseError
+from diagnose.frameworks.keras import stored_names
 from diagnose.record import describe
-from diagnose.replay import stored_names
-from diagnose.replay.stored_model import build
+from diagnose.replay.keras.stored_model import build
 
 Stored = dict[str, Any]
 OLD = tuple(int(part) for part in keras.__version__.split(".")[:2]) < (3, 9)

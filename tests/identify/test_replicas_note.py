@@ -34,4 +34,4 @@ def test_it_is_given_where_a_restore_changed_what_other_replicas_had(
     r = Restoration("EarlyStopping", "val_loss", 3, 0.5, 3, 3, 0.5, None, (3,), 0, "aligned", None)
     found = with_notes(r, [], trace(group, then, after))
     assert found is not None
-    assert (REPLICAS_NOTE in found.notes) is noted
+    assert (REPLICAS_NOTE() in found.notes) is noted

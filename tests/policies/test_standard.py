@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diagnose.decide.decisions import Decision
+from diagnose.decide.watched import Watcher
 from diagnose.errors import UsageError
 from diagnose.policies.log import Log
 from diagnose.policies.standard import parse, standard
@@ -26,9 +26,9 @@ LOG = Log(
 def test_own_policies_come_first_and_nothing_twice() -> None:
     settings = {"patience": 2, "restore_best_weights": True, "monitor_op": "less", "min_delta": -0.1}
     decisions = (
-        Decision("EarlyStopping", "early-stopping", "val_loss", settings),
-        Decision("Stop", "threshold", "accuracy", {}, ">=", 0.9),
-        Decision("MyStopping", "early-stopping", "loss", {"patience": 1}),
+        Watcher("EarlyStopping", "early-stopping", "val_loss", settings),
+        Watcher("Stop", "threshold", "accuracy", {}, ">=", 0.9),
+        Watcher("MyStopping", "early-stopping", "loss", {"patience": 1}),
     )
     found = standard(LOG, decisions)
     # A subclass may do anything: its settings are not taken for Keras's.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diagnose import DiagnoseError, Tracer, read_trace
-from diagnose.decide.decisions import decisions
+from diagnose.decide.watched import decisions
 from diagnose.policies.stopping import EarlyStopping, NoStopping, ReduceLROnPlateau, Threshold
 from diagnose.policies.table import table
 from diagnose.report.policies_view import COLUMNS, build_policies, lines

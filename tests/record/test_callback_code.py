@@ -449,3 +449,52 @@ def test_hooks_set_on_the_instance_are_among_its_hooks() -> None:
     described = describe.callback(cb)
     assert described["hooks"] == ["on_train_batch_end"]
     assert described["reads"] == {"on_train_batch_end": ["loss"]}
+
+
+# ── one reader for both ──
+
+
+def of_another_parameter(self: Any, epoch: int, metrics: Any = None) -> None:
+    if metrics["accuracy"] > 0.9:
+        self.model.stop_training = True
+
+
+def of_an_attribute(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs[self.watch] > 0.9:
+        self.model.stop_training = True
+
+
+def of_a_pop(self: Any, epoch: int, logs: Any = None) -> None:
+    if logs.pop("accuracy") > 0.9:
+        self.model.stop_training = True
+
+
+def of_the_second_of_three(self: Any, epoch: int, found: Any = None, verbose: int = 0) -> None:
+    if found.get("accuracy") > 0.9 and verbose["loss"] > 0.5:
+        self.model.stop_training = True
+
+
+def of_no_self(epoch: int, found: Any = None) -> None:
+    if found["accuracy"] > 0.9:
+        Base.model.stop_training = True
+
+
+FORMS = [
+    of_another_parameter, of_an_attribute, of_a_pop, of_the_second_of_three, staticmethod(of_no_self),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FORMS, ids=lambda f: f.__name__)
+def test_what_is_read_is_seen_in_a_threshold_too(function: Any) -> None:
+    cb = method(function, watch="accuracy")
+    assert reads(cb) == {"on_epoch_end": ["accuracy"]}
+    assert found(cb) == [("accuracy", ">", 0.9)]
+
+
+def test_at_the_end_of_a_test_the_logs_are_the_only_argument() -> None:
+    def stops(self: Any, found: Any = None) -> None:
+        if found["loss"] < 0.1:
+            self.model.stop_training = True
+
+    cb = method(stops, hook="on_test_end")
+    assert reads(cb) == {"on_test_end": ["loss"]} and found(cb) == [("loss", "<", 0.1)]

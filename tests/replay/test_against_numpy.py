@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from diagnose import read_trace
-from diagnose.replay.borrow import borrowed
 from diagnose.replay.evaluation import rows_fit_used
+from diagnose.replay.keras.factory import KerasFactory
 from diagnose.replay.replayer import Replayer, Setting
 from tests.replay.fits import Sgd, fit, linear, rows
 
@@ -32,8 +32,8 @@ def test_every_schedule_gives_the_losses_of_plain_sgd(tmp_path: Path) -> None:
     x, y = rows()
     model = linear(RATE)
     tracer, _ = fit(tmp_path, model, x=x, y=y, shuffle=False, epochs=EPOCHS)
-    with read_trace(tracer.path) as trace, borrowed(model, {}):
-        replayer = Replayer(trace, model, rows_fit_used(trace).batches)
+    with read_trace(tracer.path) as trace, KerasFactory(model).open(trace) as engine:
+        replayer = Replayer(trace, engine, rows_fit_used(trace).batches)
         for epoch in range(1, EPOCHS + 1):
             expected = {
                 "before": ORACLE.before[epoch - 1],

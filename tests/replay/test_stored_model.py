@@ -15,7 +15,7 @@ from keras import layers
 from diagnose import Tracer
 from diagnose.analysis.analyze import analyse_file
 from diagnose.record import describe
-from diagnose.replay.stored_model import build
+from diagnose.replay.keras.stored_model import build
 from diagnose.tracefile.jsontext import from_json, to_json
 from diagnose.tracefile.reader import read_trace
 

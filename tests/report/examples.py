@@ -8,6 +8,7 @@ from typing import Any
 
 from diagnose.result.diagnosis import (
     Best,
+    Clock,
     Diagnosis,
     EpochRow,
     Finding,
@@ -29,6 +30,14 @@ MODEL = {
 ONE_STEP_LOSSES = (141.80412, 98.53311, 71.90526, 52.44018, 38.97120, 33.21640, 38.88181, 52.01777)
 """Loss of versions 0 … 7: what is logged for epochs 1 … 8."""
 LAST_LOSS = 71.30252
+
+
+def clocked(row: EpochRow) -> EpochRow:
+    """With the clocks that analysis gives: train steps before each update, validation at the end of the epoch."""
+    steps = Span(row.first_version, row.last_version - 1)
+    training = Clock("train-steps", steps, owned=steps.first == steps.last)
+    validation = Clock("validation", Span(row.last_version, row.last_version), owned=True)
+    return replace(row, clocks={name: validation if name.startswith("val_") else training for name in row.logged})
 
 
 def single_batch() -> Diagnosis:
@@ -81,7 +90,7 @@ def single_batch() -> Diagnosis:
         steps_total=8,
         headline="EarlyStopping restored version 6, whose loss is 38.882, not the 33.216 logged for epoch 6: "
         "that value belongs to version 5, one update earlier.",
-        epoch_rows=rows,
+        epoch_rows=tuple(map(clocked, rows)),
         step_rows=tuple(
             StepRow(s, s + 1, 0, s, s + 1, {"loss": ONE_STEP_LOSSES[s]}, {"loss": ONE_STEP_LOSSES[s]}, True)
             for s in range(8)
@@ -203,7 +212,7 @@ def many_batches(epochs: int = 10, steps: int = 16) -> Diagnosis:
         steps_total=epochs * steps,
         headline=f"EarlyStopping restored version {best.last_version}, whose loss is {held:.5g}; the {logged:.5g} "
         f"logged for epoch {best.epoch} averages {steps} versions, and no single one owns it.",
-        epoch_rows=tuple(rows),
+        epoch_rows=tuple(map(clocked, rows)),
         step_rows=(),
         replay=ReplayCheck(
             2 * steps,
@@ -272,7 +281,7 @@ def aligned() -> Diagnosis:
         base,
         headline=f"EarlyStopping restored version {best.last_version}, the very weights whose val_loss of {value:.5g} "
         f"was logged as the best, in epoch {best.epoch}.",
-        epoch_rows=rows,
+        epoch_rows=tuple(map(clocked, rows)),
         restoration=Restoration(
             "EarlyStopping",
             "val_loss",
@@ -316,7 +325,7 @@ def threshold(epochs: int = 300, steps: int = 4) -> Diagnosis:
         steps_total=epochs * steps,
         headline=f"The callback stopped at epoch {epochs} on a logged accuracy of 1.0; the model it stopped with "
         "evaluates to 1.0, as it did from epoch 214 on.",
-        epoch_rows=tuple(rows),
+        epoch_rows=tuple(map(clocked, rows)),
         step_rows=(),
         replay=ReplayCheck(steps, steps, {"accuracy": 0.0, "loss": 6e-8}, {"accuracy": 1e-9}, (epochs,)),
         ledgers=(
@@ -341,6 +350,7 @@ def threshold(epochs: int = 300, steps: int = 4) -> Diagnosis:
                 "Watch `val_accuracy` instead.",
                 metric="accuracy",
                 effect=0.0,
+                role="explains-stop",
             ),
         ),
         name="threshold",
@@ -391,7 +401,7 @@ def not_finite() -> Diagnosis:
         single_batch(),
         steps_total=6,
         headline="The loss is NaN from epoch 4 on; EarlyStopping held version 6, whose loss is NaN.",
-        epoch_rows=rows,
+        epoch_rows=tuple(map(clocked, rows)),
         step_rows=(),
         replay=ReplayCheck(6, 3, {"loss": nan}, {"loss": 1e-6}, (1, 2, 3, 4, 5, 6), "Versions 4 to 6 are not finite."),
         ledgers=(Ledger(6, "loss", nan, nan, nan, (LedgerEntry("weights-lag", nan, nan, nan),), nan),),
@@ -426,7 +436,7 @@ def hostile() -> Diagnosis:
         keras=name,
         backend=name,
         epoch_rows=tuple(
-            replace(r, logged=renamed(r.logged), reevaluated=renamed(r.reevaluated)) for r in base.epoch_rows
+            clocked(replace(r, logged=renamed(r.logged), reevaluated=renamed(r.reevaluated))) for r in base.epoch_rows
         ),
         replay=replace(base.replay, max_abs_error={name: 0.5, long: 1.0}, tolerance={name: 1.0}, reason=long),
         ledgers=tuple(

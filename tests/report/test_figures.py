@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diagnose.report.figures import PALETTE, ledger_images, timeline_images
+from diagnose.report.figures import ledger_images, timeline_images
+from diagnose.report.palette import PALETTE
 from diagnose.report.view import build
 from tests.report import examples
 

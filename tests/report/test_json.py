@@ -18,6 +18,7 @@ from diagnose.report.json import dumps, loads
 from diagnose.result.codec import from_dict, to_dict
 from diagnose.result.diagnosis import (
     Best,
+    Clock,
     Diagnosis,
     EpochRow,
     Finding,
@@ -119,6 +120,13 @@ def several(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(strategy, max_size=2).map(tuple)
 
 
+clocks = st.builds(
+    Clock,
+    st.sampled_from(["train-steps", "validation", "end-of-epoch", "own", "learning-rate"]),
+    st.none() | st.builds(Span, counts, counts), st.booleans(), st.none() | texts,
+)  # fmt: skip
+
+
 diagnoses = st.builds(
     Diagnosis,
     fit=counts,
@@ -128,7 +136,8 @@ diagnoses = st.builds(
     headline=texts,
     epoch_rows=several(
         st.builds(
-            EpochRow, counts, counts, counts, values, values, st.none() | numbers, st.none() | counts, st.booleans()
+            EpochRow, counts, counts, counts, values, values, st.none() | numbers, st.none() | counts, st.booleans(),
+            st.dictionaries(texts, clocks, max_size=2),
         )
     ),
     step_rows=st.just(()),
@@ -153,6 +162,7 @@ diagnoses = st.builds(
         st.builds(
             Finding, texts, st.sampled_from(["failed", "passed", "not-applicable"]), texts,
             st.dictionaries(texts, evidence, max_size=3), texts, st.none() | texts, st.none() | numbers,
+            st.none() | st.sampled_from(["explains-gap", "explains-restoration", "explains-stop"]),
         )
     ),
     name=texts,

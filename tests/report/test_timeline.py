@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from diagnose.report.timeline import FOCUS_EPOCHS, build_timeline, computed_at, key_metric
-from diagnose.result.diagnosis import Diagnosis, EpochRow, Span
+from diagnose.report.timeline import FOCUS_EPOCHS, build_timeline
+from diagnose.result.diagnosis import Clock, Diagnosis, Span
 from tests.report import examples
 
 
@@ -40,27 +40,19 @@ def test_validation_is_tied_to_the_end_of_its_epoch() -> None:
     assert view is not None and "upright" in view.caption and not view.has_reevaluated
 
 
-@pytest.mark.parametrize(
-    ("row", "metric", "expected"),
-    [
-        (EpochRow(1, 0, 4, {}, {}), "loss", Span(0, 3)),
-        (EpochRow(1, 3, 4, {}, {}), "loss", Span(3, 3)),
-        (EpochRow(1, 4, 4, {}, {}), "loss", None),
-        (EpochRow(1, 0, 4, {}, {}, validation_version=4), "val_loss", Span(4, 4)),
-        (EpochRow(1, 0, 4, {}, {}), "val_loss", None),
-        (EpochRow(1, 0, 4, {}, {}), "written_by_a_callback", None),
-    ],
-)
-def test_computed_at(row: EpochRow, metric: str, expected: Span | None) -> None:
-    assert computed_at(row, metric, {"loss"}) == expected
+@pytest.mark.parametrize("span", [None, Span(2, 2), Span(0, 3)])
+def test_each_value_is_tied_to_what_its_rows_clock_says(span: Span | None) -> None:
+    base = examples.single_batch()
+    rows = tuple(replace(row, clocks={"loss": Clock("train-steps", span)}) for row in base.epoch_rows)
+    assert {at for _, _, at in ties_of(replace(base, epoch_rows=rows))} == {span}
 
 
 def test_key_metric() -> None:
-    assert key_metric(examples.single_batch()) == "loss"
-    assert key_metric(examples.aligned()) == "val_loss"
-    assert key_metric(examples.threshold()) == "accuracy"
-    assert key_metric(replace(examples.threshold(), findings=())) == "loss"
-    assert key_metric(examples.empty()) is None and build_timeline(examples.empty()) is None
+    assert examples.single_batch().key_metric == "loss"
+    assert examples.aligned().key_metric == "val_loss"
+    assert examples.threshold().key_metric == "accuracy"
+    assert replace(examples.threshold(), findings=()).key_metric == "loss"
+    assert examples.empty().key_metric is None and build_timeline(examples.empty()) is None
 
 
 def test_long_fits_get_a_window_around_what_matters() -> None:

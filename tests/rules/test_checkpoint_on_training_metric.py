@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.decide.decisions import decisions
+from diagnose.decide.watched import decisions
 from diagnose.rules import checkpoint_on_training_metric
 from diagnose.rules.facts import Facts
 from tests.rules.advice import blocks

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from diagnose.rules.metric_after_update import ADVICE
+from diagnose.rules.metric_after_update import CODE
 from tests.replay.own_models import Late, Own, traced
 from tests.rules.runs import fit
 
@@ -43,4 +43,4 @@ def test_does_not_apply_to_keras_own_step() -> None:
 
 
 def test_advice_is_python() -> None:
-    ast.parse(ADVICE.split("```python\n")[1].split("```")[0])
+    ast.parse(CODE)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.decide.watchers import watchers
+from diagnose.decide.watched import watchers
 from diagnose.rules.own_call import Code, own_call
 from diagnose.tracefile.reader import read_trace
 from tests.rules.advice import blocks

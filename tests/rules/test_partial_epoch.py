@@ -147,4 +147,4 @@ def test_rounds_are_seen_across_passes() -> None:
 
 
 def test_advice_can_be_pasted() -> None:
-    assert "model.fit(" in blocks(partial_epoch.ADVICE)[0]
+    assert "model.fit(" in blocks(partial_epoch.ADVICE(code=partial_epoch.CODE))[0]

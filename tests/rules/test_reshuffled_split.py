@@ -134,4 +134,4 @@ def test_take_and_skip_of_tf_data(reshuffle: bool) -> None:
 
 
 def test_advice_can_be_pasted() -> None:
-    assert "reshuffle_each_iteration=False" in blocks(reshuffled_split.ADVICE)[0]
+    assert "reshuffle_each_iteration=False" in blocks(reshuffled_split.ADVICE(code=reshuffled_split.CODE))[0]

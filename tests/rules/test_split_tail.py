@@ -101,4 +101,4 @@ def test_does_not_apply_without_a_split_or_with_other_validation_data() -> None:
 
 
 def test_advice_can_be_pasted() -> None:
-    assert "permutation" in blocks(split_tail.ADVICE)[0]
+    assert "permutation" in blocks(split_tail.ADVICE(code=split_tail.CODE))[0]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from diagnose.rules import wrong_direction
+from diagnose.decide import better
 from tests.rules.advice import blocks
 from tests.rules.runs import fit
 
@@ -122,18 +122,18 @@ ARGUMENTS_OF = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(wrong_direction.HIGHER | wrong_direction.LOWER))
+@pytest.mark.parametrize("name", sorted(better.HIGHER | better.LOWER))
 def test_the_table_says_what_keras_says(name: str) -> None:
     if not hasattr(keras.metrics, name):
         pytest.skip("this release of Keras has no such metric")
     metric = getattr(keras.metrics, name)(*ARGUMENTS_OF.get(name, ()))
     direction = getattr(metric, "_direction", None)
     if direction is not None:
-        assert (direction == "up") == (name in wrong_direction.HIGHER)
+        assert (direction == "up") == (name in better.HIGHER)
 
 
 def test_every_metric_that_keras_gives_a_direction_is_in_the_table() -> None:
     kinds = [c for _, c in inspect.getmembers(keras.metrics, inspect.isclass) if issubclass(c, keras.metrics.Metric)]
-    known = wrong_direction.HIGHER | wrong_direction.LOWER
+    known = better.HIGHER | better.LOWER
     left_out = {c.__name__ for c in kinds} - known
     assert left_out <= {"Mean", "MeanMetricWrapper", "MeanRelativeError", "Metric", "Sum"}

@@ -1,0 +1,197 @@
+"""When a logged value was computed, and with which weights: of which source it is, at which versions, and whether one
+of them owns it. The only place that tells; equal numbers make no owner. Reads the trace only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diagnose.decide.callbacks import Callback, callbacks
+from diagnose.result.diagnosis import Clock, Source, Span
+from diagnose.result.texts import Text
+from diagnose.tracefile.model import Epoch, State, Step
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.steps import was_reset
+
+UNKNOWN = Text("writer.unknown", "unknown")
+SOMEBODY = Text("writer.somebody", "Keras or the script, before {hook}")
+
+OURS = ("ReevaluatedMetrics", "OwnedEarlyStopping")
+"""Callbacks of `diagnose.callbacks`, which evaluate with the weights an epoch ends with."""
+
+
+# ── from where ──
+
+
+def source(trace: Trace, key: str) -> Source:
+    """By what a value of the logs was computed."""
+    if key.startswith("val_"):
+        return "validation"
+    if key.startswith(prefixes(trace)) and any(key in e.logs for e in trace.epochs):
+        return "end-of-epoch"
+    if key == "learning_rate":
+        return "learning-rate"
+    return "own" if _added(trace, key) else "train-steps"
+
+
+def prefixes(trace: Trace) -> tuple[str, ...]:
+    """What the names of values evaluated at the end of the epoch begin with; empty where no callback did that."""
+    found = (cb.settings.get("prefix") for cb in callbacks(trace) if _is_ours(cb))
+    return tuple(dict.fromkeys(prefix for prefix in found if isinstance(prefix, str) and prefix))
+
+
+def metric_of(trace: Trace, key: str) -> str:
+    """The metric a name in the logs stands for: without `val_`, or what a callback of ours put before it."""
+    return next((key.removeprefix(p) for p in ("val_", *prefixes(trace)) if key.startswith(p)), key)
+
+
+def _is_ours(cb: Callback) -> bool:
+    return any(name in OURS for name in cb.family)
+
+
+def _added(trace: Trace, key: str) -> bool:
+    """Whether a callback of the user's put it into the logs: no metric of the model has the name, and there is such a
+    callback. A train step of the user's own may log anything, and so may who ends the epochs of a loop."""
+    described = trace.info.get("metric_variables")
+    if not described or key == "loss" or (trace.info.get("compile") or {}).get("custom_train_step"):
+        return False
+    known = {str(v.get(name)) for v in described for name in ("log", "metric")}
+    known |= {str(m["name"]) for m in trace.info.get("metrics") or []}
+    known |= {name for evaluation in trace.evaluations for name in evaluation.logs}
+    return key not in known and any(not cb.of_keras and "on_epoch_end" in cb.hooks for cb in callbacks(trace))
+
+
+# ── when ──
+
+
+def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
+    """The clock of one logged value."""
+    return of_source(trace, epoch, source(trace, key))
+
+
+def of_source(trace: Trace, epoch: Epoch, source: Source) -> Clock:
+    """The clock of an epoch's values of one source."""
+    if source == "train-steps":
+        return _of_steps(trace, epoch)
+    state = _evaluated_with(trace, epoch, source)
+    if state is None:
+        return Clock(source)
+    versions = trace.index.versions_of(state)
+    if not versions:
+        return Clock(source, written_by=writer(trace, state))
+    at = epoch.last_version if epoch.last_version in versions else versions[-1]
+    return Clock(source, Span(at, at), owned=True)
+
+
+def clocks(trace: Trace) -> dict[int, dict[str, Clock]]:
+    """epoch (1-based) -> name in its logs -> clock, of all epochs."""
+    sources = {name: source(trace, name) for name in dict.fromkeys(n for e in trace.epochs for n in e.logs)}
+    found = {}
+    for epoch in trace.epochs:
+        known = {kind: of_source(trace, epoch, kind) for kind in {sources[name] for name in epoch.logs}}
+        found[epoch.epoch] = {name: known[sources[name]] for name in epoch.logs}
+    return found
+
+
+def computed_with(trace: Trace, epoch: Epoch, key: str) -> State | None:
+    """The one state that a value of an evaluation was computed with; None for any other value."""
+    return _evaluated_with(trace, epoch, source(trace, key))
+
+
+def validated_with(trace: Trace, epoch: int) -> State | None:
+    """The state that the last validation pass of a (1-based) epoch was computed with; None for none."""
+    found = trace.index.validation_of(epoch)
+    return None if found is None else trace.states[found.state]
+
+
+def held_value(trace: Trace, key: str) -> float | None:
+    """What an evaluation at the end of an epoch gave for the weights that the model holds after fit; None where there
+    was none."""
+    for epoch in trace.epochs if trace.final is not None else ():
+        value, state = epoch.logs.get(key), computed_with(trace, epoch, key)
+        same = state is not None and trace.final is not None and state.weights == trace.final.weights
+        if same and isinstance(value, (int, float)):
+            return float(value)
+    return None
+
+
+def steps_before_reset(trace: Trace, epoch: Epoch) -> int:
+    """How many steps of an epoch its log does not cover: those before the last reset of the metrics in it. All, where
+    something reset them after the last step."""
+    if (trace.info.get("fit") or {}).get("loop") == "train_on_batch":
+        return 0  # it resets them before every step by itself
+    steps = trace.index.steps_of(epoch.epoch)
+    if any(e.step == epoch.last_version for e in trace.index.events_of("metrics-reset", epoch.epoch)):
+        return len(steps)
+    return next((i for i in range(len(steps) - 1, 0, -1) if was_reset(steps[i - 1], steps[i])), 0)
+
+
+def _of_steps(trace: Trace, epoch: Epoch) -> Clock:
+    if epoch.epoch in trace.unrecorded:
+        return _without_steps(trace, epoch)
+    steps: Sequence[Step] = trace.index.steps_of(epoch.epoch)[steps_before_reset(trace, epoch) :]
+    if not steps:
+        return Clock("train-steps")
+    span = Span(steps[0].computed_at, steps[-1].computed_at)
+    states = [trace.index.computed_with(step) for step in steps]
+    known = [state for state in states if state is not None]
+    changed = next((state for state in known if _overwritten(trace, state)), None)
+    if changed is not None:
+        return Clock("train-steps", span, written_by=writer(trace, changed))
+    same = len(steps) == 1 or (len(known) == len(states) and len({state.weights for state in known}) == 1)
+    return Clock("train-steps", span, owned=same)
+
+
+def _without_steps(trace: Trace, epoch: Epoch) -> Clock:
+    """Where only the ends of epochs are recorded: of one step, what was there before it; of several, no owner."""
+    span = Span(epoch.first_version, epoch.last_version - 1)
+    state = trace.index.held_at(span.first)
+    if span.first < span.last or state is None or trace.index.any_of("changes-left-out"):
+        return Clock("train-steps", span)
+    if _overwritten(trace, state):
+        return Clock("train-steps", span, written_by=writer(trace, state))
+    return Clock("train-steps", span, owned=True)
+
+
+def _evaluated_with(trace: Trace, epoch: Epoch, source: Source) -> State | None:
+    if source == "validation":
+        return validated_with(trace, epoch.epoch)
+    return _at_our_turn(trace, epoch) if source == "end-of-epoch" else None
+
+
+def _at_our_turn(trace: Trace, epoch: Epoch) -> State:
+    """The epoch's last state, before callbacks whose turn came after ours changed it."""
+    listed = callbacks(trace)
+    place = next((cb.place for cb in listed if _is_ours(cb)), -1)
+    later = {cb.name for cb in listed[place + 1 :]}
+    for event in trace.index.events_of("weights-changed", epoch.epoch):
+        if event.detail["hook"] == "on_epoch_end" and event.detail["callback"] in later:
+            return trace.states[event.detail["before"]]
+    return trace.states[epoch.state]
+
+
+def _overwritten(trace: Trace, state: State) -> bool:
+    """Whether something wrote other weights than the update did. Seeds alone do not count: on TensorFlow they move on
+    when a step finds the end of its data."""
+    if state.label != "changed" or state.version is None:
+        return False
+    made = trace.index.made(state.version)
+    return made is None or state.weights != made.weights
+
+
+# ── whose weights ──
+
+
+def writer(trace: Trace, state: State) -> str:
+    """Who wrote these weights: the callback after which they were first seen."""
+    event = trace.index.writer_of(state)
+    if event is None:
+        return UNKNOWN()
+    return str(event.detail["callback"] or "") or SOMEBODY(hook=str(event.detail["hook"]))
+
+
+def epoch_of(trace: Trace, version: int) -> int | None:
+    """The epoch a version ends, or stands in."""
+    for e in trace.epochs:
+        if e.first_version < version <= e.last_version:
+            return e.epoch
+    return None

@@ -1,0 +1,254 @@
+"""A Keras model as an engine: one batch through it, in any mode, on given values of its variables: metric state before
+it, metric state after it. Knows nothing of epochs or schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
+from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.origin import step_by_keras
+from diagnose.replay.engine import Mode, Pass, Retrainer
+from diagnose.replay.keras.backends import ReplayBackend, current_backend
+from diagnose.replay.keras.data import keras_evaluate
+from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results
+from diagnose.replay.keras.own_steps import OwnSteps
+from diagnose.replay.keras.pooling import pooled
+from diagnose.replay.keras.reachable import own_optimizers
+from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
+from diagnose.replay.keras.values import Values
+from diagnose.replay.recorded import Recorded
+from diagnose.replay.runs import BatchRun, EvaluationData
+from diagnose.result.problems import users_code
+from diagnose.tracefile import metric_state
+from diagnose.tracefile.model import NDArray
+from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.replicas import Spread
+
+
+class KerasEngine:
+    """Runs batches through one model (see `diagnose.replay.engine.Engine`). Use within `borrowed(model, …)`.
+
+    The switches are the kinds of layers (and of steps) that differ between training and inference.
+    """
+
+    def __init__(self, trace: Trace, model: Any) -> None:
+        self.trace = trace
+        self.model = model
+        self.backend: ReplayBackend = current_backend()
+        self.variables = state_variables(model)
+        self.metric_variables = list(model.metrics_variables)
+        self.carried = tuple(range(len(model.variables), len(self.variables)))
+        self.own_train, self.own_test = own_steps(trace)
+        masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
+        self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
+        self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
+        self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
+        self.replicas = self.backend.spread(model)
+        self.value, self.array = self.backend.tensor, self.backend.array
+        self.values = Values(self.backend, self.carried)
+        self.retrainer: Retrainer | None = KerasRetrainer(
+            model, self.values, self.fresh, fixed=trace.info.get("batch_axis") == "fixed"
+        )
+        self._own = OwnSteps(model, self.values, self._optimizer_state)
+        self._splits_loss = step_by_keras(model, "compute_loss")
+        self._check_replicas()
+        self._seen: dict[int, Any] = {}
+        self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
+        self._fresh: list[Any] | None = None
+        self._results: Callable[..., Any] | None = None
+
+    def fresh(self) -> list[Any]:
+        """Metric values right after a reset."""
+        if self._fresh is None:
+            held = [self.backend.tensor(self.backend.contents(v)) for v in self.metric_variables]
+            with users_code("resetting the metrics"):
+                self._fresh = fresh_metric_values(self.model, self.metric_variables, held)
+        return list(self._fresh)
+
+    def _optimizer_state(self, epoch: int) -> list[NDArray]:
+        """The optimizer's variables at the start of an epoch, with the rate the epoch ran at."""
+        return optimizer_state(self.model, self.backend, Recorded(self.trace, None).optimizer(epoch))
+
+    def _check_replicas(self) -> None:
+        spread = Spread.of(self.trace)
+        if spread is not None and spread.count > 1:
+            if self.own_train or self.own_test:
+                raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
+            if self.carried:
+                raise ReplayError("stateful layers are not replayed on several replicas")
+            for layer in layers_of(self.model):
+                if getattr(layer, "synchronized", False) is True:
+                    raise ReplayError(
+                        f"the layer '{layer.name}' takes its statistics over all replicas (synchronized=True), and "
+                        "replicas are replayed one by one"
+                    )
+
+    def forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None] | None = None,
+    ) -> list[Pass]:
+        """One batch, in several modes side by side.
+
+        Args:
+            metrics: metric values, for each mode.
+            left: what stateful layers start from, for each mode; None: what is in the run's own values.
+        """
+        if left is None:
+            left = [None] * len(modes)
+        generator = None
+        if run.step is not None and run.step.generator is not None:
+            generator = self.trace.array(run.step.generator)
+        training = any(mode.training for mode in modes)
+        with users_code("running the model's steps again" if training else "evaluating the model"):
+            return self._forward(run, metrics, modes, left, generator)
+
+    def _forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None],
+        generator: NDArray | None,
+    ) -> list[Pass]:
+        if all(self.own_train if mode.training else self.own_test for mode in modes):
+            found = []
+            for each, mode, own in zip(metrics, modes, left, strict=True):
+                with self.backend.generator(generator):
+                    found.append(self._own.forward(run, each, self.layers(mode), left=own))
+            return found
+        return self._keras_forward(run, metrics, modes, left, generator)
+
+    def _keras_forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None],
+        generator: NDArray | None,
+    ) -> list[Pass]:
+        function = self._step_function(tuple(modes))
+        found = [list(each) for each in metrics]
+        penalties: list[Any] = [0.0] * len(modes)
+        after, rows = [], 0
+        # Metrics add up over replicas, so what one replica adds can be added to what the others did.
+        for values, x, y, weight, size in run.parts():
+            weights = self.values.weights(weight, run.batch.weight_tree)
+            starts = [[values[place] for place in self.carried] if own is None else list(own) for own in left]
+            with self.backend.generator(generator):
+                done = function(
+                    values, found, starts, self.values.tree(x), self.values.tree(y), weights, fixed=run.fixed
+                )
+            found, after = [list(d[0]) for d in done], [list(d[1]) for d in done]
+            own = [d[2] for d in done]
+            penalties = [(p * rows + q * size) / max(rows + size, 1) for p, q in zip(penalties, own, strict=True)]
+            rows += size
+        told = penalties if self._splits_loss else [None] * len(modes)
+        return [Pass(*each) for each in zip(found, after, told, strict=True)]
+
+    def results(self, metrics: Sequence[Any], logs: Mapping[str, Any] | None = None) -> dict[str, float]:
+        """What the metrics report in this state, as float64 by log name; metrics that report no scalar are left out.
+
+        Args:
+            logs: what the model's own last step returned. As `fit` does, it is taken where it has other names than the
+                metrics (`Trainer._get_metrics_result_or_logs`).
+        """
+        if self._results is None:
+
+            def results(values: Sequence[Any]) -> dict[str, Any]:
+                return metric_results(self.model, self.metric_variables, values)
+
+            self._results = self.backend.compile_simple(results)
+        with users_code("asking the metrics for their results"):
+            found = self._results(list(metrics))
+        if logs is not None and set(logs) != set(found):
+            found = dict(_flat(logs))
+        arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
+        return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
+
+    def pooled(self, metric: str) -> bool | None:
+        """By the classes of metrics and losses."""
+        return pooled(self.model, metric)
+
+    def evaluate(
+        self, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray]
+    ) -> dict[str, float]:
+        """`Model.evaluate` itself."""
+        return keras_evaluate(self.model, arrays, data, copies)
+
+    def unrecorded(self) -> str | None:
+        """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
+        count = len(own_optimizers(self.model)) if self.own_train else 0
+        if not count:
+            return None
+        which = "an optimizer" if count == 1 else f"{count} optimizers"
+        return (
+            f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
+            "computes after their updates comes out otherwise"
+        )
+
+    def read_metrics(self, raw: bytes) -> list[NDArray] | None:
+        """Recorded metric state as arrays; None if it belongs to other metrics."""
+        described = ({"metric": "", "name": v.name, "dtype": v.dtype, "shape": v.shape} for v in self.metric_variables)
+        return metric_state.arrays(metric_state.layout(described), raw)
+
+    def layers(self, mode: Mode) -> LayerModes:
+        """Which layers a mode puts into inference while the model trains."""
+        if not mode.training:
+            return LayerModes(False)
+        layers = layers_of(self.model)
+        recorded = self.trace.info["model"]["layers"]
+        if len(layers) != len(recorded):
+            raise ReplayError("the model's layers are not those of the trace")
+        differing = [(x, seen["kind"]) for x, seen in zip(layers, recorded, strict=True) if seen["kind"]]
+        if self.trace.info["model"].get("own_training"):
+            differing.append((self.model, "other-training-mode"))
+        differing = [(x, kind) for x, kind in differing if takes_training(x)]
+        forced = [x for x, kind in differing if kind in mode.inference]
+        return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._seen)
+
+    def _step_function(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
+        # All of inference is one function, whatever kinds there are.
+        key = tuple(mode if mode.training else Mode(self.switches, False) for mode in modes)
+        if key not in self._steps:
+            layers = [self.layers(mode) for mode in modes]
+            step = make_step(
+                self.model,
+                self.variables,
+                self.metric_variables,
+                self.carried,
+                layers,
+                masks_reach_metrics=self.backend.masks_reach_metrics,
+            )
+            self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly))
+        return self._steps[key]
+
+
+def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Logs without levels, as `fit` flattens them: the result of all compiled metrics together is a dict."""
+    for name, value in logs.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value
+
+
+def own_steps(trace: Trace) -> tuple[bool, bool]:
+    """Whether the model has a `train_step` and a `test_step` of its own."""
+    settings = trace.info.get("compile") or {}
+    return bool(settings.get("custom_train_step")), bool(settings.get("custom_test_step"))
+
+
+def _kinds(trace: Trace, other: bool) -> frozenset[str]:
+    model = trace.info.get("model") or {"layers": []}
+    found = {layer["kind"] for layer in model["layers"] if layer["kind"]}
+    if other or model.get("own_training"):
+        found.add("other-training-mode")
+    return frozenset(found)

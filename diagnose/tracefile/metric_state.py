@@ -1,0 +1,69 @@
+"""Recorded metric state: the bytes of all metric variables, one after the other, as values. The one decoder of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diagnose.tracefile.model import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One metric variable: its metric by the name in the logs, its own name, and where it stands in the bytes."""
+
+    log: str
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + math.prod(self.shape) * self.dtype.itemsize
+
+
+def layout(described: Iterable[Mapping[str, Any]]) -> list[Slot]:
+    """Where the variables stand that `info["metric_variables"]` describes; none where a dtype is not NumPy's."""
+    found: list[Slot] = []
+    for v in described:
+        try:
+            dtype = np.dtype(str(v["dtype"]))
+        except TypeError:
+            return []
+        start = found[-1].end if found else 0
+        found.append(Slot(str(v.get("log", v["metric"])), str(v["name"]), dtype, tuple(v["shape"]), start))
+    return found
+
+
+def arrays(slots: Iterable[Slot], raw: bytes) -> list[NDArray] | None:
+    """All variables; None where the bytes are those of others."""
+    listed = list(slots)
+    if len(raw) != (listed[-1].end if listed else 0):
+        return None
+    return [np.frombuffer(raw[slot.start : slot.end], slot.dtype).reshape(slot.shape) for slot in listed]
+
+
+def added(slots: Iterable[Slot], before: bytes | None, after: bytes) -> dict[str, dict[str, float]]:
+    """metric, by its name in the logs -> variable -> what was added to it (`before` None: from zero); scalar variables
+    only, as far as both reach."""
+    length = len(after) if before is None else min(len(after), len(before))
+    found: dict[str, dict[str, float]] = {}
+    for slot in slots:
+        if slot.end > length:
+            break
+        if not slot.shape:
+            value = float(np.frombuffer(after[slot.start : slot.end], slot.dtype)[0])
+            if before is not None:
+                value -= float(np.frombuffer(before[slot.start : slot.end], slot.dtype)[0])
+            found.setdefault(slot.log, {})[slot.name] = value
+    return found
+
+
+def means(found: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """metric -> (total, count), of those that keep just these two."""
+    return {name: (v["total"], v["count"]) for name, v in found.items() if set(v) == {"total", "count"}}
