@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NEWEST = "newest"
 RELEASES = ("3.8", "3.10", "3.12", "3.14", NEWEST)
 PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
-TESTS = ("tests/non_perturbation", "tests/record", "tests/replay", "tests/scenarios")
+TESTS = ("tests/frameworks", "tests/non_perturbation", "tests/record", "tests/replay", "tests/scenarios")
 ATTEMPTS = 8
 """How many minor releases of a backend or of NumPy are tried, newest first, before giving up."""
 

@@ -15,12 +15,13 @@ from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import epoch_rows, notice, replay_check, shown_path, step_rows, versions
+from diagnose.analysis.tables import epoch_rows, notice, replay_check, shown_path, step_rows, untested, versions
 from diagnose.decide.clock import clock, held_value
 from diagnose.decide.kept import saved_models
 from diagnose.decide.verdict import Values, judge
 from diagnose.decide.watched import Watcher, decisions, restoring
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.releases import loaded
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
@@ -102,6 +103,8 @@ def analyse(
         factory = problems.attempt("choosing the engine", None, lambda: _factory(trace, model, compiled or {}))
     elif factory is None:
         problems.cannot(no_model)
+    for version in ((trace.info.get("environment") or {}).get("keras"), None if model is None else loaded()):
+        problems.note(untested(version))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)

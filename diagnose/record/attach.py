@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from diagnose.frameworks.keras.trainers import MODEL_MODULE
 from diagnose.record.guard import not_traced
 from diagnose.record.handlers import let_through
 from diagnose.record.held import Kept
@@ -21,9 +22,6 @@ from diagnose.record.held import Kept
 if TYPE_CHECKING:
     from diagnose.record.run import Run
     from diagnose.record.tracer import Tracer
-
-MODEL_MODULE = "keras.src.models.model"
-"""The module that defines `keras.Model`, which inherits `fit` from the backend's trainer."""
 
 
 class Attachment:

@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.model import Json
 
@@ -51,7 +52,7 @@ def _own_function(callback: Any, hook: str) -> Callable[..., Any] | None:
     if given is not None and inspect.isfunction(given):  # LambdaCallback sets functions on the instance
         return given
     method = getattr(type(callback), hook, None)
-    if not inspect.isfunction(method) or (method.__module__ or "").startswith("keras."):
+    if not inspect.isfunction(method) or by_keras(method):
         return None
     return method
 

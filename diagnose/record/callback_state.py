@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import keras
 
+from diagnose.frameworks.keras.fits import began_an_epoch
 from diagnose.record import describe
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.model import Json
@@ -45,7 +46,7 @@ def _used_before(cb: Any) -> bool:
     except TypeError as error:  # a class of the user's that cannot be hashed
         let_through(error)
         used = False
-    return used or "_current_epoch" in vars(cb)
+    return used or began_an_epoch(cb)
 
 
 class SavedFile:

@@ -3,7 +3,6 @@ only."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import platform
 import sys
@@ -15,12 +14,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from diagnose.frameworks.keras import layers as keras_layers
+from diagnose.frameworks.keras.fits import adapter, batches, iterator_of_fit, steps
 from diagnose.frameworks.keras.model_state import carried_variables, state_variables
+from diagnose.frameworks.keras.optimizers import rate
+from diagnose.frameworks.keras.origin import by_keras, step_by_keras
+from diagnose.frameworks.keras.saving import saved_places
 from diagnose.record import describe_data
 from diagnose.record.callback_code import reads, thresholds
 from diagnose.record.handlers import let_through
 from diagnose.record.previous import roles
-from diagnose.record.saved_places import saved_places
 from diagnose.tracefile.model import Json
 from diagnose.version import __version__
 
@@ -45,11 +48,7 @@ def environment() -> dict[str, str]:
     found = {"diagnose": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in LIBRARIES:
         if name in sys.modules:
-            try:
-                found[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                module = sys.modules.get(name)
-                found[name] = str(getattr(module, "__version__", "unknown"))
+            found[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
     return found
 
 
@@ -113,12 +112,14 @@ def plain_logs(logs: Mapping[str, Any]) -> dict[str, Json]:
 def learning_rate(model: Any, *, schedule: bool = False) -> float | None:
     """The optimizer's current rate. A schedule costs backend operations, so it is computed only where asked for."""
     optimizer = model.optimizer
-    rate = getattr(optimizer, "_learning_rate", None)
-    if rate is None or (not schedule and hasattr(rate, "get_config") and callable(rate)):
+    if optimizer is None:
+        return None
+    held = rate(optimizer)
+    if not schedule and hasattr(held, "get_config") and callable(held):
         return None
     try:
-        rate = optimizer.learning_rate
-        return float(getattr(rate, "value", rate))  # through NumPy, Keras's variables set off warnings
+        now = optimizer.learning_rate
+        return float(getattr(now, "value", now))  # through NumPy, Keras's variables set off warnings
     except Exception as error:
         let_through(error)
         return None
@@ -140,7 +141,7 @@ def variables(model: Any, copies: Sequence[tuple[int, int]] = ()) -> list[dict[s
             return "carried"
         return "non_trainable" if id(v) in weights else "seed"
 
-    places = saved_places(model)
+    places = _saved_places(model)
     found = [
         {
             "path": v.path,
@@ -152,6 +153,14 @@ def variables(model: Any, copies: Sequence[tuple[int, int]] = ()) -> list[dict[s
         for v in state_variables(model)
     ]
     return found + [{**found[of], "group": "replica", "of": of, "replica": replica} for of, replica in copies]
+
+
+def _saved_places(model: Any) -> dict[int, str]:
+    try:
+        return saved_places(model)
+    except Exception as error:
+        let_through(error)
+        return {}  # a layer of an unusual kind; a file's arrays are then told by content and shape
 
 
 def optimizer_variables(model: Any) -> list[dict[str, Json]]:
@@ -166,7 +175,7 @@ def optimizer_variables(model: Any) -> list[dict[str, Json]]:
 def model(model: Any) -> dict[str, Json]:
     """Name, parameters, and all layers: those that behave differently in training marked with their kind, and which
     variables are whose."""
-    layers = list(model._flatten_layers(include_self=False))
+    layers = keras_layers.layers_of(model)
     places = {id(v): i for i, v in enumerate(model.variables)}
     # Spectral normalization divides this weight in its forward pass, trainable or not.
     divided = {id(getattr(x, "kernel", None)) for x in layers if type(x).__name__ == "SpectralNormalization"}
@@ -175,8 +184,8 @@ def model(model: Any) -> dict[str, Json]:
         "class": type(model).__name__,
         "parameters": sum(math.prod(v.shape) for v in model.weights),
         "layers": [_layer(x, places, divided) for x in layers],
-        "masking": [x.name for x in layers if _makes_mask(x)],
-        "own_training": bool(model._call_has_training_arg) and not _defined_by_keras(model, "call"),
+        "masking": [x.name for x in layers if keras_layers.makes_mask(x)],
+        "own_training": keras_layers.takes_training(model) and not step_by_keras(model, "call"),
         "outputs": describe_data.outputs(model),
         "architecture": _architecture(model),
     }
@@ -185,8 +194,7 @@ def model(model: Any) -> dict[str, Json]:
 def _layer(layer: Any, places: Mapping[int, int], divided: Collection[int]) -> dict[str, Json]:
     """One layer: `weights` and `statistics` are indices of its own variables in `variables`, those made to be trained
     and the others. Values are not read: on JAX the variables hold none while a fit runs."""
-    made = [v for v in getattr(layer, "_trainable_variables", ()) if id(v) in places]
-    others = [v for v in getattr(layer, "_non_trainable_variables", ()) if id(v) in places]
+    made, others = ([v for v in own if id(v) in places] for own in keras_layers.own_variables(layer))
     found: dict[str, Json] = {
         "name": layer.name,
         "class": type(layer).__name__,
@@ -210,16 +218,6 @@ def _is_normalization(layer: Any) -> bool:
     return isinstance(layer, layers.Normalization)
 
 
-def _makes_mask(layer: Any) -> bool:
-    """Whether a layer gives its output a mask of its own, rather than passing one on."""
-    from keras import layers
-
-    if isinstance(layer, layers.Masking) or getattr(layer, "mask_zero", False) is True:
-        return True
-    own = getattr(type(layer), "compute_mask", None)
-    return own is not None and not str(getattr(own, "__module__", "keras.")).startswith("keras.")
-
-
 def layer_kind(layer: Any) -> str | None:
     """Which ledger factor a layer belongs to, None if it behaves the same in training and inference.
 
@@ -233,24 +231,23 @@ def layer_kind(layer: Any) -> str | None:
         return "dropout"
     if isinstance(layer, layers.BatchNormalization):
         return "batch-norm"
-    if type(layer).__module__.startswith("keras."):
+    differs = keras_layers.takes_training(layer)
+    if by_keras(type(layer)):
         if _is_augmentation(type(layer)):
-            return "augmentation" if getattr(layer, "_call_has_training_arg", False) else None
+            return "augmentation" if differs else None
         if getattr(layer, "dropout", 0) and isinstance(layer.dropout, float):
             return "dropout"
         if getattr(layer, "recurrent_dropout", 0):
             return "dropout"
         return "other-training-mode" if type(layer).__name__ in WRAPPING else None
     if any(issubclass(c, layers.Layer) and _is_augmentation(c) for c in type(layer).__mro__):
-        return "augmentation" if getattr(layer, "_call_has_training_arg", False) else None
-    if getattr(layer, "_layers", None) and not getattr(layer, "_call_has_training_arg", False):
-        return None
-    return "other-training-mode" if getattr(layer, "_call_has_training_arg", False) else None
+        return "augmentation" if differs else None
+    return "other-training-mode" if differs else None
 
 
 def _is_augmentation(kind: type) -> bool:
     return (
-        kind.__module__.startswith("keras.")
+        by_keras(kind)
         and "preprocessing" in kind.__module__
         and kind.__name__ not in ("Normalization", "Resizing", "Rescaling", "CenterCrop")
     )
@@ -288,13 +285,9 @@ def compile_settings(model: Any) -> dict[str, Json]:
         "run_eagerly": bool(model.run_eagerly),
         "jit_compile": bool(model.jit_compile),
         "steps_per_execution": int(getattr(model, "steps_per_execution", 1)),
-        "custom_train_step": not _defined_by_keras(model, "train_step"),
-        "custom_test_step": not _defined_by_keras(model, "test_step"),
+        "custom_train_step": not step_by_keras(model, "train_step"),
+        "custom_test_step": not step_by_keras(model, "test_step"),
     }
-
-
-def _defined_by_keras(model: Any, method: str) -> bool:
-    return str(getattr(type(model), method).__module__).startswith("keras.")
 
 
 def _name(value: Any) -> str | None:
@@ -307,11 +300,8 @@ def fit_arguments(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
     found["class_weight"] = locals_of_fit.get("class_weight") is not None
     found["sample_weight"] = locals_of_fit.get("sample_weight") is not None
     found["validation_data"] = locals_of_fit.get("validation_data") is not None
-    iterator = locals_of_fit.get("epoch_iterator")
-    found["data"] = type(getattr(iterator, "data_adapter", None)).__name__
-    found["steps"] = plain(getattr(iterator, "num_batches", None))
-    # All batches of the data, where Keras knows their number; `steps` says `steps_per_epoch` where that is given.
-    found["batches"] = plain(getattr(iterator, "_num_batches", None))
+    iterator = iterator_of_fit(locals_of_fit)
+    found |= {"data": adapter(iterator), "steps": plain(steps(iterator)), "batches": plain(batches(iterator))}
     found.update(describe_data.validation(locals_of_fit))
     return found
 
@@ -337,13 +327,13 @@ def callback(cb: Any) -> dict[str, Json]:
     import keras
 
     base = keras.callbacks.Callback
-    module = type(cb).__module__
-    of_keras = module.startswith("keras.") and type(cb).__name__ != "LambdaCallback"
+    builtin = by_keras(type(cb))
+    of_keras = builtin and type(cb).__name__ != "LambdaCallback"
     return {
         "class": type(cb).__name__,
-        "module": module,
+        "module": type(cb).__module__,
         "bases": [c.__name__ for c in type(cb).__mro__[1:] if c not in (object, base)],
-        "builtin": module.startswith("keras."),
+        "builtin": builtin,
         "settings": settings(cb),
         # LambdaCallback sets its hooks on the instance.
         "hooks": [h for h in HOOKS if getattr(type(cb), h, None) is not getattr(base, h, None) or h in vars(cb)],

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diagnose.frameworks.keras.fits import validation_of_fit
+from diagnose.frameworks.keras.metrics import direction_of, function_of, metric_groups, output_name, settings_of
+from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.model import Json
 
@@ -25,25 +28,22 @@ def metrics(model: Any) -> list[dict[str, Json]]:
     is for, class and whether that is Keras's own, which way it is better (None: Keras does not say), and the function
     of Keras it averages, with its settings (None: another, or none)."""
     found: list[dict[str, Json]] = []
-    compiled = getattr(model, "_compile_metrics", None)
-    for weighted, attribute in ((False, "_flat_metrics"), (True, "_flat_weighted_metrics")):
-        for output, group in enumerate(getattr(compiled, attribute, None) or []):
-            prefix = getattr(group, "output_name", None)
-            for metric in getattr(group, "metrics", None) or []:
-                function = getattr(metric, "_fn", None)
-                builtin = str(getattr(function, "__module__", "")).startswith("keras.")
-                found.append(
-                    {
-                        "name": f"{prefix}_{metric.name}" if prefix else metric.name,
-                        "output": output,
-                        "weighted": weighted,
-                        "class": type(metric).__name__,
-                        "builtin": type(metric).__module__.startswith("keras."),
-                        "function": getattr(function, "__name__", None) if builtin else None,
-                        "direction": {"up": "max", "down": "min"}.get(str(getattr(metric, "_direction", None))),
-                        "settings": _numbers(getattr(metric, "_fn_kwargs", None) or {}),
-                    }
-                )
+    for weighted, output, group in metric_groups(model):
+        prefix = output_name(group)
+        for metric in group.metrics:
+            function = function_of(metric)
+            found.append(
+                {
+                    "name": f"{prefix}_{metric.name}" if prefix else metric.name,
+                    "output": output,
+                    "weighted": weighted,
+                    "class": type(metric).__name__,
+                    "builtin": by_keras(type(metric)),
+                    "function": getattr(function, "__name__", None) if by_keras(function) else None,
+                    "direction": direction_of(metric),
+                    "settings": _numbers(settings_of(metric)),
+                }
+            )
     return found
 
 
@@ -54,7 +54,7 @@ def _numbers(settings: Mapping[str, Any]) -> dict[str, Json]:
 def validation(locals_of_fit: Mapping[str, Any]) -> dict[str, Json]:
     """Rows (arrays) or batches (`tf.data`) of the validation data, where known, and whether it is the training data
     itself."""
-    x, val_x = locals_of_fit.get("x"), locals_of_fit.get("val_x")
+    x, val_x = locals_of_fit.get("x"), validation_of_fit(locals_of_fit)[0]
     found: dict[str, Json] = {"validation_is_training": val_x is not None and val_x is x}
     try:
         shape, cardinality = getattr(val_x, "shape", None), getattr(val_x, "cardinality", None)

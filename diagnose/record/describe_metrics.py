@@ -6,6 +6,15 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from diagnose.frameworks.keras.metrics import (
+    function_of,
+    loss_entries,
+    loss_trackers,
+    metric_groups,
+    output_name,
+    settings_of,
+)
+from diagnose.frameworks.keras.trainers import loss_tracker
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.model import Json
 
@@ -54,7 +63,7 @@ Computed = tuple[int, str, tuple[tuple[str, str], ...]]
 def _computed(of: Any) -> Computed | None:
     """The function that a `MeanMetricWrapper` or `LossFunctionWrapper` applies, its defaults among the settings; None
     for any other metric or loss."""
-    function = getattr(of, "fn", None) or getattr(of, "_fn", None)
+    function = getattr(of, "fn", None) or function_of(of)
     if not callable(function) or getattr(function, "__qualname__", None) is None:
         return None
     try:
@@ -63,7 +72,7 @@ def _computed(of: Any) -> Computed | None:
         let_through(error)
         return None
     settings = {p.name: p.default for p in parameters if p.default is not p.empty}
-    settings |= {str(k): v for k, v in (getattr(of, "_fn_kwargs", None) or {}).items()}
+    settings |= {str(k): v for k, v in settings_of(of).items()}
     # Keras's classes say 0 where its functions say 0.0.
     texts = {k: repr(float(v) if type(v) is int else v) for k, v in settings.items()}
     return id(function), f"{function.__module__}.{function.__qualname__}", tuple(sorted(texts.items()))
@@ -72,31 +81,21 @@ def _computed(of: Any) -> Computed | None:
 def _loss_functions(model: Any) -> dict[int, tuple[str, Computed | None]]:
     """Id of a loss tracker -> its name and the function it averages. The total's is known where it is the mean of one
     function, without a loss weight."""
-    total = getattr(model, "_loss_tracker", None)
-    compiled = getattr(model, "_compile_loss", None)
-    flat = list(getattr(compiled, "_flat_losses", None) or [])
-    found = {} if total is None else {id(total): (total.name, _mean_of(flat[0]) if len(flat) == 1 else None)}
-    trackers = list(getattr(compiled, "metrics", None) or [])
-    for tracker, entry in zip(trackers, flat, strict=False):
-        # Parts are logged without their loss weight.
-        found[id(tracker)] = (tracker.name, _mean_of(entry, weighted=False))
+    total = loss_tracker(model)
+    flat = loss_entries(model)
+    found = {} if total is None else {id(total): (total.name, _mean_of(*flat[0]) if len(flat) == 1 else None)}
+    for tracker, (loss, _) in zip(loss_trackers(model), flat, strict=False):
+        found[id(tracker)] = (tracker.name, _mean_of(loss))  # parts are logged without their loss weight
     return found
 
 
-def _mean_of(entry: Any, *, weighted: bool = True) -> Computed | None:
-    """The function of one of Keras's `CompileLoss.Loss` entries, where its value is the function's mean."""
-    if getattr(entry.loss, "reduction", None) not in ("sum_over_batch_size", "mean"):
+def _mean_of(loss: Any, weight: float | None = None) -> Computed | None:
+    """The function of one output's loss, where the weighted loss is the function's mean."""
+    if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean") or weight not in (None, 1, 1.0):
         return None
-    if weighted and entry.loss_weights not in (None, 1, 1.0):
-        return None
-    return _computed(entry.loss)
+    return _computed(loss)
 
 
 def _metric_outputs(model: Any) -> dict[int, str]:
     """Id of a compiled metric -> the output whose name Keras puts before the metric's in the logs."""
-    compiled = getattr(model, "_compile_metrics", None)
-    lists = [
-        *(getattr(compiled, "_flat_metrics", None) or []),
-        *(getattr(compiled, "_flat_weighted_metrics", None) or []),
-    ]
-    return {id(m): x.output_name for x in lists if getattr(x, "output_name", None) for m in x.metrics}
+    return {id(m): name for _, _, group in metric_groups(model) if (name := output_name(group)) for m in group.metrics}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from diagnose.errors import TraceWriteError
+from diagnose.frameworks.keras.releases import loaded, untested
 from diagnose.record.handlers import from_handler, let_through
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,6 +75,7 @@ def not_traced(error: BaseException) -> None:
 
 
 def _say(text: str, level: int) -> None:
+    text = " ".join(filter(None, (text, untested(loaded()))))
     try:
         warnings.warn(text, TracingStopped, stacklevel=level)
     except Warning:  # the user turns warnings into errors: even then the fit goes on

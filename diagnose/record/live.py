@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from diagnose.frameworks.keras.fits import validation_of_fit
+
 MOST_HELD: Final = 1 << 30
 """Bytes of arrays of one fit that are kept alive; larger ones are known only as long as their owner keeps them."""
 
@@ -26,7 +28,7 @@ class LiveData:
 
     def __init__(self, arguments: Mapping[str, Any], *, hold: bool) -> None:
         training = [arguments.get(name) for name in ("x", "y", "sample_weight")]
-        validation = [arguments.get(name) for name in ("val_x", "val_y", "val_sample_weight")]
+        validation = list(validation_of_fit(arguments))
         self._class_weight = arguments.get("class_weight")
         self._arrays = training[0] is not None and all(map(_is_arrays, training))
         given = [part for part in (training, validation) if part[0] is not None and all(map(_is_arrays, part))]

@@ -7,10 +7,11 @@ import itertools
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from diagnose.frameworks.keras.optimizers import averages, counter, parts, rate
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.digest import group_digest
 from diagnose.tracefile.model import Digest, Json, NDArray
@@ -32,23 +33,13 @@ def roles(model: Any) -> list[dict[str, Json]]:
     "learning_rate", "average" (of weights, `use_ema`; `of`: its index in `model.variables`) or "slot"."""
     places = {id(v): i for i, v in enumerate(model.variables)}
     known: dict[int, dict[str, Json]] = {}
-    for optimizer in _parts(model.optimizer):
-        for role, name in (("iterations", "_iterations"), ("learning_rate", "_learning_rate")):
-            known.setdefault(id(getattr(optimizer, name, None)), {"role": role})
-        averages = getattr(optimizer, "_model_variables_moving_average", None) or []
-        for variable, average in zip(getattr(optimizer, "_trainable_variables", ()), averages, strict=False):
-            if average is not None:
-                known[id(average)] = {"role": "average", "of": places.get(id(variable))}
+    for optimizer in parts(model.optimizer):
+        known.setdefault(id(counter(optimizer)), {"role": "iterations"})
+        known.setdefault(id(rate(optimizer)), {"role": "learning_rate"})
+        for variable, average in averages(optimizer):
+            known[id(average)] = {"role": "average", "of": places.get(id(variable))}
     variables = [] if model.optimizer is None else model.optimizer.variables
     return [known.get(id(v), {"role": "slot"}) for v in variables]
-
-
-def _parts(optimizer: Any) -> Iterator[Any]:
-    """An optimizer and those it wraps (`LossScaleOptimizer`, `MultiOptimizer`)."""
-    if optimizer is not None:
-        yield optimizer
-        for inner in (getattr(optimizer, "inner_optimizer", None), *(getattr(optimizer, "optimizers", None) or [])):
-            yield from _parts(inner)
 
 
 _NUMBERS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from diagnose.frameworks.keras.fits import runs_batch_ends_apart
+from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record import describe
 from diagnose.record.callback_state import SavedFile, saved_file
 from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
@@ -39,7 +41,7 @@ def set_probes(
     original = callback_list.callbacks
     last: Probe = FirstProbe(recorder, on_start)
     probed: list[Any] = [last]
-    asynchronous = getattr(callback_list, "_async_train", False)
+    asynchronous = runs_batch_ends_apart(callback_list)
     for cb in original:
         probed.append(tracer[1] if cb is tracer[0] else cb)
         if cb is tracer[0] or type(cb) in _UNPROBED:
@@ -51,7 +53,7 @@ def set_probes(
         else:
             kind = Probe
         before, last = last, kind(recorder, type(cb).__name__, _file_of(cb, callbacks))
-        if not type(cb).__module__.startswith("keras.") or isinstance(cb, keras.callbacks.LambdaCallback):
+        if not by_keras(type(cb)) or isinstance(cb, keras.callbacks.LambdaCallback):
             before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
         probed.append(last)
     probed.append(LastProbe(recorder, on_end))

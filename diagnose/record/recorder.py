@@ -16,6 +16,7 @@ import numpy as np
 
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.model_state import variables_exist
+from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import NotCaptured, TakenBatch, take
@@ -156,7 +157,7 @@ class Recorder:
         if not self._readable() or self.model.optimizer is None:
             return
         live = self._live()
-        rate = getattr(self.model.optimizer, "_learning_rate", None)
+        rate = rate_of(self.model.optimizer)
         assert self.variables is not None
         pairs = zip(self.variables.optimizer, live.optimizer(), strict=True)
         digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if v is not rate)

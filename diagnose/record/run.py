@@ -12,13 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from diagnose.frameworks.keras.trainers import COMPILED
 from diagnose.record.held import Held
 from diagnose.record.live import LiveData
 from diagnose.record.recorder import Recorder
 from diagnose.tracefile.model import Json
-
-COMPILED = ("_compile_loss", "_compile_metrics", "_loss_tracker", "optimizer")
-"""What `compile` made and analysis replays with, so that a later `compile` of the same model does no harm."""
 
 
 class Run:

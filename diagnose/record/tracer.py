@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 
 from diagnose.errors import DiagnoseError
+from diagnose.frameworks.keras import fits
 from diagnose.record import describe
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
@@ -33,9 +34,7 @@ from diagnose.record.run import Run
 from diagnose.record.wiring import (
     TestHook,
     TrainHook,
-    fit_runs,
     is_running,
-    local_of_caller,
     open_run,
     recorded_with,
     recording,
@@ -156,11 +155,9 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         frame = sys._getframe(1)
         try:
-            callback_list = frame.f_locals.get("self")
-            if not isinstance(callback_list, keras.callbacks.CallbackList):
-                callback_list = None
+            callback_list = fits.callback_list_in(frame)
             # Not what `set_model` was called with last: that may have been for a fit in another thread.
-            model = getattr(callback_list, "_model", None)
+            model = fits.model_of(callback_list)
             self._for(callback_list)._begin(frame, callback_list, self._model if model is None else model)
         finally:
             del frame
@@ -169,7 +166,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         """This tracer, or a copy of it where it is recording another fit that runs at the same time."""
         with self._claim:
             other = self._fit()
-            if other is not None and other is not callback_list and fit_runs(other):
+            if other is not None and other is not callback_list and fits.fit_runs(other):
                 second = copy.copy(self)
                 second._stands_for, second._kept = self, self._kept
                 return second
@@ -231,13 +228,13 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         run.when_left(_left)
         if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
-        arguments = frame.f_back.f_locals if frame.f_back is not None else {}
+        arguments = fits.locals_of_fit(frame)
         if self._rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         instead = (self._stands_for, self)
         restore_list = set_probes(recorder, callback_list, instead, self._callbacks, self._at_start, self._end)
-        self._wrap(run, restore_list, arguments.get("epoch_iterator"))
+        self._wrap(run, restore_list, fits.iterator_of_fit(arguments))
         recorder.observe("on_train_begin", None)
 
     def _share(self, run: Run) -> None:
@@ -274,7 +271,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         tapped: list[Any] = []
 
         def wrap_test() -> None:
-            epoch_iterator = local_of_caller("evaluate", "epoch_iterator")
+            epoch_iterator = fits.iterator_of_evaluate()
             known = bool(tapped) and tapped[0] is epoch_iterator  # Keras keeps it for the next pass
             if not known and epoch_iterator is not None:
                 tapped[:] = epoch_iterator, backend.tap(epoch_iterator, recorder.evaluation_active)

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
-import types
 import uuid
 import weakref
 from pathlib import Path
 from typing import Any
 
 from diagnose.errors import DiagnoseError
+from diagnose.frameworks.keras.fits import fit_runs
 from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
@@ -118,17 +117,6 @@ def unwrap(model: Any, name: str) -> None:
         setattr(model, name, function.__wrapped__)
 
 
-def local_of_caller(function: str, name: str) -> Any:
-    """The value of a local variable of the nearest calling function of that name which has it, or None: Keras hands
-    the iterators of a fit and of its validation to nobody."""
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == function and name in frame.f_locals:
-            return frame.f_locals[name]
-        frame = frame.f_back
-    return None
-
-
 def recording(model: Any) -> Run | None:
     """The run that records this model's train steps now, or has been left behind by a fit that raised."""
     run: Run | None = getattr(getattr(model, "train_function", None), "__diagnose__", None)
@@ -145,19 +133,6 @@ def recorded_with(callback_list: Any) -> Run | None:
 def is_running(run: Run) -> bool:
     """Whether the fit of an unfinished run still runs, in any thread. One that raised never says that it ended."""
     return fit_runs(run.callback_list)
-
-
-def fit_runs(callback_list: Any) -> bool:
-    """Whether the fit with these callbacks runs, in any thread."""
-    if callback_list is None:
-        return False
-    for top in sys._current_frames().values():
-        frame: types.FrameType | None = top
-        while frame is not None:
-            if frame.f_code.co_name == "fit" and frame.f_locals.get("callbacks") is callback_list:
-                return True
-            frame = frame.f_back
-    return False
 
 
 _OPEN: weakref.WeakSet[Run] = weakref.WeakSet()

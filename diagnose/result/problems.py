@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from diagnose.errors import DiagnoseError, ReplayError
+from diagnose.result.texts import Said
 
 T = TypeVar("T")
 
@@ -25,16 +26,17 @@ _WRAPPED = "Exception encountered when calling"
 
 
 class Problems:
-    """Collects, in the order of the analysis and each once, what could not be computed (`reasons`) and what broke in
-    this package (`errors`)."""
+    """Collects, in the order of the analysis and each once, what could not be computed (`reasons`), what broke in this
+    package (`errors`), and what a reader should know though nothing is missing for it (`notes`)."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
         self.errors: list[str] = []
+        self.notes: list[Said] = []
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Reasons first."""
+        """Reasons first; no notes."""
         return (*self.reasons, *self.errors)
 
     @property
@@ -46,6 +48,11 @@ class Problems:
         """Notes why something cannot be computed; None: nothing."""
         if reason is not None and reason not in self.reasons:
             self.reasons.append(reason)
+
+    def note(self, sentence: Said | None) -> None:
+        """Notes what a reader should know; None: nothing."""
+        if sentence is not None and sentence not in self.notes:
+            self.notes.append(sentence)
 
     @contextmanager
     def noted(self, what: str) -> Iterator[None]:

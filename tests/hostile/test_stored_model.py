@@ -17,8 +17,8 @@ import keras
 import pytest
 
 from diagnose.errors import DiagnoseError
+from diagnose.frameworks.keras import stored_names
 from diagnose.record import describe
-from diagnose.replay.keras import stored_names
 from diagnose.replay.keras.stored_model import build
 
 Stored = dict[str, Any]

@@ -1,4 +1,5 @@
-"""Every place where recording or replay reaches behind Keras's public face, one test each, in plain Keras.
+"""What recording and replay rely on behind Keras's public face, one test each, in plain Keras. Whether the names of
+`diagnose.frameworks.keras.relied_on` are there at all, `tests/frameworks` asks; here is what they do.
 
 A release that changes one of them turns the test of that name red, before a user's trace is wrong.
 """
@@ -211,19 +212,19 @@ def test_tensorflow_epoch_iterators_go_over_what_their_get_iterator_gives() -> N
 
 @only["tensorflow"]
 def test_tensorflow_names_pipelines_that_run_ahead_at_their_end() -> None:
-    """`tensorflow_source._runs_ahead_at_its_end`: behind any other pipeline tf.data puts a prefetch of its own."""
+    """`tensorflow_tools.runs_ahead_at_its_end`: behind any other pipeline tf.data puts a prefetch of its own."""
     import tensorflow as tf
 
-    from diagnose.record.backends.tensorflow_source import _runs_ahead_at_its_end
+    from diagnose.frameworks.keras.tensorflow_tools import runs_ahead_at_its_end
 
     plain = tf.data.Dataset.range(8).batch(2)
-    assert _runs_ahead_at_its_end(plain)
-    assert not _runs_ahead_at_its_end(plain.prefetch(1))
-    assert not _runs_ahead_at_its_end(plain.prefetch(1).with_options(tf.data.Options()))
-    assert not _runs_ahead_at_its_end(plain.map(lambda x: x, num_parallel_calls=2))
+    assert runs_ahead_at_its_end(plain)
+    assert not runs_ahead_at_its_end(plain.prefetch(1))
+    assert not runs_ahead_at_its_end(plain.prefetch(1).with_options(tf.data.Options()))
+    assert not runs_ahead_at_its_end(plain.map(lambda x: x, num_parallel_calls=2))
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
-    assert not _runs_ahead_at_its_end(plain.with_options(options))
+    assert not runs_ahead_at_its_end(plain.with_options(options))
 
 
 @only["jax"]

@@ -14,7 +14,8 @@ import keras
 import pytest
 
 from diagnose import Tracer, read_trace
-from diagnose.record import describe, describe_data, describe_metrics, previous, recorder, saved_places
+from diagnose.frameworks.keras import saving
+from diagnose.record import describe, describe_data, describe_metrics, previous, recorder
 from diagnose.record.callback_state import SavedFile
 from diagnose.record.encoder import Encoder
 from diagnose.record.handlers import from_handler
@@ -111,7 +112,7 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "serializing the model": (keras.Sequential, "to_json", 1),
     "reading the learning rate": (describe, "learning_rate", 2),
     "looking between callbacks": (Recorder, "observe", 5),
-    "looking at saved places": (saved_places, "_visit", 1),
+    "looking at saved places": (saving, "_visit", 1),
     "describing outputs": (describe_data, "outputs", 1),
     "describing metrics": (describe_metrics, "metric_variables", 1),
     "before a step": (Recorder, "before_step", 3),

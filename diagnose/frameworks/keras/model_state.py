@@ -1,9 +1,12 @@
 """Which variables make up a model's state, in the order in which a trace holds them. Shared by recording and replay;
-imports neither, nor Keras."""
+imports neither."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from diagnose.frameworks.keras.layers import layers_of
+from diagnose.frameworks.keras.trainers import keeps_jax_state
 
 
 def variables_exist(model: Any) -> bool:
@@ -11,7 +14,7 @@ def variables_exist(model: Any) -> bool:
     autoencoder, a pair of adversaries) never counts as built itself."""
     if model.built:
         return True
-    layers = model._flatten_layers(include_self=False)
+    layers = layers_of(model)
     return bool(layers) and all(layer.built for layer in layers)
 
 
@@ -26,11 +29,11 @@ def carried_variables(model: Any) -> list[Any]:
 
     None on JAX: there a step returns tracked variables only, and what it writes to others is lost (Keras 3.15.1).
     """
-    if hasattr(model, "_jax_state_synced"):
+    if keeps_jax_state(model):
         return []
     found: dict[int, Any] = {id(v): None for v in model.variables}
     carried = []
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_of(model):
         if getattr(layer, "stateful", False) is True:
             for variable in _flat(getattr(layer, "states", None)):
                 if id(variable) not in found and hasattr(variable, "assign"):

@@ -1,7 +1,8 @@
-"""TensorFlow details that recording and replay share. The only such module; imports neither."""
+"""TensorFlow's insides, and what recording and replay share of its outside."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,17 @@ def local_parts(variable: Any) -> list[Any]:
     return list(held.values) if isinstance(held, tf.distribute.DistributedValues) else [held]
 
 
+def is_plain(variable: Any) -> bool:
+    """Whether a variable is one of a single device. The second kind is what a variable made inside a tf.function is, as
+    compiled metrics are."""
+    return type(variable).__name__ in ("ResourceVariable", "UnliftedInitializerVariable")
+
+
+def is_summed_when_read(variable: Any) -> bool:
+    """Whether each replica adds up a variable for itself, and reading it joins the parts."""
+    return type(variable).__name__ == "SyncOnReadVariable"
+
+
 def graph_function(function: Callable[..., Any], **options: Any) -> Any:
     """A `tf.function` of ours, kept out of TensorFlow's warnings about retracing.
 
@@ -24,3 +36,35 @@ def graph_function(function: Callable[..., Any], **options: Any) -> Any:
     if hasattr(made, "_omit_frequent_tracing_warning"):
         made._omit_frequent_tracing_warning = True
     return made
+
+
+def specs_of_parts(spec: Any) -> tuple[Any, ...]:
+    """The specs of what each replica gets of a distributed value; the spec itself for any other value."""
+    return tuple(getattr(spec, "_value_specs", (spec,)))
+
+
+def is_spec_of_none(spec: Any) -> bool:
+    """The spec of None has a public name from TensorFlow 2.20 on."""
+    return type(spec).__name__ == "NoneTensorSpec"
+
+
+def runs_ahead_at_its_end(dataset: Any) -> bool:
+    """Whether tf.data itself puts a prefetch behind the pipeline (`inject_prefetch`)."""
+    optimization = dataset.options().experimental_optimization
+    if optimization.apply_default_optimizations is False or optimization.inject_prefetch is False:
+        return False
+    while type(dataset).__name__ == "_OptionsDataset":
+        dataset = dataset._input_dataset
+    return not type(dataset).__name__.startswith(("_Prefetch", "_Parallel"))
+
+
+def drawn_from(epoch_iterator: Any) -> Any:
+    """What a `TFEpochIterator` of Keras goes over: a data set, or a distributed one
+    (`EpochIterator._enumerate_iterator` calls `self._get_iterator()` for it)."""
+    return type(epoch_iterator)._get_iterator(epoch_iterator)
+
+
+def draw_through(epoch_iterator: Any, through: Callable[[Any], Any]) -> None:
+    """Has a `TFEpochIterator` that has not begun go over what `through` makes of its data set."""
+    itself = weakref.ref(epoch_iterator)  # no circle: what a fit held is let go when it ends
+    epoch_iterator._get_iterator = lambda: through(drawn_from(itself()))

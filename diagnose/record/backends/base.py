@@ -1,5 +1,5 @@
-"""What the recorder needs from a backend. Everything that reaches into Keras's trainers stands in this package,
-nowhere else."""
+"""What the recorder needs from a backend: how its trainer runs a step is known in this package, and what is private of
+it in `frameworks/keras`."""
 
 from __future__ import annotations
 

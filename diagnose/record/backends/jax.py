@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import sparse as jax_sparse
 
+from diagnose.frameworks.keras.trainers import jax_state
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
@@ -31,14 +32,7 @@ class JaxBackend:
         return None
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
-        if state is None:
-            held = getattr(model, "_jax_state", None)
-            if held and not getattr(model, "_jax_state_synced", True):
-                names = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
-                state = tuple(held.get(name) for name in names)
-            else:
-                state = (None, None, None, None)
-        trainable, non_trainable, optimizer, metrics = state
+        trainable, non_trainable, optimizer, metrics = jax_state(model) if state is None else state
         values: dict[int, Any] = {}
         for known, held in ((variables.trainable, trainable), (variables.non_trainable, non_trainable)):
             if held is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts
+from diagnose.frameworks.keras.tensorflow_tools import graph_function, is_plain, local_parts, specs_of_parts
 from diagnose.record.backends import tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
@@ -21,10 +21,6 @@ PACKED_BYTES = 4 << 20
 """Models up to this size are read in one piece."""
 
 _PACKED = frozenset({np.float16, np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64, np.uint8, np.bool_})
-
-
-_PLAIN = frozenset({"ResourceVariable", "UnliftedInitializerVariable"})
-"""The second is what a variable made inside a tf.function is, as compiled metrics are."""
 
 
 class TensorFlowBackend:
@@ -119,7 +115,7 @@ def _packed_reader(variables: list[Any]) -> Callable[[], list[NDArray]] | None:
         return None
     if not all(isinstance(v, tf.Variable) and v.dtype.as_numpy_dtype in _PACKED for v in variables):
         return None
-    if not all(type(v).__name__ in _PLAIN for v in variables):
+    if not all(map(is_plain, variables)):
         return None
     dtypes = sorted({v.dtype for v in variables}, key=str)
     places: list[tuple[int, int, int, tuple[int, ...]]] = []
@@ -202,7 +198,7 @@ def _one_by_one(
 
 
 def _has_fixed_batch_axis(iterator: Any) -> bool:
-    specs = [getattr(spec, "_value_specs", (spec,)) for spec in tf.nest.flatten(iterator.element_spec)]
+    specs = [specs_of_parts(spec) for spec in tf.nest.flatten(iterator.element_spec)]
     shapes = [getattr(spec, "shape", None) for parts in specs for spec in parts]
     return all(shape is not None and shape.rank and shape[0] is not None for shape in shapes)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diagnose.frameworks.keras.tensorflow_tools import local_parts
+from diagnose.frameworks.keras.tensorflow_tools import is_summed_when_read, local_parts
 from diagnose.record.backends.base import Distribution
 from diagnose.tracefile.model import NDArray
 
@@ -72,10 +72,10 @@ def combine(parts: Sequence[NDArray], variable: Any) -> NDArray:
     """What the local parts of a metric's variable come to, as reading it would aggregate them."""
     if len(parts) == 1:
         return parts[0]
-    aggregation = getattr(variable.value, "aggregation", None)
-    if aggregation == tf.VariableAggregation.SUM and type(variable.value).__name__ == "SyncOnReadVariable":
+    aggregation = variable.value.aggregation if is_summed_when_read(variable.value) else None
+    if aggregation == tf.VariableAggregation.SUM:
         return np.asarray(sum(parts[1:], start=parts[0]))
-    if aggregation == tf.VariableAggregation.MEAN and type(variable.value).__name__ == "SyncOnReadVariable":
+    if aggregation == tf.VariableAggregation.MEAN:
         return np.asarray(sum(parts[1:], start=parts[0]) / len(parts))
     return parts[0]
 

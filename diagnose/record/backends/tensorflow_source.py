@@ -11,6 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from diagnose.frameworks.keras.tensorflow_tools import (
+    draw_through,
+    drawn_from,
+    is_spec_of_none,
+    runs_ahead_at_its_end,
+)
 from diagnose.record.backends.base import Source
 from diagnose.record.handlers import let_through
 
@@ -72,7 +78,7 @@ class DatasetSource(Source):
             with tf.control_dependencies([tf.py_function(note, parts, [])]):
                 return data if several else data[0]
 
-        if _runs_ahead_at_its_end(dataset):
+        if runs_ahead_at_its_end(dataset):  # then in front of the map, where the pipeline ends
             dataset = dataset.prefetch(tf.data.AUTOTUNE)
         tapped = dataset.map(tap)
         options = tf.data.Options()
@@ -84,32 +90,16 @@ class DatasetSource(Source):
 def tap(epoch_iterator: Any, wanted: Callable[[], bool]) -> DatasetSource | None:
     """Sets a source on a `TFEpochIterator` that has not begun to iterate. None where its data cannot be tapped: what is
     distributed to several replicas or workers is drawn by each of them.
-
-    Relies on `EpochIterator._enumerate_iterator` calling `self._get_iterator()` for what it iterates over.
     """
-    get: Callable[[Any], Any] = type(epoch_iterator)._get_iterator
-    if not isinstance(get(epoch_iterator), tf.data.Dataset):
+    if not isinstance(drawn_from(epoch_iterator), tf.data.Dataset):
         return None
     source = DatasetSource(wanted)
-    itself = weakref.ref(epoch_iterator)  # no circle: what a fit held is let go when it ends
-    epoch_iterator._get_iterator = lambda: source.tapped(get(itself()))
+    draw_through(epoch_iterator, source.tapped)
     return source
 
 
-def _runs_ahead_at_its_end(dataset: Any) -> bool:
-    """Whether tf.data itself puts a prefetch behind the pipeline (`inject_prefetch`): then it goes in front of the map,
-    where the pipeline ends."""
-    optimization = dataset.options().experimental_optimization
-    if optimization.apply_default_optimizations is False or optimization.inject_prefetch is False:
-        return False
-    while type(dataset).__name__ == "_OptionsDataset":
-        dataset = dataset._input_dataset
-    return not type(dataset).__name__.startswith(("_Prefetch", "_Parallel"))
-
-
 def _is_noted(leaf: Any) -> bool:
-    # The spec of None has a public name from TensorFlow 2.20 on.
-    absent = leaf is None or type(leaf).__name__ == "NoneTensorSpec"
+    absent = leaf is None or is_spec_of_none(leaf)
     return not absent and not isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec))
 
 

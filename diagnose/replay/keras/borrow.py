@@ -9,17 +9,14 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.layers import losses_put_back, model_and_layers
 from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.trainers import FUNCTIONS, MOVED_BY_A_CALL
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.reachable import reachable_variables
 from diagnose.result.problems import described
 from diagnose.tracefile.model import NDArray
 
-_KEPT = (
-    "train_function", "test_function", "predict_function", "stop_training", "stop_evaluating", "_eval_epoch_iterator",
-    "_jax_state", "_jax_state_synced", "history",
-)  # fmt: skip
-_FUNCTIONS = ("train_function", "test_function", "predict_function")
 _MISSING = object()
 
 
@@ -29,8 +26,8 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
     and flag as before.
 
     Args:
-        compiled: what `compile` made for that fit (see `diagnose.record.run.COMPILED`); empty for a model
-        that is still compiled as it was.
+        compiled: what `compile` made for that fit (see `trainers.COMPILED` of `diagnose.frameworks.keras`); empty for a
+        model that is still compiled as it was.
 
     Raises:
         ReplayError: on leaving, something could not be put back; all the rest was.
@@ -42,13 +39,13 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
             """Undoes one thing on leaving; one that fails keeps no other from being undone."""
             stack.callback(_tried, undo, failed)
 
-        for name in _KEPT:
+        for name in MOVED_BY_A_CALL:
             later(_setting(model, name))
         training = getattr(model, "training", None)  # torch.nn.Module
         if isinstance(training, bool):
             later(lambda: None if model.training == training else model.train(training))
-        for layer in model._flatten_layers():
-            later(_losses(layer))
+        for layer in model_and_layers(model):
+            later(losses_put_back(layer))
         _borrow_parts(model, compiled, later)
         # Last, so that they are put back first, by way of the parts they were borrowed with.
         _borrow_contents(model, later)
@@ -84,7 +81,7 @@ def _borrow_parts(model: Any, compiled: Mapping[str, Any], later: Later) -> None
         object.__setattr__(model, name, part)
     if again:
         # Compiled again since: the functions at hand update the new metrics.
-        for name in ("train_function", "test_function", "predict_function"):
+        for name in FUNCTIONS:
             setattr(model, name, None)
 
 
@@ -134,17 +131,6 @@ def _readable(contents_of: Callable[[Any], NDArray], part: Any) -> bool:
         # `evaluate` by the user gave those away; what is in them is lost to everybody.
         return False
     return True
-
-
-def _losses(layer: Any) -> Callable[[], None]:
-    own, ids = list(layer._losses), set(layer._loss_ids)
-
-    def put_back() -> None:
-        layer._losses[:] = own
-        layer._loss_ids.clear()
-        layer._loss_ids.update(ids)
-
-    return put_back
 
 
 def _setting(model: Any, name: str, *, raw: bool = False) -> Callable[[], None]:

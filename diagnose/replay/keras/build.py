@@ -6,6 +6,7 @@ from typing import Any
 
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.model_state import state_variables, variables_exist
+from diagnose.frameworks.keras.trainers import build_on, compiled_metrics
 from diagnose.replay.runs import weights_as_given
 from diagnose.result.problems import described
 from diagnose.tracefile.reader import Trace
@@ -14,7 +15,7 @@ from diagnose.tracefile.reader import Trace
 def build(model: Any, trace: Trace) -> None:
     """A model that was compiled but never used makes its metrics' variables with its first batch; fit does the same.
     One that has all that was recorded is left alone: its own steps may never build the rest, nor be able to."""
-    metrics = getattr(model, "_compile_metrics", None)
+    metrics = compiled_metrics(model)
     if variables_exist(model) and (metrics is None or metrics.built):
         return
     recorded = trace.info.get("metric_variables")
@@ -27,7 +28,7 @@ def build(model: Any, trace: Trace) -> None:
     batch = trace.batch(ref)
     try:
         weight = weights_as_given(batch.sample_weight, batch.weight_tree)
-        model._symbolic_build(data_batch=(batch.x, batch.y, weight))
+        build_on(model, (batch.x, batch.y, weight))
     except Exception as error:
         if not same_variables(model, trace):
             raise ReplayError(f"the model cannot be built on the trace's batches ({described(error)})") from error

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.replay.engine import Mode, Pass, Retrainer
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.data import keras_evaluate
@@ -45,7 +47,7 @@ class KerasEngine:
         masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
         self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
         self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
-        self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model._flatten_layers())
+        self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
         self.replicas = self.backend.spread(model)
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
@@ -53,7 +55,7 @@ class KerasEngine:
             model, self.values, self.fresh, fixed=trace.info.get("batch_axis") == "fixed"
         )
         self._own = OwnSteps(model, self.values, self._optimizer_state)
-        self._splits_loss = str(type(model).compute_loss.__module__).startswith("keras.")
+        self._splits_loss = step_by_keras(model, "compute_loss")
         self._check_replicas()
         self._seen: dict[int, Any] = {}
         self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
@@ -79,7 +81,7 @@ class KerasEngine:
                 raise ReplayError("the model's own train_step or test_step is not replayed on several replicas")
             if self.carried:
                 raise ReplayError("stateful layers are not replayed on several replicas")
-            for layer in self.model._flatten_layers(include_self=False):
+            for layer in layers_of(self.model):
                 if getattr(layer, "synchronized", False) is True:
                     raise ReplayError(
                         f"the layer '{layer.name}' takes its statistics over all replicas (synchronized=True), and "
@@ -201,14 +203,14 @@ class KerasEngine:
         """Which layers a mode puts into inference while the model trains."""
         if not mode.training:
             return LayerModes(False)
-        layers = self.model._flatten_layers(include_self=False)
+        layers = layers_of(self.model)
         recorded = self.trace.info["model"]["layers"]
         if len(layers) != len(recorded):
             raise ReplayError("the model's layers are not those of the trace")
         differing = [(x, seen["kind"]) for x, seen in zip(layers, recorded, strict=True) if seen["kind"]]
         if self.trace.info["model"].get("own_training"):
             differing.append((self.model, "other-training-mode"))
-        differing = [(x, kind) for x, kind in differing if x._call_has_training_arg]
+        differing = [(x, kind) for x, kind in differing if takes_training(x)]
         forced = [x for x, kind in differing if kind in mode.inference]
         return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._seen)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-from keras.src import backend as keras_backend
-from keras.src.losses import loss as loss_module
+
+from diagnose.frameworks.keras.layers import takes_training
+from diagnose.frameworks.keras.trainers import compute_loss, drop_mask, loss_tracker, unscaled
 
 Step = Callable[[Sequence[Any], Sequence[Any], Sequence[Any], Any, Any, Any], list[tuple[list[Any], list[Any], Any]]]
 
@@ -58,11 +59,12 @@ def make_step(
         mapping = [*zip(variables, values, strict=True), *zip(metric_variables, metric_values, strict=True)]
         training = mode.training
         with keras.StatelessScope(mapping, collect_losses=True) as scope, mode.applied():
-            y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
-            loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+            y_pred = model(x, training=training) if takes_training(model) else model(x)
+            loss = compute_loss(model, x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
             rows = keras.ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
-            if model._loss_tracker is not None:
-                model._loss_tracker.update_state(_unscaled(loss), sample_weight=rows)
+            tracker = loss_tracker(model)
+            if tracker is not None:
+                tracker.update_state(unscaled(loss), sample_weight=rows)
             if training and not masks_reach_metrics:
                 _drop_masks(y_pred)
             model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
@@ -77,14 +79,7 @@ def make_step(
 
 def _drop_masks(y_pred: Any) -> None:
     for leaf in keras.tree.flatten(y_pred):
-        keras_backend.set_keras_mask(leaf, None)
-
-
-def _unscaled(loss: Any) -> Any:
-    """Inside the scope of a `tf.distribute` strategy, Keras divides losses by the number of replicas; the train step
-    takes that back for the tracker (`keras.src.losses.loss`, 3.8 to 3.15)."""
-    unscale = getattr(loss_module, "unscale_loss_for_distribution", None)
-    return loss if unscale is None else unscale(loss)
+        drop_mask(leaf)
 
 
 def fresh_metric_values(model: Any, metric_variables: Sequence[Any], held: Sequence[Any]) -> list[Any]:

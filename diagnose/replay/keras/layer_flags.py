@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from diagnose.frameworks.keras.layers import flag, layers_of, set_flag
 from diagnose.tracefile.model import Json
 from diagnose.tracefile.reader import Trace
 
@@ -32,7 +33,7 @@ def _variables_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack
     variables = list(model.variables)
     if len(trained) != len(variables):
         return
-    if any(trained) and not model._trainable:
+    if any(trained) and not flag(model):
         _set_flag(model, True, stack)
     for variable, wanted in zip(variables, trained, strict=True):
         own = bool(variable.trainable)
@@ -42,19 +43,19 @@ def _variables_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack
 
 
 def _set_flag(layer: Any, wanted: bool, stack: contextlib.ExitStack) -> None:
-    stack.callback(object.__setattr__, layer, "_trainable", layer._trainable)
-    object.__setattr__(layer, "_trainable", wanted)
+    stack.callback(set_flag, layer, flag(layer))
+    set_flag(layer, wanted)
 
 
 def _layers_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack) -> None:
     recorded = (trace.info.get("model") or {}).get("layers") or []
-    layers = model._flatten_layers(include_self=False)
+    layers = layers_of(model)
     if len(layers) != len(recorded):
         return
     for layer, seen in zip(layers, recorded, strict=True):
-        if "trainable" in seen and hasattr(layer, "_trainable"):
+        if "trainable" in seen:
             wanted = bool(seen["trainable"]) or _moved(trace, seen)
-            if layer._trainable != wanted:
+            if flag(layer) != wanted:
                 _set_flag(layer, wanted, stack)
 
 

@@ -7,6 +7,11 @@ from typing import Any
 
 import keras
 
+from diagnose.frameworks.keras.layers import added_losses, makes_mask, model_and_layers
+from diagnose.frameworks.keras.metrics import function_of, losses_given
+from diagnose.frameworks.keras.origin import by_keras, step_by_keras
+from diagnose.frameworks.keras.trainers import compiled_loss
+
 _MEAN_OVER_ROWS = ("sum_over_batch_size", "mean")
 """Loss reductions whose mean over a batch, weighted by its rows as the loss tracker does, is a mean over all rows."""
 
@@ -37,10 +42,10 @@ def _flat(metric: Any) -> Iterator[tuple[str, Any]]:
 def _is_pooled(metric: Any) -> bool | None:
     """Keras's own metrics add up over rows (sums, counts, confusion matrices). A mean of what is handed to it, or of a
     user's function, may be one over batches."""
-    if not _by_keras(type(metric)):
+    if not by_keras(type(metric)):
         return None
     if isinstance(metric, keras.metrics.MeanMetricWrapper):
-        return True if _by_keras(metric._fn) else None
+        return True if by_keras(function_of(metric)) else None
     if type(metric) in (keras.metrics.Mean, keras.metrics.Sum):
         return None
     return True
@@ -49,12 +54,11 @@ def _is_pooled(metric: Any) -> bool | None:
 def _loss_is_pooled(model: Any) -> bool | None:
     """Not certain with masks (a batch's loss is a mean over what is not masked), with losses of the user's own, or with
     `add_loss`."""
-    compiled = getattr(model, "_compile_loss", None)
-    layers = list(model._flatten_layers())
-    own = not all(_by_keras(getattr(type(model), method)) for method in ("compute_loss", "train_step", "test_step"))
-    if compiled is None or own or any(_masks(layer) for layer in layers) or any(layer._losses for layer in layers):
+    layers = model_and_layers(model)
+    own = not all(step_by_keras(model, method) for method in ("compute_loss", "train_step", "test_step"))
+    if compiled_loss(model) is None or own or any(makes_mask(x) or added_losses(x) for x in layers):
         return None
-    losses = keras.tree.flatten(compiled._user_loss)
+    losses = keras.tree.flatten(losses_given(model))
     return True if losses and all(_loss_over_rows(loss) for loss in losses if loss is not None) else None
 
 
@@ -62,17 +66,7 @@ def _loss_over_rows(loss: Any) -> bool:
     if isinstance(loss, str):
         return True
     if not isinstance(loss, keras.Loss):
-        return _by_keras(loss)
+        return by_keras(loss)
     function = getattr(loss, "fn", None)
-    by_keras = _by_keras(type(loss)) and (function is None or _by_keras(function))
-    return by_keras and loss.reduction in _MEAN_OVER_ROWS
-
-
-def _masks(layer: Any) -> bool:
-    if getattr(layer, "mask_zero", False) or isinstance(layer, keras.layers.Masking):
-        return True
-    return not _by_keras(type(layer).compute_mask)
-
-
-def _by_keras(thing: Any) -> bool:
-    return str(getattr(thing, "__module__", "")).startswith("keras.")
+    own = by_keras(type(loss)) and (function is None or by_keras(function))
+    return own and loss.reduction in _MEAN_OVER_ROWS

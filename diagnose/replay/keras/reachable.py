@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from diagnose.frameworks.keras.layers import model_and_layers
+
 _MOST_ITEMS = 1000
 """Lists and dicts of more items than this hold data, not optimizers."""
 
@@ -15,7 +17,7 @@ _MOST_ITEMS = 1000
 def reachable_variables(model: Any) -> list[Any]:
     """The variables of everything in the attributes of the model and its layers, in containers too."""
     found: list[Any] = []
-    for layer in model._flatten_layers():
+    for layer in model_and_layers(model):
         for value in list(vars(layer).values()):
             for item in _items(value, 2):
                 if isinstance(item, keras.Variable) or _of_tensorflow(item):
@@ -29,7 +31,7 @@ def own_optimizers(model: Any) -> list[Any]:
     """Optimizers that a model holds and uses beside the one it was compiled with."""
     found = {
         id(item): item
-        for layer in model._flatten_layers()
+        for layer in model_and_layers(model)
         for value in list(vars(layer).values())
         for item in _items(value, 2)
         if isinstance(item, keras.optimizers.Optimizer) and item is not model.optimizer and item.built

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.replay.keras.backends import ReplayBackend
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import initial_optimizer_state, optimizer_variables
@@ -74,7 +75,7 @@ def optimizer_state(model: Any, backend: ReplayBackend, start: OptimizerStart) -
             found += _never_used(model, backend, len(found))
     if len(found) != len(variables):
         raise ReplayError(_OTHERS)
-    own = getattr(model.optimizer, "_learning_rate", None)
+    own = None if model.optimizer is None else rate_of(model.optimizer)
     for i, v in enumerate(variables):
         if v is own and start.rate is not None:
             found[i] = np.array(start.rate, found[i].dtype)

@@ -12,7 +12,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from diagnose.replay.keras.stored_names import CLASSES, FUNCTIONS, LAYER, MODEL, OPERATION, OPERATIONS
+from diagnose.frameworks.keras.stored_names import CLASSES, FUNCTIONS, LAYER, MODEL, OPERATION, OPERATIONS
 from diagnose.tracefile.model import DTYPES
 
 Places = Sequence[str]

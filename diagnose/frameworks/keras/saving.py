@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from diagnose.record.handlers import let_through
+from diagnose.frameworks.keras.layers import own_variables
+from diagnose.frameworks.keras.origin import by_keras
 
 _OWN_ORDER = ("keras.src.layers.layer", "keras.src.layers.core.", "keras.src.layers.convolutional.")
 """Modules whose `save_own_variables` writes a layer's variables one after the other, under their number."""
@@ -31,11 +32,7 @@ def saved_places(model: Any) -> dict[int, str]:
     Variables are left out where the walk of Keras (3.8 to 3.15.1) cannot be followed without running code of others.
     """
     found: dict[int, str] = {}
-    try:
-        _visit(model, "", found, set())
-    except Exception as error:
-        let_through(error)
-        return {}  # a layer of an unusual kind; a file's arrays are then told by content and shape
+    _visit(model, "", found, set())
     return found
 
 
@@ -46,8 +43,8 @@ def _visit(layer: Any, path: str, found: dict[int, str], visited: set[int]) -> N
     prefix = f"{path}/" if path else ""
     save = getattr(type(layer), "save_own_variables", None)
     if str(getattr(save, "__module__", "")).startswith(_OWN_ORDER) and not getattr(layer, "lora_enabled", False):
-        own = [*getattr(layer, "_trainable_variables", ()), *getattr(layer, "_non_trainable_variables", ())]
-        for number, variable in enumerate(own):
+        made, others = own_variables(layer)
+        for number, variable in enumerate([*made, *others]):
             found.setdefault(id(variable), f"{prefix}vars/{number}")
     for name, child in _children(layer):
         if _is_layer(child):
@@ -90,7 +87,7 @@ def _children(layer: Any) -> Iterator[tuple[str, Any]]:
 def _is_plain_property(layer: Any, name: str) -> bool:
     """Whether a property is Keras's own: those of users are not run."""
     found = next((vars(c)[name] for c in type(layer).__mro__ if name in vars(c)), None)
-    return isinstance(found, property) and str(getattr(found.fget, "__module__", "")).startswith("keras.")
+    return isinstance(found, property) and by_keras(found.fget)
 
 
 def _is_layer(value: Any) -> bool:

@@ -1,0 +1,113 @@
+"""The names that this package relies on and that Keras (or TensorFlow) promises to nobody, and the releases they were
+tested with. Nothing outside this package uses them; a test goes over the table on every release and backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+FIRST: Final = (3, 8, 0)
+LAST: Final = (3, 15, 1)
+"""The oldest and the newest release of Keras that the tests were run with (`tools/releases.py`)."""
+
+EVERY: Final = ("tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Relied:
+    """One name, under the class or module that has it; after a colon, a local variable of a function."""
+
+    name: str
+    why: str
+    backends: tuple[str, ...] = EVERY
+    """Those it is there on."""
+
+
+_TF, _JAX, _TORCH = ("tensorflow",), ("jax",), ("torch",)
+_LAYER = "keras.src.layers.layer.Layer."
+_TRAINER = "keras.src.trainers.trainer.Trainer."
+_UTILS = "keras.src.trainers.compile_utils."
+_OPTIMIZER = "keras.src.optimizers.base_optimizer.BaseOptimizer."
+_WRAPPER = "keras.src.metrics.reduction_metrics.MeanMetricWrapper."
+_FUNCTION = "keras.src.ops.function.Function."
+_DATA = "tensorflow.python.data.ops."
+
+RELIED_ON: Final = (
+    # ── layers, saving ──
+    Relied(_LAYER + "_flatten_layers", "the layers of a model, in the order of the trace"),
+    Relied(_LAYER + "_call_has_training_arg", "which layers may differ in training"),
+    Relied(_LAYER + "_trainable_variables", "whose weights a model's variables are"),
+    Relied(_LAYER + "_non_trainable_variables", "whose statistics a model's variables are"),
+    Relied(_LAYER + "_trainable", "a replay runs with the flags of the traced steps"),
+    Relied(_LAYER + "_losses", "penalties of a pass; put back after a replay"),
+    Relied(_LAYER + "_loss_ids", "put back after a replay"),
+    Relied(_LAYER + "_layers", "not followed: Keras saves no layer by way of it"),
+    Relied("keras.src.models.functional.Functional", "its layers are saved in the order of `layers`"),
+    Relied("keras.src.models.sequential.Sequential._functional", "not followed by saving"),
+    Relied(_FUNCTION + "_operations", "not followed by saving"),
+    Relied(_FUNCTION + "_operations_by_depth", "not followed by saving"),
+    Relied(_FUNCTION + "_nodes", "not followed by saving"),
+    Relied("torch.nn.modules.module.Module._modules", "where a layer keeps the layers in its attributes", _TORCH),
+    Relied("keras.src.backend.torch.layer.TorchLayer._torch_params", "not followed by saving", _TORCH),
+    # ── trainers ──
+    Relied("keras.src.models.model.Model", "where `fit` is patched once it is imported"),
+    Relied(_TRAINER + "_compile_loss", "the compiled loss, put in for a replay"),
+    Relied(_TRAINER + "_compile_metrics", "the compiled metrics, put in for a replay"),
+    Relied(_TRAINER + "_loss_tracker", "the mean of the total loss, put in for a replay"),
+    Relied(_TRAINER + "_compute_loss", "the loss as the train step asks for it"),
+    Relied(_TRAINER + "_symbolic_build", "makes the variables of a model that was never used"),
+    Relied("keras.Model._eval_epoch_iterator", "put back after a replay"),
+    Relied("keras.Model._jax_state", "the newest values while a fit runs", _JAX),
+    Relied("keras.Model._jax_state_synced", "whether the variables hold the newest values", _JAX),
+    Relied("keras.src.losses.loss.unscale_loss_for_distribution", "the loss of a replay under tf.distribute"),
+    Relied("keras.src.backend.set_keras_mask", "on JAX, metrics of a train step see no masks"),
+    # ── metrics and losses ──
+    Relied(_UTILS + "CompileMetrics._flat_metrics", "which metric is of which output"),
+    Relied(_UTILS + "CompileMetrics._flat_weighted_metrics", "which metric is weighted"),
+    Relied(_UTILS + "MetricsList.output_name", "what the logs put before a metric's name"),
+    Relied(_UTILS + "CompileLoss._flat_losses", "the function and the weight of each output's loss"),
+    Relied(_UTILS + "CompileLoss.Loss.loss_weights", "the weight of one output's loss"),
+    Relied(_UTILS + "CompileLoss._user_loss", "whether a loss is a mean over rows"),
+    Relied(_WRAPPER + "_fn", "the function that a metric averages"),
+    Relied(_WRAPPER + "_fn_kwargs", "its settings"),
+    Relied(_WRAPPER + "_direction", "which way a metric is better"),
+    # ── optimizers ──
+    Relied(_OPTIMIZER + "_learning_rate", "which variable is the rate, and whether it is a schedule"),
+    Relied(_OPTIMIZER + "_iterations", "which variable counts updates"),
+    Relied(_OPTIMIZER + "_trainable_variables", "whose the moving averages are"),
+    Relied(_OPTIMIZER + "_model_variables_moving_average", "which variables are moving averages of weights"),
+    # ── a running fit ──
+    Relied("keras.Model.fit:callbacks", "whether a fit still runs"),
+    Relied("keras.Model.fit:epoch_iterator", "where the batches of a fit come from"),
+    Relied("keras.Model.fit:val_x", "the validation data"),
+    Relied("keras.Model.fit:val_y", "the validation data"),
+    Relied("keras.Model.fit:val_sample_weight", "the validation data"),
+    Relied("keras.Model.evaluate:epoch_iterator", "where the batches of a validation pass come from"),
+    Relied("keras.src.callbacks.callback_list.CallbackList._model", "the model of a fit, without a state sync on JAX"),
+    Relied("keras.src.callbacks.callback_list.CallbackList._async_train", "in which thread batch hooks run"),
+    Relied("keras.src.callbacks.model_checkpoint.ModelCheckpoint._current_epoch", "whether it was used before"),
+    Relied("keras.src.callbacks.early_stopping.EarlyStopping._set_monitor_op", "`OwnedEarlyStopping`'s direction"),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator.data_adapter", "the kind of data a fit got"),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator.num_batches", "the steps of an epoch"),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator._num_batches", "all batches of the data"),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over", _TF),
+    # ── TensorFlow ──
+    Relied("tensorflow.python.ops.resource_variable_ops.ResourceVariable", "variables read in one piece", _TF),
+    Relied(
+        "tensorflow.python.eager.polymorphic_function.polymorphic_function.UnliftedInitializerVariable",
+        "variables read in one piece: those of metrics",
+        _TF,
+    ),
+    Relied("tensorflow.python.distribute.values.SyncOnReadVariable", "metrics that replicas add up apart", _TF),
+    Relied("tensorflow.python.distribute.values.PerReplicaSpec._value_specs", "the batch axis of a share", _TF),
+    Relied(
+        "tensorflow.python.eager.polymorphic_function.polymorphic_function.Function._omit_frequent_tracing_warning",
+        "functions of ours set off no warning",
+        _TF,
+    ),
+    Relied("tensorflow.python.framework.none_tensor.NoneTensorSpec", "batches with None in them", _TF),
+    Relied(_DATA + "dataset_ops._OptionsDataset", "whether a pipeline runs ahead at its end", _TF),
+    Relied(_DATA + "dataset_ops._OptionsDataset._input_dataset", "whether a pipeline runs ahead at its end", _TF),
+    Relied(_DATA + "prefetch_op._PrefetchDataset", "whether a pipeline runs ahead at its end", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset", "whether a pipeline runs ahead at its end", _TF),
+)
