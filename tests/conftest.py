@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import SCRIPTS, Done, start, start_diagnose
+from tests.cli.warm import diagnose
+
+TESTS = itertools.count(1)
+FREEZE = 20
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """TensorFlow keeps some thousand objects of every fit for good. Without this every collection, and many tests ask
+    for one, goes through those of all fits before it: after a thousand, for seconds."""
+    if next(TESTS) % FREEZE == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @dataclass(frozen=True)
@@ -41,11 +56,10 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def shipped(scratch: Callable[[str], Path]) -> dict[str, Traced]:
     """`single_batch` and `many_batches_val`, both with --json."""
     cwd = scratch("shipped")
-    started = {
-        name: start_diagnose("run", name, "--json", "--fail-on-mismatch", cwd=cwd)
+    return {
+        name: Traced.of(diagnose("run", name, "--json", "--fail-on-mismatch", cwd=cwd), cwd / "reports" / name)
         for name in ("single_batch", "many_batches_val")
     }
-    return {name: Traced.of(process.done(), cwd / "reports" / name) for name, process in started.items()}
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,13 @@ from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import epoch_rows, notice, replay_check, shown_path, step_rows, untested, versions
+from diagnose.analysis.tables import UNTESTED, epoch_rows, notice, replay_check, shown_path, step_rows, versions
 from diagnose.decide.clock import clock, held_value
 from diagnose.decide.kept import saved_models
 from diagnose.decide.verdict import Values, judge
 from diagnose.decide.watched import Watcher, decisions, restoring
 from diagnose.errors import ReplayError
-from diagnose.frameworks.keras.releases import loaded
+from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
@@ -104,7 +104,8 @@ def analyse(
     elif factory is None:
         problems.cannot(no_model)
     for version in ((trace.info.get("environment") or {}).get("keras"), None if model is None else loaded()):
-        problems.note(untested(version))
+        if version is not None and not tested(version):
+            problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
         diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)

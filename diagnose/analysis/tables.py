@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnose.decide.clock import clocks, of_source
-from diagnose.frameworks.keras.releases import tested
-from diagnose.frameworks.keras.relied_on import FIRST, LAST
 from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
@@ -32,8 +30,8 @@ NOT_REPLAYED = Text(
 )
 _SO_FAR = "his report covers {epochs:plural(# finished epoch|# finished epochs)}, {steps:plural(# step|# steps)}."
 UNTESTED = Text(
-    "notice.untested",
-    "Keras {version} was not tested with this release of diagnose (tested: {first} to {last}).",
+    "notice.untested-keras",
+    "Keras {version} was not tested with this release of diagnose (tested: {oldest} to {newest}).",
 )
 TRACER_ERROR = Text("notice.tracer-error", f"Tracing stopped after an error in the tracer ({{error}}); t{_SO_FAR}")
 TRACING_STOPPED = Text("notice.tracing-stopped", f"Tracing stopped: {{reason}}. T{_SO_FAR}")
@@ -164,14 +162,6 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     return {"total": total, "kept": kept, "policy": text}
 
 
-def untested(version: str | None) -> Said | None:
-    """A sentence where a release of Keras is known and was not tested, else None."""
-    if version is None or tested(version):
-        return None
-    first, last = (".".join(map(str, release)) for release in (FIRST, LAST))
-    return UNTESTED(version=version[:40], first=first, last=last)
-
-
 def notice(trace: Trace, problems: Problems) -> str | None:
     """What a reader must know first: an interrupted recording, a limit, what could not be computed, and the notes."""
     told = [*_about_recording(trace)]
@@ -183,8 +173,8 @@ def notice(trace: Trace, problems: Problems) -> str | None:
     if missing:
         more = len(missing) - MOST_PROBLEMS if len(missing) > MOST_PROBLEMS else None
         told.append(NOT_REPLAYED(shown=missing[:MOST_PROBLEMS], more=more))
-    said = [*told, *problems.notes]
-    return sentences(*said) if said else None
+    told += problems.notes
+    return sentences(*told) if told else None
 
 
 def _about_recording(trace: Trace) -> Iterator[Said]:

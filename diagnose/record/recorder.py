@@ -386,7 +386,9 @@ class Recorder:
 
     def abandon(self) -> None:
         """Something of the user's was raised in the middle of recording, so what comes after would not fit what came
-        before. It is on its way out of the fit; the trace is sealed when the recording is closed."""
+        before. It is on its way out of the fit: the trace is sealed without waiting for it."""
         if self.failed is None:
             self.failed = "interrupted"
+        if self.pid == os.getpid():
+            self.worker.end("failed")
         self.take_out()

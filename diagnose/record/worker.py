@@ -108,12 +108,16 @@ class Worker:
                 return
         release(item)
 
-    def finish(self, status: str) -> None:
-        """Has what is queued written and the trace sealed with `status`. Waits for it as long as the disk goes on."""
+    def end(self, status: str) -> None:
+        """Takes nothing any more: what is queued is written, and the trace sealed with `status`."""
         with self._changed:
             self._status = self._status or status
             self._ending = True
             self._changed.notify_all()
+
+    def finish(self, status: str) -> None:
+        """Has what is queued written and the trace sealed with `status`. Waits for it as long as the disk goes on."""
+        self.end(status)
         if self._late is None and not isinstance(self._error, TraceStalled):
             self._await()
             if self._done.is_set() and not self._closed:
@@ -281,6 +285,9 @@ class Ended:
 
     def put(self, item: Item) -> None:
         """Nothing is written any more."""
+
+    def end(self, status: str) -> None:
+        """It has ended."""
 
 
 def describe_error(error: BaseException) -> dict[str, str]:

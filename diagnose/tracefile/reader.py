@@ -224,7 +224,10 @@ class Trace:
     def raw(self, table: fmt.Table) -> Iterator[tuple[Any, ...]]:
         """The rows of a table as they are in the file, in order."""
         with _damage(self.path, sealed=self.sealed):
-            yield from self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY {table.key}")
+            # Not `yield from`: a generator left half way closes what it yields from, and a cursor whose connection is
+            # closed by then raises.
+            for row in self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY {table.key}"):  # noqa: UP028
+                yield row
 
     def diagnosis(self) -> Json | None:
         """The diagnosis last stored (as of opening, for an unsealed trace), or None."""

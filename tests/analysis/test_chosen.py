@@ -11,7 +11,7 @@ import pytest
 
 import diagnose.analysis.chosen as chosen
 from diagnose import DiagnoseError, Tracer
-from tests.cli.command import diagnose
+from tests.cli.warm import diagnose
 
 EPOCHS = 12
 

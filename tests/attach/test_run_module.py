@@ -8,27 +8,28 @@ from pathlib import Path
 import pytest
 
 from diagnose import read_trace
-from tests.cli.command import BACKEND, Done, Started, diagnose, fits, start, start_diagnose
+from tests.cli.command import BACKEND, Done, fits, start, start_diagnose
+from tests.cli.warm import diagnose
 
 SCRIPTS = Path(__file__).with_name("scripts")
 MODULE = "pack.inner.search"
 
 
-def begin(out: Path, *options: str, words: tuple[str, ...] = ()) -> Started:
-    return start_diagnose("run", "-m", MODULE, "--out", out, *options, "--", *words, cwd=SCRIPTS, KERAS_BACKEND=BACKEND)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, Path]]:
     folder = tmp_path_factory.mktemp("runs")
-    started = {
-        "many": begin(folder / "many", words=("many", "-m", "--only-fit")),
-        "third": begin(folder / "third", "--only-fit", "3", "--max-bytes", "1MiB", "--json", words=("wide",)),
-        "fourth": begin(folder / "fourth", "--only-fit", "4"),
-    }
-    found = {name: (process.done(), folder / name) for name, process in started.items()}
-    plain = start("-m", MODULE, "many", "-m", "--only-fit", cwd=SCRIPTS, KERAS_BACKEND=BACKEND)
-    return {**found, "plain": (plain.done(), folder)}
+    words = ("many", "-m", "--only-fit")
+    many = ("run", "-m", MODULE, "--out", folder / "many", "--", *words)
+    traced = start_diagnose(*many, cwd=SCRIPTS, KERAS_BACKEND=BACKEND)
+    plain = start("-m", MODULE, *words, cwd=SCRIPTS, KERAS_BACKEND=BACKEND)
+    found = {"many": (traced.done(), folder / "many"), "plain": (plain.done(), folder)}
+    for name, options in (
+        ("third", ("--only-fit", "3", "--max-bytes", "1MiB", "--json", "--", "wide")),
+        ("fourth", ("--only-fit", "4", "--")),
+    ):
+        done = diagnose("run", "-m", MODULE, "--out", folder / name, *options, cwd=SCRIPTS)
+        found[name] = done, folder / name
+    return found
 
 
 def losses(done: Done) -> list[list[float]]:

@@ -45,8 +45,12 @@ class Started:
 
     def done(self) -> Done:
         out, errors = self.process.communicate(timeout=TIMEOUT)
-        kept = [line for line in errors.splitlines(keepends=True) if not _LIBRARY_LOG.match(line)]
-        return Done(self.process.returncode, out, "".join(kept))
+        return Done(self.process.returncode, out, own_lines(errors))
+
+
+def own_lines(errors: str) -> str:
+    """Standard error without what TensorFlow's C++ code logs on its own."""
+    return "".join(line for line in errors.splitlines(keepends=True) if not _LIBRARY_LOG.match(line))
 
 
 def start(*arguments: str | Path, cwd: Path, python: tuple[str, ...] = (), **environment: str) -> Started:

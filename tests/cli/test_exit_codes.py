@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import SCRIPTS, Done, fits, start_diagnose
+from tests.cli.command import SCRIPTS, Done, fits
+from tests.cli.warm import diagnose
 
 WAYS = {
     "nothing": ("nothing", "0"),
@@ -24,8 +25,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Done, Pat
     found = {}
     for name, (how, code, *options) in WAYS.items():
         cwd = tmp_path_factory.mktemp(name)
-        run = start_diagnose("run", SCRIPTS / "breaks.py", "--out", "out", *options, "--", how, code, cwd=cwd)
-        found[name] = run.done(), cwd / "out"
+        done = diagnose("run", SCRIPTS / "breaks.py", "--out", "out", *options, "--", how, code, cwd=cwd)
+        found[name] = done, cwd / "out"
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from diagnose import Tracer
 from tests.cli.command import strict_json
-from tests.cli.test_report import without_keras
+from tests.cli.warm import without_keras
 
 
 @dataclass

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import diagnose, strict_json
-from tests.cli.test_report import MODEL, without_keras
+from tests.cli.command import strict_json
+from tests.cli.test_report import MODEL
+from tests.cli.warm import diagnose, without_keras
 from tests.conftest import Pair, Traced
 
 

@@ -14,7 +14,7 @@ import pytest
 from diagnose import Tracer, read_trace
 from diagnose.analysis.analyze import analyse_file
 from tests.cli.command import diagnose, fits, strict_json
-from tests.cli.test_report import without_keras
+from tests.cli.warm import without_keras
 
 Array = np.ndarray[Any, Any]
 

@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import ROOT, SCRIPTS, Done, diagnose, fits, start_diagnose, strict_json
+from tests.cli.command import SCRIPTS, fits, start_diagnose, strict_json
+from tests.cli.warm import diagnose, without_keras
 from tests.conftest import Pair, Traced
 
 Scratch = Callable[[str], Path]
 
-BLOCKS = """
-import importlib.abc
-import sys
-
-class Blocks(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("keras", "tensorflow", "jax", "torch"):
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocks())
-"""
 MODEL = """
 import keras
 
@@ -49,14 +39,6 @@ def folder(two_fits: Pair, tmp_path: Path) -> Path:
     shutil.copy(two_fits.traced.out / "fit-1.diag", tmp_path / "moved.diag")
     (tmp_path / "models.py").write_text(MODEL)
     return tmp_path
-
-
-def without_keras(*arguments: str, cwd: Path) -> Done:
-    """Runs where importing Keras or any of its backends fails."""
-    blocker = cwd / "blocker"
-    blocker.mkdir(exist_ok=True)
-    (blocker / "sitecustomize.py").write_text(BLOCKS)
-    return diagnose(*arguments, cwd=cwd, PYTHONPATH=f"{blocker}:{ROOT}")
 
 
 def test_the_block_blocks(folder: Path) -> None:

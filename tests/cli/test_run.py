@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from diagnose import read_trace
+from tests.cli import warm
 from tests.cli.command import BACKEND, SCRIPTS, diagnose, fits, start, start_diagnose, strict_json, without_times
 from tests.conftest import Pair, Traced
 
@@ -211,7 +212,7 @@ def test_each_of_these_fits_is_traced_once(forms: Traced) -> None:
 @pytest.mark.parametrize(("number", "name"), [(1, "Doubled"), (2, "Lambda")])
 def test_stored_model_refuses_what_needs_code(forms: Traced, number: int, name: str) -> None:
     """Neither is built: that would run code which the trace names or holds."""
-    done = diagnose("report", f"out/fit-{number}.diag", "--stored-model", "--out", "again", cwd=forms.out.parent)
+    done = warm.diagnose("report", f"out/fit-{number}.diag", "--stored-model", "--out", "again", cwd=forms.out.parent)
     assert done.code == 1 and done.stdout == ""
     assert f"'{name}'" in done.error and "--model MODULE:FUNCTION" in done.error
     assert not (forms.out.parent / "again").exists()
@@ -274,7 +275,7 @@ def test_script_that_ends_before_any_fit_ends_as_in_python(name: str, tmp_path: 
 @pytest.mark.parametrize("text", ["print('fine')\n", "raise SystemExit\n", "import sys\nsys.exit(0)\n"])
 def test_script_without_fit(text: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(text)
-    done = diagnose("run", "script.py", cwd=tmp_path)
+    done = warm.diagnose("run", "script.py", cwd=tmp_path)
     assert (done.code, done.error) == (1, "script.py made no fit, so there is nothing to diagnose.")
 
 
@@ -285,13 +286,13 @@ def test_script_without_fit(text: str, tmp_path: Path) -> None:
 def ended_within(scratch: Scratch) -> Traced:
     """`os._exit(5)` in the middle of training: nobody can report in that process any more."""
     cwd = scratch("ended_within")
-    done = diagnose("run", SCRIPTS / "interrupted.py", "--out", "out", "--", "exit", cwd=cwd)
+    done = warm.diagnose("run", SCRIPTS / "interrupted.py", "--out", "out", "--", "exit", cwd=cwd)
     return Traced.of(done, cwd / "out")
 
 
 def test_trace_of_a_process_that_vanished_can_be_reported(ended_within: Traced) -> None:
     assert (ended_within.done.code, ended_within.done.stdout) == (5, "well into training\n")
-    reported = diagnose("report", ended_within.out / "fit-1.diag", "--out", "out", cwd=ended_within.out.parent)
+    reported = warm.diagnose("report", ended_within.out / "fit-1.diag", "--out", "out", cwd=ended_within.out.parent)
     assert reported.code == 0, reported.stderr
     (fit,) = fits(ended_within.out)
     assert fit["trace"]["status"] == "interrupted"

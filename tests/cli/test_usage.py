@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import ROOT, diagnose
+from tests.cli import command
+from tests.cli.warm import diagnose
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,8 @@ def test_backend_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
         "import importlib.util as u\nfind = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
     )
-    done = diagnose("run", "train.py", "--backend", "torch", cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    paths = f"{tmp_path}:{command.ROOT}"
+    done = command.diagnose("run", "train.py", "--backend", "torch", cwd=tmp_path, PYTHONPATH=paths)
     assert (done.code, done.stdout) == (1, "")
     assert "'torch' is not installed" in done.error and "keras-diagnose[torch]" in done.error
     assert not (tmp_path / "reports").exists()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import ROOT
+from tests.cli.warm import without_keras
 from tests.hostile import forge, whole
 from tests.hostile.bombs import BOMBS
 
-resource = pytest.importorskip("resource")
 if not Path("/proc/self/status").exists():
     pytest.skip("peak memory is read from /proc", allow_module_level=True)
 
@@ -63,35 +59,10 @@ def test_the_whole_trace_itself_is_read(base: Path) -> None:
         assert code == 0 and not errors
 
 
-COMMAND = """
-import sys
-from diagnose.cli import main
-try:
-    code = main(sys.argv[2:])
-finally:
-    with open("/proc/self/status") as status, open(sys.argv[1], "w") as peak:
-        peak.write(next(line for line in status if line.startswith("VmHWM")).split()[1])
-sys.exit(code)
-"""
-"""`ru_maxrss` would count the process that started this one."""
-
-
 def measured(words: tuple[str, ...], cwd: Path) -> tuple[int, str, float, float]:
-    """Exit code, standard error, processor seconds and peak MB of one command."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    limits = (2 * SECONDS, 2 * SECONDS + 1)
-    peak = cwd / "peak"
-    with (cwd / "errors").open("w+b") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(peak), *words], stdout=subprocess.DEVNULL, stderr=errors, cwd=cwd,
-            env=environment, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, limits),
-        )  # fmt: skip
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        text = errors.read().decode("utf-8", "replace")
-    megabytes = int(peak.read_text()) / 1e3 if peak.exists() else float("inf")
-    return process.returncode, text, used.ru_utime + used.ru_stime, megabytes
+    """Exit code, standard error, processor seconds and peak MB of one command, in a process without Keras."""
+    used = without_keras(*words, cwd=cwd, limit=2 * SECONDS)
+    return used.code, used.stderr, used.seconds, used.megabytes
 
 
 def test_a_page_tree_is_left_after_so_many_steps(base: Path, tmp_path: Path) -> None:

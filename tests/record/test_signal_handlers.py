@@ -170,9 +170,17 @@ def test_every_form_of_handler(form: str, tmp_path: Path, monkeypatch: pytest.Mo
     signal.signal(signal.SIGALRM, HANDLERS[form])
     rings(monkeypatch, Recorder, "after_step", 2)
     trained = model()
-    with pytest.raises(Late):
+    before = threading.enumerate()
+    with pytest.raises(Late) as caught:
         fit(trained=trained, callbacks=[Tracer(tmp_path / "fit.diag")])
     clean(trained)
+    writers = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in writers:  # they end, although the exception and with it the whole fit is still there
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in writers)
+    with read_trace(tmp_path / "fit.diag") as trace:
+        assert trace.sealed and trace.status == "failed"
+    del caught
 
 
 def test_errors_of_the_tracer_itself_still_stay_inside() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,23 @@ def fit_beside_a_reader(stack: contextlib.ExitStack, tracer: Tracer) -> tuple[li
     return history.history["loss"], said, time.monotonic() - began
 
 
-def ended() -> bool:
-    """Whether all threads that write traces come to their end."""
-    threads = [thread for thread in threading.enumerate() if thread.name == "diagnose-writer"]
-    for thread in threads:
-        thread.join(FAR)
-    return not any(thread.is_alive() for thread in threads)
+@pytest.fixture
+def ended() -> Callable[[], bool]:
+    """Asks whether the threads that this test set to write traces come to their end. A test that failed before may have
+    left one: its traceback keeps a fit alive that raised, and so a recording that nobody ends."""
+    before = set(threading.enumerate())
+
+    def come_to_their_end() -> bool:
+        threads = [t for t in threading.enumerate() if t.name == "diagnose-writer" and t not in before]
+        for thread in threads:
+            thread.join(FAR)
+        return not any(thread.is_alive() for thread in threads)
+
+    return come_to_their_end
 
 
 def test_a_reader_that_holds_the_file_stops_the_recording_not_the_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: Callable[[], bool]
 ) -> None:
     monkeypatch.setattr(worker, "QUEUE_ITEMS", 4)
     monkeypatch.setattr(worker, "COMMIT_SECONDS", 0.002)  # a transaction is begun soon, which the reader keeps open
@@ -119,7 +126,7 @@ def test_a_reader_that_holds_the_file_stops_the_recording_not_the_fit(
     assert notice is not None and notice.startswith("Tracing stopped: fit.diag could not be written")
 
 
-def test_a_reader_at_the_end_of_a_fit_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_reader_at_the_end_of_a_fit_is_not_waited_for(tmp_path: Path, ended: Callable[[], bool]) -> None:
     tracer, again = Tracer(tmp_path / "fit.diag"), Tracer(tmp_path / "fit.diag")
     with contextlib.ExitStack() as stack:
         _, said, seconds = fit_beside_a_reader(stack, tracer)
@@ -259,7 +266,7 @@ def test_a_slow_disk_is_waited_for_as_long_as_it_goes_on(monkeypatch: pytest.Mon
     assert slow.handled == items and slow.status == "complete" and thread.failure is None
 
 
-def test_a_disk_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch, ended: Callable[[], bool]) -> None:
     monkeypatch.setattr(worker, "STALL_SECONDS", 0.4)
     monkeypatch.setattr(worker, "QUEUE_ITEMS", 1)
     slow = Slow(3.0, tells=False)

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.warm import diagnose
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "scenarios").glob("*.py"))
 # Run here in processes of their own, as a user does; all scenarios are run in one process by tests/corpus.
@@ -100,19 +102,12 @@ def run_scenario(folder: Path) -> Iterator[Any]:
             env=environment,
             cwd=folder,
         )
-        traced = subprocess.run(
-            [sys.executable, "-m", "diagnose", "run", name, "--out", str(out), "--json"],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=folder,
-            timeout=300,
-        )
+        traced = diagnose("run", name, "--out", out, "--json", cwd=folder)
         _, errors = oracle.communicate(timeout=300)
         assert oracle.returncode == 0, errors
         (fit,) = json.loads(plain.read_text("utf-8"))
         expected = docstring_and_expected(script)[1]
-        return Run(expected, out, traced.returncode, traced.stdout, traced.stderr, fit)
+        return Run(expected, out, traced.code, traced.stdout, traced.stderr, fit)
 
     yield run
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from diagnose.errors import ReplayError, TraceError, TraceWriteError
+from diagnose.tracefile import format as fmt
 from diagnose.tracefile import reader
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import BatchRef, Leaf, Signature
@@ -164,6 +165,16 @@ def test_a_diagnosis_is_stored_only_in_traces(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="not a trace"):
         store_diagnosis(tmp_path / "a.diag", {})
     assert (tmp_path / "a.diag").read_text() == "notes"
+
+
+def test_rows_left_half_way_are_dropped_without_a_word(path: Path) -> None:
+    """As where an error ends their use: the trace is closed then before the traceback that holds them is gone."""
+    with read_trace(path) as trace:
+        rows = trace.raw(fmt.STEPS)
+        next(rows)
+    rows.close()  # type: ignore[attr-defined]
+    with pytest.raises(TraceError, match=r"a\.diag is closed"):
+        next(trace.raw(fmt.STEPS))
 
 
 def test_reading_needs_no_heavy_library() -> None:

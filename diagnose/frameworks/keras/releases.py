@@ -7,6 +7,8 @@ import sys
 
 from diagnose.frameworks.keras.relied_on import FIRST, LAST
 
+OLDEST, NEWEST = (".".join(map(str, release)) for release in (FIRST, LAST))
+
 
 def loaded() -> str | None:
     """The version of the Keras that this process has loaded, or None."""
@@ -28,5 +30,4 @@ def untested(version: str | None) -> str | None:
     """A sentence for the user where a version is known and was not tested, else None."""
     if version is None or tested(version):
         return None
-    first, last = (".".join(map(str, release)) for release in (FIRST, LAST))
-    return f"Keras {version[:40]} was not tested with this release of diagnose (tested: {first} to {last})."
+    return f"Keras {version[:40]} was not tested with this release of diagnose (tested: {OLDEST} to {NEWEST})."
