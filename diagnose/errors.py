@@ -36,3 +36,13 @@ class MissingLedgerError(DiagnoseError, KeyError):
     def __str__(self) -> str:
         # KeyError would show the message in quotes, as if it were a key.
         return Exception.__str__(self)
+
+
+def placed(error: BaseException, whole: str) -> str:
+    """What a codec found wrong, with its place first: "layers[0].name: expected `str`, got `int`"; `whole` is the name
+    of all of it."""
+    if isinstance(error, RecursionError):
+        return f"{whole} is nested too deeply"
+    what, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`").lstrip(".") or whole
+    return f"{place[:200]}: {what[:1].lower()}{what[1:200]}"

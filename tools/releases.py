@@ -4,6 +4,8 @@
     python tools/releases.py --releases 3.8 newest --backends jax torch
     python tools/releases.py --pairs 3.8:tensorflow newest:jax
     python tools/releases.py --keep ~/environments --tests tests/record -- -k internals
+    python tools/releases.py --keep ~/environments --only-make     # and later, without asking pip again:
+    python tools/releases.py --keep ~/environments --as-made
 
 Prints a Markdown table. Exit code 1: a test failed, or an environment could not be made. Needs only the standard
 library and pip.
@@ -159,19 +161,27 @@ def read_report(report: Path) -> tuple[int, int, tuple[str, ...]]:
     return passed, skipped, tuple(dict.fromkeys(failed))
 
 
-def one(release: str, backend: str, folder: Path, arguments: Sequence[str]) -> Result:
+def one(release: str, backend: str, folder: Path, arguments: Sequence[str] | None, as_made: bool = False) -> Result:
+    """Makes an environment, or takes it as it was made, and runs the tests in it; without `arguments`, none."""
     started = time.monotonic()
+    made = folder / "made.json"
     try:
-        python, versions, notes = make_environment(folder, release, backend)
+        if as_made and made.exists():
+            python, versions, notes = json.loads(made.read_text("utf-8"))
+        else:
+            python, versions, notes = make_environment(folder, release, backend)
+            made.write_text(json.dumps([str(python), versions, notes]), "utf-8")
     except NoEnvironment as error:
         return Result(release, backend, {}, setup_seconds=time.monotonic() - started, trouble=str(error))
     ready = time.monotonic()
+    if arguments is None:
+        return Result(release, backend, versions, setup_seconds=ready - started, notes=tuple(notes))
     print(f"\n== {', '.join(f'{name} {version}' for name, version in versions.items())}", flush=True)
     report = folder / "report.xml"
-    trouble = run_tests(python, backend, arguments, report)
+    trouble = run_tests(Path(python), backend, arguments, report)
     passed, skipped, failed = read_report(report) if report.exists() else (0, 0, ())
     seconds = time.monotonic() - ready
-    return Result(release, backend, versions, passed, skipped, failed, ready - started, seconds, notes, trouble)
+    return Result(release, backend, versions, passed, skipped, failed, ready - started, seconds, tuple(notes), trouble)
 
 
 def table(results: Sequence[Result]) -> str:
@@ -223,6 +233,8 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="PATH", help="what pytest runs in each of them")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the environments here, and use them again")
+    parser.add_argument("--only-make", action="store_true", help="make the environments, and run no tests")
+    parser.add_argument("--as-made", action="store_true", help="take those in DIR as they were made: pip is not asked")
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENTS", help="further arguments for pytest, after --")
     options = parser.parse_args(words)
     pairs = [tuple(pair.partition(":")[::2]) for pair in options.pairs or ()]
@@ -239,9 +251,10 @@ def main(words: Sequence[str] | None = None) -> int:
         results = []
         for release, backend in pairs:
             folder = home / f"keras-{release}-{backend}"
-            results.append(one(release, backend, folder, [*options.tests, *options.pytest]))
+            arguments = None if options.only_make else [*options.tests, *options.pytest]
+            results.append(one(release, backend, folder, arguments, options.as_made))
     print("\n" + table(results))
-    return 0 if all(result.good for result in results) else 1
+    return 0 if all(result.trouble is None if options.only_make else result.good for result in results) else 1
 
 
 if __name__ == "__main__":

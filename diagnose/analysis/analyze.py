@@ -15,7 +15,16 @@ from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
-from diagnose.analysis.tables import UNTESTED, epoch_rows, notice, replay_check, shown_path, step_rows, versions
+from diagnose.analysis.tables import (
+    UNTESTED,
+    epoch_rows,
+    model_shown,
+    notice,
+    replay_check,
+    shown_path,
+    step_rows,
+    versions,
+)
 from diagnose.decide.clock import clock, held_value
 from diagnose.decide.kept import saved_models
 from diagnose.decide.verdict import Values, judge
@@ -28,7 +37,6 @@ from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
-from diagnose.tracefile.format import VERSION as FORMAT_VERSION
 from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 
@@ -103,7 +111,7 @@ def analyse(
         factory = problems.attempt("choosing the engine", None, lambda: _factory(trace, model, compiled or {}))
     elif factory is None:
         problems.cannot(no_model)
-    for version in ((trace.info.get("environment") or {}).get("keras"), None if model is None else loaded()):
+    for version in (trace.header.environment.get("keras"), None if model is None else loaded()):
         if version is not None and not tested(version):
             problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
@@ -184,16 +192,12 @@ class _Analysis:
         )
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()
-        info = self.trace.info
-        model = dict(info.get("model") or {"name": "model", "parameters": None, "layers": []})
-        model.pop("architecture", None)
-        shown = ("name", "class", "kind")
-        model["layers"] = [{key: layer.get(key) for key in shown} for layer in model["layers"]]
-        environment = dict(info.get("environment") or {})
+        header = self.trace.header
+        environment = dict(header.environment)
         return Diagnosis(
             fit=number,
             keras=environment.get("keras", "unknown"),
-            backend=str(info.get("backend", "unknown")),
+            backend=header.backend,
             steps_total=max(len(trace.steps), trace.updates),
             headline=attempt("headline", nothing, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
@@ -208,11 +212,11 @@ class _Analysis:
             if self.data is None
             else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
             environment=environment,
-            model=model,
+            model=model_shown(header.model),
             trace={
                 "path": shown_path(self.trace.path),
                 "bytes": self.trace.nbytes,
-                "format": FORMAT_VERSION,
+                "format": self.trace.format,
                 "status": self.trace.status,
             },
             saved=saved,
@@ -314,7 +318,7 @@ class _Analysis:
             return {}
         try:
             batches = [self.trace.batch(ref) for ref in self.trace.batches(found.batches)]
-            fixed = self.trace.info.get("validation_batch_axis") == "fixed"
+            fixed = bool(batches) and batches[0].fixed
             if self.replayer.spread is not None and self.replayer.spread.partial is not None:
                 return {}
             values = self.replayer.over(state, batches, fixed=fixed, evaluation=found.evaluation)
@@ -373,7 +377,7 @@ def analyse_file(
     """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
     trace = read_trace(path)
     try:
-        number = int((trace.info.get("fit") or {}).get("number", 1))
+        number = trace.header.fit.number
         diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
     finally:
         trace.close()

@@ -28,7 +28,9 @@ Validate = Callable[[State, int], Mapping[str, float]]
 def started(replayer: Replayer) -> dict[str, float]:
     """Metrics of the weights this fit started from, where it continues an earlier one; else empty."""
     trace = replayer.trace
-    continues = bool((trace.info.get("start") or {}).get("previous")) or any(s.epoch > 1 for s in trace.steps[:1])
+    continues = (trace.header.start is not None and trace.header.start.previous is not None) or any(
+        s.epoch > 1 for s in trace.steps[:1]
+    )
     try:
         return replayer.evaluate_state(replayer.states.before(trace.steps[0])) if continues and trace.steps else {}
     except ReplayError:

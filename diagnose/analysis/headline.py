@@ -189,7 +189,7 @@ def _of_nan(r: Restoration) -> Said:
 
 def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
     """Whether what other replicas have for themselves after fit is not what they had at this version."""
-    places = [i for i, v in enumerate(trace.info.get("variables") or []) if v["group"] == "replica"]
+    places = [i for i, v in enumerate(trace.header.variables) if v.group == "replica"]
     final, then = trace.final, None if version is None else trace.version(version)
     if not places or final is None or then is None:
         return False

@@ -39,7 +39,7 @@ def own_trace(run: Run) -> Trace:
     if not run.path.exists():
         raise DiagnoseError(f"The trace of this fit is gone: there is no {shown} any more.")
     trace = read_trace(run.path)
-    if (trace.info.get("recording") or {}).get("id") != run.id:
+    if trace.header.recording.id != run.id:
         trace.close()
         raise DiagnoseError(
             f"The trace of this fit is gone: {shown} now holds another recording. Give each tracer a path of its own."

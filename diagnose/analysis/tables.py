@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from diagnose.decide.clock import clocks, of_source
 from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
+from diagnose.tracefile.about import Model
+from diagnose.tracefile.events import Limit, TracerError, TracingStopped
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.values import own_values
@@ -148,18 +152,25 @@ def replay_check(
 
 def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     """How many versions there are, how many are kept, and by which rule."""
-    policy = trace.info.get("policy") or {}
     made = [s for s in trace.states if s.label == "version"]
     kept = sum(trace.index.kept(s) is not None for s in made)
     total = max(len(made), trace.updates + 1) if trace.unrecorded else len(made)
     if kept == total:
         text = EVERY_UPDATE()
     else:
-        text = UNTIL_FULL() if policy.get("every_update") else ENDS_OF_EPOCHS()
+        text = UNTIL_FULL() if trace.header.policy.every_update else ENDS_OF_EPOCHS()
     again = 0 if replayer is None else len(replayer.remaker.versions)
     if again:
         text = MADE_AGAIN(kept=text, again=again)
     return {"total": total, "kept": kept, "policy": text}
+
+
+def model_shown(model: Model) -> dict[str, Any]:
+    """The model as it stands in a diagnosis, without what it is built from."""
+    shown: dict[str, Any] = msgspec.to_builtins(model)
+    del shown["architecture"]
+    layers = [{"name": layer.name, "class": layer.class_name, "kind": layer.kind} for layer in model.layers]
+    return {**shown, "layers": layers}
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:
@@ -178,14 +189,14 @@ def notice(trace: Trace, problems: Problems) -> str | None:
 
 
 def _about_recording(trace: Trace) -> Iterator[Said]:
-    error = next((e for e in trace.events if e.kind == "tracer-error"), None)
+    error = next(iter(trace.events_of(TracerError)), None)
     so_far = {"epochs": len(trace.epochs), "steps": max(len(trace.steps), trace.updates)}
     if error is not None:
-        yield TRACER_ERROR(**so_far, error=str(error.detail.get("error")))
+        yield TRACER_ERROR(**so_far, error=str(error.detail.error))
         return
-    stopped = next((e for e in trace.events if e.kind == "tracing-stopped"), None)
+    stopped = next(iter(trace.events_of(TracingStopped)), None)
     if stopped is not None:
-        yield TRACING_STOPPED(**so_far, reason=str(stopped.detail.get("reason")).rstrip("."))
+        yield TRACING_STOPPED(**so_far, reason=str(stopped.detail.reason).rstrip("."))
     elif not trace.sealed:
         yield INTERRUPTED(**so_far)
     elif trace.status != "complete":
@@ -194,11 +205,11 @@ def _about_recording(trace: Trace) -> Iterator[Said]:
 
 def _limited(trace: Trace) -> Said | None:
     """What is not in the trace because a limit on its size was reached."""
-    events = [e.detail for e in trace.events if e.kind == "limit"]
+    events = [e.detail for e in trace.events_of(Limit)]
     if not events:
         return None
-    reason = str(events[0].get("reason"))
-    found = list(dict.fromkeys(str(e.get("what")) for e in events))
+    reason = str(events[0].reason)
+    found = list(dict.fromkeys(e.what for e in events))
     return LIMIT(
         reason=f"{reason[:1].upper()}{reason[1:]}",
         digests=[TIER(what=what) for what in found if what != "steps"],

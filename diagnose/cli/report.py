@@ -62,7 +62,7 @@ def read(options: argparse.Namespace) -> Diagnosis:
 
     trace = read_trace(options.trace)
     try:
-        found, backend, info = trace.diagnosis(), trace.info.get("backend"), dict(trace.info)
+        found, header = trace.diagnosis(), trace.header
         stored = None if found is None else with_clocks(trace, from_dict(found))
     finally:
         trace.close()
@@ -71,9 +71,9 @@ def read(options: argparse.Namespace) -> Diagnosis:
     if options.data and not (options.model or options.stored_model):
         raise UsageError("--data is of use with --model or --stored-model only.")
     if options.model or options.stored_model:
-        if backend and "keras" not in sys.modules:
-            os.environ.setdefault("KERAS_BACKEND", str(backend))  # seeds and kernels are the backend's own
-        model = _from_function(options.model) if options.model else _from_trace(info)
+        if header.backend != "unknown" and "keras" not in sys.modules:
+            os.environ.setdefault("KERAS_BACKEND", header.backend)  # seeds and kernels are the backend's own
+        model = _from_function(options.model) if options.model else _from_trace(header.model.architecture)
         data = _call(options.data, "--data") if options.data else None
         return analyse_file(options.trace, model, data=data, epochs=options.epochs, name=options.trace.stem)
     if stored is not None:
@@ -106,7 +106,7 @@ def _from_function(target: str) -> Any:
     return model
 
 
-def _from_trace(info: dict[str, Any]) -> Any:
+def _from_trace(architecture: Any) -> Any:
     from diagnose.replay.keras.stored_model import build
 
-    return build(info)
+    return build(architecture)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import Digest, Epoch, NDArray, State
 from diagnose.tracefile.reader import Trace
 
@@ -48,8 +49,8 @@ class Averages:
     @classmethod
     def of(cls, trace: Trace) -> Averages | None:
         """None where the optimizer kept none, or the trace does not say which of its variables are averages."""
-        listed = trace.info.get("optimizer_variables") or []
-        places = {v["of"]: i for i, v in enumerate(listed) if v.get("role") == "average" and v.get("of") is not None}
+        listed = trace.header.optimizer_variables
+        places = {v.of: i for i, v in enumerate(listed) if v.role == "average" and v.of is not None}
         return cls(trace, places) if places else None
 
     def content(self, state: State, epochs: Iterable[int]) -> Content | None:
@@ -123,7 +124,7 @@ def _same(a: NDArray, b: NDArray, beside: NDArray) -> bool:
 
 def set_at_end(trace: Trace) -> State | None:
     """The state after Keras put the average into the model, at the end of training and before any `on_train_end`."""
-    for event in trace.events:
-        if event.kind == "weights-changed" and event.detail["hook"] == "on_train_end":
-            return None if event.detail["callback"] is not None else trace.states[event.detail["after"]]
+    for event in trace.events_of(WeightsChanged):
+        if event.detail.hook == "on_train_end":
+            return None if event.detail.callback is not None else trace.states[event.detail.after]
     return None

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from diagnose.tracefile.about import Metric
 from diagnose.tracefile.reader import Trace
 
 Mode: TypeAlias = Literal["min", "max"]
@@ -51,30 +52,30 @@ _Key = TypeVar("_Key")
 def defined(trace: Trace, metric: str) -> Mode | None:
     """Which way a metric (its name without `val_`) is better by Keras's own definition; None for any other metric, and
     for a loss that a train step of the user's own logs."""
-    info = trace.info
-    of_loss = {str(v.get("log")) for v in info.get("metric_variables") or [] if v.get("of_loss")}
+    header = trace.header
+    of_loss = {v.log for v in header.metric_variables if v.of_loss}
     if metric == "loss" or metric in of_loss:
         # What fit minimises; a step of the user's own may log anything under that name.
-        return None if (info.get("compile") or {}).get("custom_train_step") else "min"
-    found = {_of_metric(m) for m in info.get("metrics") or [] if m["name"] == metric}
+        return None if header.compile.custom_train_step else "min"
+    found = {_of_metric(m) for m in header.metrics or () if m.name == metric}
     return found.pop() if len(found) == 1 else None
 
 
-def _of_metric(metric: Mapping[str, Any]) -> Mode | None:
-    if not metric.get("builtin"):
+def _of_metric(metric: Metric) -> Mode | None:
+    if not metric.builtin:
         return None
-    if metric["class"] in HIGHER:
+    if metric.class_name in HIGHER:
         return "max"
-    if metric["class"] in LOWER:
+    if metric.class_name in LOWER:
         return "min"
-    function = metric.get("function") if metric["class"] == "MeanMetricWrapper" else None
+    function = metric.function if metric.class_name == "MeanMetricWrapper" else None
     return "max" if function in HIGHER_FUNCTIONS else "min" if function in LOWER_FUNCTIONS else None
 
 
 def believed(trace: Trace, metric: str) -> Mode | None:
     """The same where it need not be proven: by what a metric says of itself (`_direction`), else by definition; and
     what is named a loss is better where it is smaller."""
-    says = {str(m.get("name")): m.get("direction") for m in trace.info.get("metrics") or []}.get(metric)
+    says = {m.name: m.direction for m in trace.header.metrics or ()}.get(metric)
     if says in ("min", "max"):
         return "min" if says == "min" else "max"
     return "min" if metric == "loss" or metric.endswith("_loss") else defined(trace, metric)

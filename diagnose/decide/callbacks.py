@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from diagnose.tracefile.about import Threshold
+from diagnose.tracefile.events import CallbacksFinal
 from diagnose.tracefile.reader import Trace
 
 
@@ -27,7 +29,7 @@ class Callback:
     used_before: bool = False
     hooks: Sequence[str] = ()
     reads: Mapping[str, Sequence[str]] | None = None
-    thresholds: Sequence[Mapping[str, Any]] = field(default=())
+    thresholds: Sequence[Threshold] = ()
 
     @property
     def name(self) -> str:
@@ -50,27 +52,25 @@ def callbacks(trace: Trace) -> tuple[Callback, ...]:
 
 
 def _read(trace: Trace) -> tuple[Callback, ...]:
-    described: list[dict[str, Any]] = list(trace.info.get("callbacks") or [])
-    start: list[dict[str, Any]] = list(trace.info.get("callbacks_at_start") or [])
-    ended = next((e for e in trace.events if e.kind == "callbacks-final"), None)
-    final: list[dict[str, Any]] = described if ended is None else list(ended.detail["callbacks"])
+    described, start = trace.header.callbacks, trace.header.callbacks_at_start
+    ended = next(iter(trace.events_of(CallbacksFinal)), None)
     found = []
-    for place, cb in enumerate(final):
-        before = start[place] if len(start) == len(described) and place < len(start) else None
+    for place, cb in enumerate(described if ended is None else ended.detail.callbacks):
+        before = start[place] if place < len(start) == len(described) else None
         first = described[place] if place < len(described) else cb
         found.append(
             Callback(
                 place,
-                (cb["class"], *cb["bases"]),
-                bool(cb["builtin"]),
-                cb["settings"],
+                cb.family,
+                cb.builtin,
+                cb.settings,
                 ended is not None,
-                None if before is None else before["settings"],
-                None if before is None else before["best_weights"],
-                before is not None and bool(before["used_before"]),
-                tuple(cb.get("hooks") or ()),
-                first.get("reads"),
-                tuple(cb.get("thresholds") or ()),
+                None if before is None else before.settings,
+                None if before is None else before.best_weights,
+                before is not None and before.used_before,
+                cb.hooks,
+                first.reads,
+                cb.thresholds,
             )
         )
     return tuple(found)

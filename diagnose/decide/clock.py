@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from diagnose.decide.callbacks import Callback, callbacks
 from diagnose.result.diagnosis import Clock, Source, Span
 from diagnose.result.texts import Text
+from diagnose.tracefile import sources
+from diagnose.tracefile.events import MetricsReset, WeightsChanged
 from diagnose.tracefile.model import Epoch, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.steps import was_reset
@@ -15,49 +17,26 @@ from diagnose.tracefile.steps import was_reset
 UNKNOWN = Text("writer.unknown", "unknown")
 SOMEBODY = Text("writer.somebody", "Keras or the script, before {hook}")
 
-OURS = ("ReevaluatedMetrics", "OwnedEarlyStopping")
-"""Callbacks of `diagnose.callbacks`, which evaluate with the weights an epoch ends with."""
-
-
 # ── from where ──
 
 
 def source(trace: Trace, key: str) -> Source:
     """By what a value of the logs was computed."""
-    if key.startswith("val_"):
-        return "validation"
-    if key.startswith(prefixes(trace)) and any(key in e.logs for e in trace.epochs):
-        return "end-of-epoch"
-    if key == "learning_rate":
-        return "learning-rate"
-    return "own" if _added(trace, key) else "train-steps"
+    return trace.source(key)
 
 
 def prefixes(trace: Trace) -> tuple[str, ...]:
     """What the names of values evaluated at the end of the epoch begin with; empty where no callback did that."""
-    found = (cb.settings.get("prefix") for cb in callbacks(trace) if _is_ours(cb))
-    return tuple(dict.fromkeys(prefix for prefix in found if isinstance(prefix, str) and prefix))
+    return sources.prefixes(trace.header)
 
 
 def metric_of(trace: Trace, key: str) -> str:
     """The metric a name in the logs stands for: without `val_`, or what a callback of ours put before it."""
-    return next((key.removeprefix(p) for p in ("val_", *prefixes(trace)) if key.startswith(p)), key)
+    return sources.metric_of(key, trace.header)
 
 
 def _is_ours(cb: Callback) -> bool:
-    return any(name in OURS for name in cb.family)
-
-
-def _added(trace: Trace, key: str) -> bool:
-    """Whether a callback of the user's put it into the logs: no metric of the model has the name, and there is such a
-    callback. A train step of the user's own may log anything, and so may who ends the epochs of a loop."""
-    described = trace.info.get("metric_variables")
-    if not described or key == "loss" or (trace.info.get("compile") or {}).get("custom_train_step"):
-        return False
-    known = {str(v.get(name)) for v in described for name in ("log", "metric")}
-    known |= {str(m["name"]) for m in trace.info.get("metrics") or []}
-    known |= {name for evaluation in trace.evaluations for name in evaluation.logs}
-    return key not in known and any(not cb.of_keras and "on_epoch_end" in cb.hooks for cb in callbacks(trace))
+    return any(name in sources.OURS for name in cb.family)
 
 
 # ── when ──
@@ -117,10 +96,10 @@ def held_value(trace: Trace, key: str) -> float | None:
 def steps_before_reset(trace: Trace, epoch: Epoch) -> int:
     """How many steps of an epoch its log does not cover: those before the last reset of the metrics in it. All, where
     something reset them after the last step."""
-    if (trace.info.get("fit") or {}).get("loop") == "train_on_batch":
+    if trace.header.fit.loop == "train_on_batch":
         return 0  # it resets them before every step by itself
     steps = trace.index.steps_of(epoch.epoch)
-    if any(e.step == epoch.last_version for e in trace.index.events_of("metrics-reset", epoch.epoch)):
+    if any(e.step == epoch.last_version for e in trace.index.events_of(MetricsReset, epoch.epoch)):
         return len(steps)
     return next((i for i in range(len(steps) - 1, 0, -1) if was_reset(steps[i - 1], steps[i])), 0)
 
@@ -163,9 +142,9 @@ def _at_our_turn(trace: Trace, epoch: Epoch) -> State:
     listed = callbacks(trace)
     place = next((cb.place for cb in listed if _is_ours(cb)), -1)
     later = {cb.name for cb in listed[place + 1 :]}
-    for event in trace.index.events_of("weights-changed", epoch.epoch):
-        if event.detail["hook"] == "on_epoch_end" and event.detail["callback"] in later:
-            return trace.states[event.detail["before"]]
+    for event in trace.index.events_of(WeightsChanged, epoch.epoch):
+        if event.detail.hook == "on_epoch_end" and event.detail.callback in later:
+            return trace.states[event.detail.before]
     return trace.states[epoch.state]
 
 
@@ -186,7 +165,7 @@ def writer(trace: Trace, state: State) -> str:
     event = trace.index.writer_of(state)
     if event is None:
         return UNKNOWN()
-    return str(event.detail["callback"] or "") or SOMEBODY(hook=str(event.detail["hook"]))
+    return str(event.detail.callback or "") or SOMEBODY(hook=str(event.detail.hook))
 
 
 def epoch_of(trace: Trace, version: int) -> int | None:

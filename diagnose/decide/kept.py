@@ -16,6 +16,7 @@ from diagnose.decide.callbacks import callbacks
 from diagnose.decide.clock import clock, epoch_of
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Clock, SavedModel, Verdict
+from diagnose.tracefile.events import FileSaved, WeightsChanged
 from diagnose.tracefile.model import Epoch, Event, State
 from diagnose.tracefile.reader import Trace
 
@@ -43,7 +44,7 @@ def kept_by(trace: Trace, checkpoint: Watcher) -> Kept | None:
     seen = checkpoint.saves(trace)
     if seen:
         epoch = next((e for e in trace.epochs if e.epoch == seen[-1].epoch), None)
-        version = int(seen[-1].detail["version"])
+        version = seen[-1].detail.version
         return None if epoch is None else Kept(epoch, version, _state_at(trace, version, seen[-1].seq), "event")
     if checkpoint.settings.get("save_freq", "epoch") != "epoch":
         return None
@@ -94,28 +95,27 @@ def _equal(value: float, best: Any) -> bool:
 def saved_models(trace: Trace) -> tuple[SavedModel, ...]:
     """One entry for each file and each logged value it is named by or was chosen for, in the order they were last
     written; `value` is left empty. Files without such a value have one entry."""
-    last: dict[str, Event] = {}
-    for event in trace.events:
-        if event.kind == "file-saved":
-            last.pop(str(event.detail["path"]), None)
-            last[str(event.detail["path"])] = event
+    last: dict[str, Event[FileSaved]] = {}
+    for event in trace.events_of(FileSaved):
+        last.pop(event.detail.path, None)
+        last[event.detail.path] = event
     found = [entry for event in list(last.values())[-MOST:] for entry in _entries(trace, event)]
     return tuple(found)
 
 
 def state_saved(trace: Trace, saved: SavedModel) -> State | None:
     """The weights that a file holds."""
-    event = next(e for e in trace.events if e.seq == saved.event)
-    return _state_at(trace, int(event.detail["version"]), event.seq)
+    event = next(e for e in trace.events_of(FileSaved) if e.seq == saved.event)
+    return _state_at(trace, event.detail.version, event.seq)
 
 
 def _state_at(trace: Trace, version: int, seq: int) -> State | None:
     """The weights in the model at an event: those of the version, or what callbacks whose turn came before made of
     them."""
     state = trace.index.made(version)
-    for event in trace.events:
-        if event.kind == "weights-changed" and event.seq < seq and event.step == version:
-            state = trace.states[event.detail["after"]]
+    for event in trace.events_of(WeightsChanged):
+        if event.seq < seq and event.step == version:
+            state = trace.states[event.detail.after]
     return state
 
 
@@ -126,23 +126,23 @@ def _state_at_turn(trace: Trace, epoch: Epoch, checkpoint: Watcher) -> State | N
     if len(turns) < len(callbacks(trace)):
         return None
     state = trace.index.made(epoch.last_version)
-    for event in trace.index.events_of("weights-changed", epoch.epoch):
+    for event in trace.index.events_of(WeightsChanged, epoch.epoch):
         if event.step == epoch.last_version:
-            who = event.detail["callback"]
-            if event.detail["hook"] == "on_epoch_end" and turns.get(who, -1) > checkpoint.place:
+            who = event.detail.callback or ""
+            if event.detail.hook == "on_epoch_end" and turns.get(who, -1) > checkpoint.place:
                 break
-            state = trace.states[event.detail["after"]]
+            state = trace.states[event.detail.after]
     return state
 
 
-def _entries(trace: Trace, event: Event) -> Iterator[SavedModel]:
-    detail, version = event.detail, int(event.detail["version"])
+def _entries(trace: Trace, event: Event[FileSaved]) -> Iterator[SavedModel]:
+    detail, version = event.detail, event.detail.version
     state = _state_at(trace, version, event.seq)
     epoch = next((e for e in trace.epochs if e.epoch == event.epoch), None)
     held = () if state is None else trace.index.versions_of(state)
     base = SavedModel(
-        callback=str(detail["callback"]),
-        file=PurePath(str(detail["path"])).name,
+        callback=str(detail.callback),
+        file=PurePath(detail.path).name,
         epoch=event.epoch,
         version=held[-1] if held else None,
         version_epoch=None if not held else epoch_of(trace, held[-1]),
@@ -175,10 +175,10 @@ def _judged(base: SavedModel, epoch: Epoch, key: str, when: Clock, held: Sequenc
     )
 
 
-def _named_by(trace: Trace, event: Event) -> list[str]:
+def _named_by(trace: Trace, event: Event[FileSaved]) -> list[str]:
     """The logged values a file was chosen for or has in its name."""
-    listed, place = callbacks(trace), event.detail.get("place")
-    if not isinstance(place, int) or not 0 <= place < len(listed):
+    listed, place = callbacks(trace), event.detail.place
+    if place >= len(listed):
         return []
     settings = listed[place].settings
     keys = [str(settings["monitor"])] if settings.get("save_best_only") and settings.get("monitor") else []

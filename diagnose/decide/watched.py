@@ -11,6 +11,7 @@ from diagnose.decide.better import Mode, asked_for, believed, compared_for
 from diagnose.decide.callbacks import Callback, callbacks
 from diagnose.decide.clock import metric_of, source
 from diagnose.result.diagnosis import Source
+from diagnose.tracefile.events import FileSaved, StopRequested, WeightsChanged
 from diagnose.tracefile.model import Epoch, Event
 from diagnose.tracefile.reader import Trace
 
@@ -84,13 +85,13 @@ class Watcher:
         found = [(e, self.logged(e)) for e in trace.epochs]
         return [(e, v) for e, v in found if v is not None and not math.isnan(v)]
 
-    def saves(self, trace: Trace) -> list[Event]:
+    def saves(self, trace: Trace) -> list[Event[FileSaved]]:
         """The files it was seen to write."""
-        return [e for e in trace.events if e.kind == "file-saved" and e.detail.get("place") == self.place]
+        return [e for e in trace.events_of(FileSaved) if e.detail.place == self.place]
 
     def stopped(self, trace: Trace) -> bool:
         """Whether it was seen to set `stop_training`."""
-        return any(e.kind == "stop-requested" and e.detail.get("callback") == self.callback for e in trace.events)
+        return any(e.detail.callback == self.callback for e in trace.events_of(StopRequested))
 
 
 def _best_of(settings: Mapping[str, Any]) -> float | None:
@@ -126,10 +127,7 @@ def restoring(found: Iterable[Watcher]) -> Watcher | None:
 
 def stopped_by(trace: Trace) -> str | None:
     """The callback seen to set `stop_training`, None if none did."""
-    for event in trace.events:
-        if event.kind == "stop-requested" and event.detail.get("callback"):
-            return str(event.detail["callback"])
-    return None
+    return next((e.detail.callback for e in trace.events_of(StopRequested) if e.detail.callback), None)
 
 
 def _comparing(trace: Trace, cb: Callback) -> Iterator[Watcher]:
@@ -155,10 +153,8 @@ def _comparing(trace: Trace, cb: Callback) -> Iterator[Watcher]:
 
 def _thresholds(trace: Trace, cb: Callback) -> Iterator[Watcher]:
     for t in cb.thresholds:
-        where = source(trace, t["key"])
-        yield Watcher(
-            cb.name, "threshold", t["key"], cb.settings, t["op"], t["value"], t["hook"], t["code"], where, cb.place
-        )
+        where = source(trace, t.key)
+        yield Watcher(cb.name, "threshold", t.key, cb.settings, t.op, t.value, t.hook, t.code, where, cb.place)
 
 
 def own_restore(trace: Trace) -> Watcher | None:
@@ -170,17 +166,17 @@ def own_restore(trace: Trace) -> Watcher | None:
     final = trace.final
     if final is None:
         return None
-    for event in reversed(trace.events):
-        if event.kind != "weights-changed" or trace.states[event.detail["after"]].weights != final.weights:
+    for event in reversed(trace.events_of(WeightsChanged)):
+        if trace.states[event.detail.after].weights != final.weights:
             continue
         # Events name the class: it must be one callback's alone, and not one of Keras's.
-        named = [cb for cb in callbacks(trace) if cb.name == event.detail.get("callback")]
+        named = [cb for cb in callbacks(trace) if cb.name == event.detail.callback]
         versions = trace.index.versions_of(final)
         epoch = next((e for e in trace.epochs if e.last_version in versions), None)
         if epoch is None or len(named) != 1 or named[0].builtin or "EarlyStopping" in named[0].family[1:]:
             return None
         read = (named[0].reads or {}).get("on_epoch_end", ())
-        keys = [str(key) for key in read if isinstance(epoch.logs.get(str(key)), (int, float))]
+        keys = [key for key in read if isinstance(epoch.logs.get(key), float)]
         if not keys:
             return None
         settings = {

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.identify.held import Held
+from diagnose.tracefile.about import Variable
 from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.model import Digest, Epoch, NDArray, State
 from diagnose.tracefile.reader import Trace
@@ -36,20 +37,20 @@ class Average:
     error: float | None = None
 
 
-def average_of(trace: Trace, held: Held, weights: Mapping[int, Any]) -> Average | None:
+def average_of(trace: Trace, held: Held, weights: Mapping[int, Variable]) -> Average | None:
     """The average these weights are proven to be, or None."""
     if held.unassigned or len(held.arrays) < len(weights):
         return None
     return _of_optimizer(trace, held, weights) or _mean(trace, held)
 
 
-def _of_optimizer(trace: Trace, held: Held, weights: Mapping[int, Any]) -> Average | None:
-    trainable = [i for i in held.arrays if weights[i]["group"] == "trainable"]
+def _of_optimizer(trace: Trace, held: Held, weights: Mapping[int, Variable]) -> Average | None:
+    trainable = [i for i in held.arrays if weights[i].group == "trainable"]
     wanted = tuple(array_digest(held.arrays[i]) for i in trainable)
-    listed = trace.info.get("optimizer_variables")
-    if not wanted or not isinstance(listed, list):
+    listed = trace.header.optimizer_variables
+    if not wanted or not listed:
         return None
-    at = [j for j, v in enumerate(listed) if str(v.get("path", "")).endswith("_average")]
+    at = [j for j, v in enumerate(listed) if v.path.endswith("_average")]
     if len(at) != len(wanted):
         return None
 
@@ -67,8 +68,7 @@ def _of_optimizer(trace: Trace, held: Held, weights: Mapping[int, Any]) -> Avera
     after = bool(trace.epochs) and is_it(trace.final, trace.epochs[-1].last_version)
     if not ends and not after:
         return None
-    settings = (trace.info.get("compile") or {}).get("optimizer") or {}
-    momentum = (settings.get("config") or {}).get("ema_momentum")
+    momentum = trace.header.compile.optimizer_config.get("ema_momentum")
     return Average("optimizer", ends, after, momentum if isinstance(momentum, float) else None)
 
 

@@ -16,8 +16,9 @@ from diagnose.errors import DiagnoseError
 from diagnose.identify.files import open_weights
 from diagnose.identify.files.stored import Stored
 from diagnose.result.texts import Said, Text
+from diagnose.tracefile.about import Variable
 from diagnose.tracefile.digest import array_digest, numpy_dtype
-from diagnose.tracefile.model import Digest, Json, NDArray
+from diagnose.tracefile.model import Digest, NDArray
 from diagnose.tracefile.reader import Trace
 
 _NUMBER = re.compile("[0-9]{1,9}")
@@ -37,7 +38,7 @@ LACKING = Text("held.lacking", "{count} recorded variables are not in it ({names
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Weights to identify. `arrays`: index in `info["variables"]` -> contents. `optimizer`: digests of the optimizer's
+    """Weights to identify. `arrays`: index in `header.variables` -> contents. `optimizer`: digests of the optimizer's
     variables, in its order; None where there are none. `unassigned`: names of arrays that could be several variables.
     `notes` say what was not as usual."""
 
@@ -48,12 +49,12 @@ class Held:
     notes: tuple[str, ...] = ()
 
 
-def weights_of(trace: Trace) -> dict[int, Json]:
+def weights_of(trace: Trace) -> dict[int, Variable]:
     """Index -> description of the variables that are weights."""
-    listed = trace.info.get("variables")
-    if not isinstance(listed, list) or not trace.states:
+    listed = trace.header.variables
+    if not listed or not trace.states:
         raise DiagnoseError(f"{trace.path} holds no weights: its fit was not recorded up to a first step.")
-    return {i: v for i, v in enumerate(listed) if isinstance(v, dict) and v.get("group") in WEIGHTS}
+    return {i: v for i, v in enumerate(listed) if v.group in WEIGHTS}
 
 
 def held_by_model(trace: Trace, model: Any) -> Held:
@@ -62,7 +63,7 @@ def held_by_model(trace: Trace, model: Any) -> Held:
     if not getattr(model, "built", False):
         raise DiagnoseError("The model has no weights yet: it was never built.")
     arrays = [np.array(v.numpy()) for v in model.weights]
-    expected = [tuple(v["shape"]) for v in wanted.values()]
+    expected = [v.shape for v in wanted.values()]
     if [a.shape for a in arrays] != expected:
         raise _other_architecture("The model", trace, [a.shape for a in arrays], wanted)
     optimizer = getattr(model, "optimizer", None)
@@ -82,21 +83,21 @@ def held_by_file(trace: Trace, path: Path) -> Held:
         work.by_content()
         optimizer = _optimizer(stored)
     shapes = [stored.entries[name].shape for name in work.weights]
-    fits = sorted(shapes) == sorted(tuple(v["shape"]) for v in wanted.values())
+    fits = sorted(shapes) == sorted(v.shape for v in wanted.values())
     if not work.found or (not fits and not work.any_recorded()):
         raise _other_architecture(str(path), trace, shapes, wanted)
     return Held(path.name, dict(sorted(work.found.items())), optimizer, tuple(work.names), tuple(work.notes(fits)))
 
 
 def _other_architecture(
-    what: str, trace: Trace, shapes: Sequence[tuple[int, ...]], wanted: Mapping[int, Json]
+    what: str, trace: Trace, shapes: Sequence[tuple[int, ...]], wanted: Mapping[int, Variable]
 ) -> DiagnoseError:
-    here, recorded = Counter(shapes), Counter(tuple(v["shape"]) for v in wanted.values())
+    here, recorded = Counter(shapes), Counter(v.shape for v in wanted.values())
     extra = next((s for s in shapes if here[s] > recorded[s]), None)
-    lacking = next((v for v in wanted.values() if recorded[tuple(v["shape"])] > here[tuple(v["shape"])]), None)
+    lacking = next((v for v in wanted.values() if recorded[v.shape] > here[v.shape]), None)
     parts = [f"{len(shapes)} arrays of weights against {len(wanted)} recorded"]
     if lacking is not None:
-        parts.append(f"none of the shape {tuple(lacking['shape'])} of {lacking['path']}")
+        parts.append(f"none of the shape {lacking.shape} of {lacking.path}")
     if extra is not None:
         parts.append(f"one of the shape {extra}")
     return DiagnoseError(f"{what} is of another architecture than the model in {trace.path}: {', '.join(parts)}.")
@@ -105,7 +106,7 @@ def _other_architecture(
 class _Assignment:
     """Takes arrays of a file and variables away from two lists, in steps that are each beyond doubt."""
 
-    def __init__(self, trace: Trace, wanted: Mapping[int, Json], stored: Stored) -> None:
+    def __init__(self, trace: Trace, wanted: Mapping[int, Variable], stored: Stored) -> None:
         self.found: dict[int, NDArray] = {}
         self.weights = [name for name in stored.entries if not name.startswith(OPTIMIZER)]
         self.names = dict.fromkeys(self.weights)
@@ -118,7 +119,7 @@ class _Assignment:
 
     def by_place(self) -> None:
         """Where Keras puts the variable in its files."""
-        self._pair({name: name for name in self.names}, lambda v: v.get("saved_as"))
+        self._pair({name: name for name in self.names}, lambda v: v.saved_as)
 
     def by_name(self) -> None:
         """The variable's path, as Keras's older files, and files written by hand, name it."""
@@ -126,14 +127,14 @@ class _Assignment:
             names = [spelled(name) for name in self.names]
             times = Counter(names)
             once = {s: n for s, n in zip(names, self.names, strict=True) if times[s] == 1}
-            self._pair(once, lambda v: v["path"])
+            self._pair(once, lambda v: v.path)
 
     def by_order(self) -> None:
         """`np.savez(path, *model.get_weights())` numbers the arrays."""
         numbered = [f"arr_{i}" for i in range(len(self._wanted))]
         if sorted(self.names) == sorted(numbered) and not self.found:
             shapes = [self._stored.entries[name].shape for name in numbered]
-            if shapes == [tuple(v["shape"]) for v in self._wanted.values()]:
+            if shapes == [v.shape for v in self._wanted.values()]:
                 for i, name in zip(self._wanted, numbered, strict=True):
                     self._take(i, name)
 
@@ -142,7 +143,7 @@ class _Assignment:
         told by its shape. Repeated, as those found may leave another with one place only."""
         places, names = defaultdict(list), defaultdict(list)
         for i, v in self._open.items():
-            places[tuple(v["shape"])].append(i)
+            places[v.shape].append(i)
         for name in self.names:
             names[self._stored.entries[name].shape].append(name)
         for shape, at in places.items():
@@ -183,16 +184,16 @@ class _Assignment:
         if self._cast:
             found.append(CAST(types=sorted({self._stored.entries[name].dtype for name in self._cast})))
         if not fits and self._open:
-            lacking = [*(str(v["path"]) for v in list(self._open.values())[:3]), *["…"] * (len(self._open) > 3)]
+            lacking = [*(v.path for v in list(self._open.values())[:3]), *["…"] * (len(self._open) > 3)]
             found.append(LACKING(count=len(self._open), names=lacking))
         return found
 
-    def _pair(self, names: Mapping[str, str], key: Callable[[Json], str | None]) -> None:
+    def _pair(self, names: Mapping[str, str], key: Callable[[Variable], str | None]) -> None:
         times = Counter(key(v) for v in self._open.values())
         for i, v in list(self._open.items()):
             wanted = key(v)
             name = None if wanted is None or times[wanted] > 1 else names.get(wanted)
-            if name is not None and self._stored.entries[name].shape == tuple(v["shape"]):
+            if name is not None and self._stored.entries[name].shape == v.shape:
                 self._take(i, name)
 
     def _take(self, i: int, name: str) -> None:
@@ -204,7 +205,7 @@ class _Assignment:
         """The array, in the recorded dtype where that loses nothing."""
         if name not in self._loaded:
             array = self._stored.load(name)
-            wanted = numpy_dtype(str(self._wanted[i]["dtype"]))
+            wanted = numpy_dtype(self._wanted[i].dtype)
             # Nothing is stored in so much less than what it was: that would only take memory.
             if array.dtype != wanted and wanted.itemsize <= 4 * array.dtype.itemsize:
                 with np.errstate(all="ignore"):

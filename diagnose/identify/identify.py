@@ -16,7 +16,9 @@ from diagnose.identify.averages import average_of
 from diagnose.identify.held import Held, held_by_file, held_by_model, weights_of
 from diagnose.identify.identification import Difference, Identification, Nearest, OptimizerState, Place
 from diagnose.result.texts import Said, Text
+from diagnose.tracefile.about import Variable
 from diagnose.tracefile.digest import array_digest
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import Digest, State
 from diagnose.tracefile.reader import Trace
 
@@ -36,7 +38,7 @@ def identify(trace: Trace, held: Held) -> Identification:
     weights = weights_of(trace)
     digests = {i: array_digest(array) for i, array in held.arrays.items()}
     whole = len(digests) == len(weights) and not held.unassigned
-    groups = {name: [i for i in digests if weights[i]["group"] == name] for name in ("trainable", "non_trainable")}
+    groups = {name: [i for i in digests if weights[i].group == name] for name in ("trainable", "non_trainable")}
     # What a model held before it made variables of its own in its first step is none of these.
     states = [s for s in trace.states if len(s.arrays) >= len(weights)]
     versions = [s for s in states if s.version is not None and s.label == "version"]
@@ -109,12 +111,12 @@ HELD_AFTER = Text("moment.held-after", "held after fit")
 def _moments(trace: Trace, states: list[State]) -> tuple[Said, ...]:
     """What recorded states are that no update made."""
     found = []
-    writers = {e.detail["after"]: e for e in trace.events if e.kind == "weights-changed"}
+    writers = {e.detail.after: e for e in trace.events_of(WeightsChanged)}
     for state in states:
         if state.state in writers:
             event = writers[state.state]
-            who = event.detail["callback"] or KERAS_OR_SCRIPT()
-            found.append(WRITTEN(who=who, hook=str(event.detail["hook"]), epoch=event.epoch))
+            who = event.detail.callback or KERAS_OR_SCRIPT()
+            found.append(WRITTEN(who=who, hook=str(event.detail.hook), epoch=event.epoch))
         elif state.label == "epoch-end":
             epoch = next((e.epoch for e in trace.epochs if e.state == state.state), None)
             found.append(HELD_AT(epoch=epoch))
@@ -123,23 +125,23 @@ def _moments(trace: Trace, states: list[State]) -> tuple[Said, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _most_like(versions: list[State], digests: dict[int, Digest], weights: dict[int, Any]) -> State | None:
+def _most_like(versions: list[State], digests: dict[int, Digest], weights: dict[int, Variable]) -> State | None:
     """The version that most weights are of, counting only variables that moved in this fit: one that never did is in
     all of them. All trainable ones count for more than any part; then the number of elements, then the latest."""
     moved = {i for i in digests if len({s.arrays[i] for s in versions}) > 1}
-    trainable = {i for i in digests if weights[i]["group"] == "trainable"}
+    trainable = {i for i in digests if weights[i].group == "trainable"}
 
     def likeness(state: State) -> tuple[bool, int, int]:
         equal = {i for i in moved if state.arrays[i] == digests[i]}
         whole = bool(trainable & moved) and (trainable & moved) <= equal
-        return whole, sum(math.prod(weights[i]["shape"]) for i in equal), state.version or 0
+        return whole, sum(math.prod(weights[i].shape) for i in equal), state.version or 0
 
     best = max(versions, key=likeness, default=None)
     return best if best is not None and likeness(best)[1] else None
 
 
 def _difference(trace: Trace, held: Held, state: State, i: int, digest: Digest, versions: list[State]) -> Difference:
-    variable = trace.info["variables"][i]
+    variable = trace.header.variables[i]
     array = held.arrays[i]
     try:
         if not state.kept:
@@ -151,7 +153,7 @@ def _difference(trace: Trace, held: Held, state: State, i: int, digest: Digest, 
     except ReplayError:
         different = None
     known = sorted({s.version for s in versions if s.version is not None and s.arrays[i] == digest})
-    return Difference(str(variable["path"]), str(variable["group"]), int(array.size), different, tuple(known))
+    return Difference(variable.path, variable.group, int(array.size), different, tuple(known))
 
 
 def _nearest(trace: Trace, held: Held, versions: list[State]) -> Nearest | None:

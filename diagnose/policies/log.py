@@ -51,13 +51,12 @@ def log_of(trace: Trace, decisions: tuple[Watcher, ...], reevaluated: Mapping[in
     epochs = trace.epochs
     names = dict.fromkeys(name for e in epochs for name in e.logs)
     again = dict.fromkeys(name for values in reevaluated.values() for name in values)
-    arguments = (trace.info.get("fit") or {}).get("arguments") or {}
-    planned = arguments.get("epochs")
+    planned = trace.header.fit.arguments.epochs
     return Log(
         epochs=tuple(e.epoch for e in epochs),
         logged={name: tuple(_number(e.logs.get(name)) for e in epochs) for name in names},
         reevaluated={name: tuple(reevaluated.get(e.epoch, {}).get(name) for e in epochs) for name in again},
-        planned=planned if isinstance(planned, int) and not isinstance(planned, bool) else None,
+        planned=planned if isinstance(planned, int) else None,
         modes=_modes(trace, decisions, [*names, *again]),
         prefixes=prefixes(trace),
     )

@@ -167,7 +167,6 @@ def _notes(trace: Trace, objective: str, worth: Mapping[int, float | None]) -> l
     known = sum(value is not None for value in worth.values())
     if known < len(worth):
         notes.append(NOT_ALL_KNOWN(epochs=len(worth), known=known, metric=objective))
-    optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
-    if (optimizer.get("config") or {}).get("use_ema"):
+    if trace.header.compile.optimizer_config.get("use_ema"):
         notes.append(MOVING_AVERAGE())
     return notes

@@ -3,14 +3,16 @@ background thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import Budget, Tier
+from diagnose.record.fitting import fitting
 from diagnose.record.items import (
     EpochItem,
     EvaluationBatchItem,
@@ -25,25 +27,28 @@ from diagnose.record.items import (
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
+from diagnose.tracefile.about import Header, header
 from diagnose.tracefile.digest import row_digests
-from diagnose.tracefile.format import MOST_KNOWN_ROWS
-from diagnose.tracefile.jsontext import to_json
-from diagnose.tracefile.model import BatchRef, Digest, Json, Leaf, NDArray
-from diagnose.tracefile.replicas import SHARES_EVENT, even_shares
+from diagnose.tracefile.events import KINDS
+from diagnose.tracefile.format import MAX_JSON_BYTES, MOST_KNOWN_ROWS
+from diagnose.tracefile.jsontext import from_json, to_json
+from diagnose.tracefile.model import BatchRef, Digest, Json, Layout, Leaf, NDArray
+from diagnose.tracefile.replicas import even_shares
 from diagnose.tracefile.rows import pack_rows
+from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.writer import TraceWriter
 
+MOST_SOURCES = 1000
+
 Bytes = npt.NDArray[np.uint8]
-Shares = tuple[int, ...] | None
 
 
 @dataclass(slots=True)
 class _Pass:
-    """A validation pass as its batches come in: references to them, and how they were split over replicas."""
+    """A validation pass as its batches come in: references to them."""
 
     number: int
     batches: list[BatchRef] = field(default_factory=list)
-    shares: list[Shares] = field(default_factory=list)
     recorded: bool = True
 
 
@@ -57,8 +62,9 @@ class Encoder:
         self._rows: dict[Digest, int] = {}
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._start = Start(writer.path.name)
-        self._evaluations = 0
         self._pass = _Pass(0)
+        self._header = Header()
+        self._validated: set[str] = set()
         self._keep_rows = keep_rows
         self._withhold = not keep_rows
 
@@ -99,16 +105,31 @@ class Encoder:
         self._room.settle()
 
     def _info(self, key: str, value: Json) -> None:
-        self._room.need(len(to_json(value)) + 512)
-        self._writer.info(key, value)
+        """The one place where what describes a fit becomes a row of the header, of the type it is read with."""
+        text = to_json(value)
+        told = None if len(text) > MAX_JSON_BYTES else fitting({key: from_json(text)}, Header)
+        if told:
+            self._header = structs.replace(self._header, **{key: getattr(header(told), key)})
+            self._room.need(len(text) + 512)
+            self._writer.info(key, told[key])
+
+    def _sources(self, names: Iterable[str]) -> None:
+        """Notes by what the values of these names are computed, where that is not noted yet."""
+        known = self._header.sources
+        found = {name: source_of(name, self._header, self._validated) for name in names if name not in known}
+        if found and len(known) < MOST_SOURCES:  # not for a name of its own in each epoch
+            self._info("sources", {**known, **found})
 
     def _event(self, item: EventItem) -> None:
         """What is said of single steps is left out with them."""
-        cost = len(to_json(dict(item.detail))) + 512
+        detail = fitting(from_json(to_json(dict(item.detail))), KINDS.get(item.kind, dict))
+        if detail is None:
+            return
+        cost = len(to_json(detail)) + 512
         of_step = item.detail.get("hook") in INSIDE_EPOCHS and item.kind in ("learning-rate", "metrics-reset")
         if not of_step or self._room.open(Tier.STEPS, cost):
             self._room.need(cost)
-            self._writer.event(item.kind, item.detail, epoch=item.epoch, step=item.step)
+            self._writer.event(item.kind, detail, epoch=item.epoch, step=item.step)
 
     # ── steps and batches ──
 
@@ -124,27 +145,23 @@ class Encoder:
                 batch_index=item.batch_index,
                 computed_at=item.step,
                 produced=item.step + 1,
-                batch=self._batch(item.batch),
+                batch=self._batch(item.batch, item.fixed),
                 metrics_before=item.metrics_before,
                 metrics_after=item.metrics_after,
                 generator=None if item.generator is None else self._writer.array(item.generator),
                 seconds=item.seconds,
             )
-            self._note_shares(_shares(item.batch), item.epoch, item.step, {})
         if item.after is None:
             return
         self._states.step(item.step + 1, item.after.arrays, recorded=recorded)
         item.after.release()
 
-    def _note_shares(self, shares: Shares, epoch: int, step: int, of: dict[str, int]) -> None:
-        """Says how a batch was split over replicas, unless it was split evenly."""
-        if shares is not None and shares != even_shares(sum(shares), len(shares)):
-            self._room.need(512)
-            self._writer.event(SHARES_EVENT, {"rows": list(shares), **of}, epoch=epoch, step=step)
-
-    def _batch(self, batch: TakenBatch | str) -> BatchRef:
+    def _batch(self, batch: TakenBatch | str, fixed: bool) -> BatchRef:
         if isinstance(batch, str):
-            return BatchRef(None, np.empty(0, np.int64), missing=batch)
+            return BatchRef(None, np.empty(0, np.int64), missing=batch, layout=Layout(fixed))
+        return replace(self._taken(batch), layout=_layout(batch, fixed))
+
+    def _taken(self, batch: TakenBatch) -> BatchRef:
         known = (repr(batch.signature.structure), batch.signature.leaves)
         number = self._signatures.get(known)
         if number is None:
@@ -199,8 +216,7 @@ class Encoder:
         if item.number != self._pass.number:
             self._pass = _Pass(item.number)
         if self._pass.recorded and self._room.open(Tier.STEPS, _reference(item.batch)):
-            self._pass.batches.append(self._batch(item.batch))
-            self._pass.shares.append(_shares(item.batch))
+            self._pass.batches.append(self._batch(item.batch, item.fixed))
         else:
             self._pass = _Pass(item.number, recorded=False)
 
@@ -212,6 +228,7 @@ class Encoder:
             return
         cost = sum(64 + 8 * len(ref.row_ids) + 16 * len(ref.whole) for ref in passed.batches)
         listed = bool(passed.batches) and self._room.open(Tier.STEPS, cost)
+        self._validated.update(item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
         self._writer.evaluation(
             epoch=item.epoch,
@@ -220,9 +237,6 @@ class Encoder:
             batches=self._writer.batches(passed.batches) if listed else None,
             logs=item.logs,
         )
-        for i, shares in enumerate(passed.shares if listed else ()):
-            self._note_shares(shares, item.epoch, item.after_step, {"evaluation": self._evaluations, "batch": i})
-        self._evaluations += 1
 
     def _epoch(self, item: EpochItem) -> None:
         version = item.last_version
@@ -231,6 +245,7 @@ class Encoder:
         made = self._states.made
         if made is not None:
             self._start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
+        self._sources(map(str, item.logs))
         self._room.need(len(to_json(dict(item.logs))) + 512)
         self._writer.epoch(
             epoch=item.epoch,
@@ -249,8 +264,10 @@ class Encoder:
         self._writer.event("train-end", {"state": state}, epoch=None, step=None)
 
 
-def _shares(batch: TakenBatch | str) -> Shares:
-    return None if isinstance(batch, str) else batch.shares
+def _layout(batch: TakenBatch, fixed: bool) -> Layout:
+    shares = batch.shares
+    uneven = shares is not None and shares != even_shares(sum(shares), len(shares))
+    return Layout(fixed, None if batch.sample_weight is None else batch.weight_tree, shares if uneven else None)
 
 
 def _reference(batch: TakenBatch | str) -> int:

@@ -62,6 +62,8 @@ class StepItem:
     seconds: float
     after: Snapshot | None
     """None inside an execution of several steps, where nothing is read."""
+    fixed: bool = False
+    """Whether the step was compiled for the size of its batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class EvaluationBatchItem:
 
     number: int
     batch: TakenBatch | str
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,10 +204,8 @@ class Recorder:
         return armed
 
     def batch_axis(self, key: str, fixed: bool) -> None:
-        """Notes once whether steps (`key` "batch_axis") or validation steps are compiled for one batch size."""
-        if self._axes.get(key) != fixed:
-            self._axes[key] = fixed
-            self.worker.put(InfoItem(key, "fixed" if fixed else "open"))
+        """Notes whether steps (`key` "batch_axis") or validation steps are compiled for one batch size."""
+        self._axes[key] = fixed
 
     def before_step(self, data: Any, state: Any) -> None:
         if self._observed is None and self.step == 0:
@@ -260,6 +258,7 @@ class Recorder:
                     generator=self._generator,
                     seconds=seconds / len(batches),
                     after=self.snapshot(live) if last else None,
+                    fixed=self._axes.get("batch_axis", False),
                 )
             )
             self.step += 1
@@ -276,7 +275,6 @@ class Recorder:
                 if self._weight_tree is not None:
                     raise NotCaptured("its sample weights are for other outputs than those of the batches before")
                 self._weight_tree = taken.weight_tree
-                self.worker.put(InfoItem("sample_weight", taken.weight_tree))
             return taken
         except (NotCaptured, ValueError) as reason:
             let_through(reason)
@@ -314,7 +312,9 @@ class Recorder:
             self._evaluation_observed = True
 
     def evaluation_batch(self, data: Any) -> None:
-        self.worker.put(EvaluationBatchItem(self._evaluation, self._take(data)))
+        self.worker.put(
+            EvaluationBatchItem(self._evaluation, self._take(data), self._axes.get("validation_batch_axis", False))
+        )
 
     def end_evaluation(self, logs: Mapping[str, Any] | None) -> None:
         if not self._evaluating:

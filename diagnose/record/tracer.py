@@ -248,6 +248,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
     def _describe(self, recorder: Recorder, backend: Backend, callback_list: Any, arguments: Any, number: int) -> None:
         put = recorder.worker.put
         put(InfoItem("environment", describe.environment()))
+        put(InfoItem("framework", "keras"))
         put(InfoItem("backend", backend.name))
         put(
             InfoItem(

@@ -22,6 +22,7 @@ from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
 from diagnose.record.wiring import TrainHook, open_run, unwrap
 from diagnose.record.writable import check_writable
+from diagnose.tracefile.about import MetricVariable, typed
 from diagnose.tracefile.metric_state import Slot, added, layout, means
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Watch:
         recorder = self.recorder
         put = recorder.worker.put
         put(InfoItem("environment", describe.environment()))
+        put(InfoItem("framework", "keras"))
         put(InfoItem("backend", recorder.backend.name))
         put(InfoItem("fit", {"number": 1, "arguments": {}, "found": False, "loop": "train_on_batch"}))
         put(InfoItem("compile", describe.compile_settings(recorder.model)))
@@ -179,7 +181,9 @@ class Watch:
     def add_metrics(self, before: bytes | None, after: bytes | None) -> None:
         """Adds up a step's own totals and counts, for the default logs."""
         if self._layout is None:
-            self._layout = layout(describe_metrics.metric_variables(self.model))
+            self._layout = layout(
+                typed(describe_metrics.metric_variables(self.model), list[MetricVariable], "of this model")
+            )
         known = before if before is not None and after is not None and len(before) == len(after) else None
         for name, values in ({} if after is None else means(added(self._layout, known, after))).items():
             sums = self._sums.setdefault(name, [0.0, 0.0])

@@ -61,7 +61,7 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
     checks = []
     previous: Step | None = None
     logs = None
-    loop = (replayer.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
+    loop = replayer.trace.header.fit.loop == "train_on_batch"
     pooled = [np.asarray(f, np.float64) for f in fresh]
     ready = replayer.logged_replay(epoch) if walked else None
     if ready is not None:

@@ -19,7 +19,7 @@ def factory_of(trace: Trace, model: Any, compiled: Mapping[str, Any]) -> EngineF
     Raises:
         ReplayError: there is no engine for this framework.
     """
-    framework = str(trace.info.get("framework") or "keras")
+    framework = trace.header.framework
     if framework == "keras":
         from diagnose.replay.keras.factory import KerasFactory
 

@@ -53,8 +53,8 @@ def seen_through(trace: Trace, epoch: int, trained: Iterable[Trained]) -> set[in
 def _state(trace: Trace, version: int, arrays: Sequence[NDArray]) -> State:
     digests = tuple(array_digest(a) for a in arrays)
     groups: dict[str, list[Any]] = {}
-    for entry, digest in zip(trace.info["variables"], digests, strict=True):
-        groups.setdefault(entry["group"], []).append(digest)
+    for entry, digest in zip(trace.header.variables, digests, strict=True):
+        groups.setdefault(entry.group, []).append(digest)
     trainable, others, seeds = (group_digest(groups.get(g, [])) for g in ("trainable", "non_trainable", "seed"))
     return State(-1, version, "version", trainable, others, seeds, None, digests, None, False)
 

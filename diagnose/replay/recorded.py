@@ -82,6 +82,6 @@ class Recorded:
 
     def weights(self, state: State) -> tuple[Digest, ...]:
         """What two states have in common that evaluate alike: all weights, on every replica, but no seeds."""
-        recorded = self._trace.info["variables"]
-        own = (state.arrays[place] for of, _, place in self.replica_places if recorded[of]["group"] != "seed")
+        recorded = self._trace.header.variables
+        own = (state.arrays[place] for of, _, place in self.replica_places if recorded[of].group != "seed")
         return (*state.weights, *own)

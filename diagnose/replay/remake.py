@@ -127,8 +127,8 @@ class Remaker:
             yield step, *trainer.step(trace.batch(step.batch), generator, metrics)
 
     def _store(self, steps: Sequence[Step]) -> _Store:
-        shapes = [v["shape"] for v in self._trace.info["variables"]]
-        dtypes = [np.dtype(v["dtype"]) for v in self._trace.info["variables"]]
+        shapes = [v.shape for v in self._trace.header.variables]
+        dtypes = [np.dtype(v.dtype) for v in self._trace.header.variables]
         sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
         total = sum(sizes) * len(steps)
         if self._folder is not None:

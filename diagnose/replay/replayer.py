@@ -60,7 +60,6 @@ class Replayer:
         self.evaluation = evaluation
         self.spread = Spread.of(trace)
         self.kinds = engine.switches
-        self.fit_fixed = trace.info.get("batch_axis") == "fixed"
         self.remaker = Remaker(trace, engine, Recorded(trace, self.spread))
         self.states = States(trace, self.spread, engine, self.remaker)
         self._check()
@@ -69,10 +68,10 @@ class Replayer:
         self._after_steps: dict[int, list[list[NDArray]]] = {}
 
     def _check(self) -> None:
-        recorded = self.trace.info.get("variables")
-        if recorded is None:
+        recorded = self.trace.header.variables
+        if not recorded and self.engine.shapes:
             raise ReplayError("the recording ended before the model's variables were known")
-        shapes = [tuple(v["shape"]) for v in recorded if v["group"] != "replica"]
+        shapes = [v.shape for v in recorded if v.group != "replica"]
         if self.engine.shapes != shapes:
             raise ReplayError(
                 "the model's variables are not those of the trace (another architecture, or changed since)"
@@ -88,7 +87,7 @@ class Replayer:
 
     def split_as_evaluate(self, steps: Sequence[Step]) -> bool:
         """Whether these steps' batches were split over replicas as `evaluate` splits batches of the same sizes."""
-        return self.spread is None or not any(step.step in self.spread.steps for step in steps)
+        return self.spread is None or not any(step.batch.layout.shares for step in steps)
 
     def logged_steps(self, epoch: int) -> Sequence[Step]:
         """The steps that the log of a (1-based) epoch covers. A loop of `train_on_batch` resets its metrics before
@@ -99,7 +98,7 @@ class Replayer:
     @property
     def is_loop(self) -> bool:
         """Whether a loop of `train_on_batch` was traced, not a `fit`."""
-        return (self.trace.info.get("fit") or {}).get("loop") == "train_on_batch"
+        return self.trace.header.fit.loop == "train_on_batch"
 
     # ── V ──
 
@@ -262,16 +261,13 @@ class Replayer:
         values, batches = self.states.values(state), list(batches)
         if fixed is None:  # as for arrays: a short last batch leaves the axis open
             fixed = len({batch.size for batch in batches}) == 1
-        split = {} if self.spread is None or evaluation is None else self.spread.evaluations
-        for i, batch in enumerate(batches):
+        for batch in batches:
             own = batch.sample_weight if weights is None else weights_of(batch.rows, weights)
-            yield BatchRun(values, batch, own, None, fixed, self._shares(batch, split.get((evaluation or 0, i))))
+            recorded = None if evaluation is None else batch.shares
+            yield BatchRun(values, batch, own, None, fixed, self._shares(batch, recorded))
 
     def _shares(self, batch: Batch, recorded: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if self.spread is None or self.spread.local == 1 else self.spread.shares(batch.size, recorded)
-
-    def _step_shares(self, step: Step, batch: Batch) -> tuple[int, ...] | None:
-        return self._shares(batch, None if self.spread is None else self.spread.steps.get(step.step))
 
     def _scheduled(
         self, steps: Sequence[Step], schedule: Schedule, state: State | None, weighted: bool
@@ -287,7 +283,7 @@ class Replayer:
                 )
             batch = self.trace.batch(step.batch)
             weight = batch.sample_weight if other is None else weights_of(batch.rows, other)
-            yield BatchRun(values, batch, weight, step, self.fit_fixed, self._step_shares(step, batch))
+            yield BatchRun(values, batch, weight, step, batch.fixed, self._shares(batch, batch.shares))
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
@@ -335,5 +331,5 @@ class Replayer:
     def step_run(self, step: Step) -> BatchRun:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
-        values, shares = self.states.values(self.states.before(step)), self._step_shares(step, batch)
-        return BatchRun(values, batch, batch.sample_weight, step, self.fit_fixed, shares)
+        values, shares = self.states.values(self.states.before(step)), self._shares(batch, batch.shares)
+        return BatchRun(values, batch, batch.sample_weight, step, batch.fixed, shares)

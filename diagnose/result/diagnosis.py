@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from diagnose.result.spoken import Spoken
 from diagnose.result.texts import Texts
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    Real = float
+    """A float64. At run time another name, by which the codec knows where "NaN" and its kin stand for numbers."""
+else:
+    from numbers import Real
+
+_LARGEST = 2**53  # counts and versions beyond this are no run's, and would overflow where they are drawn
+Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+Signed = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
@@ -33,8 +43,8 @@ Source = Literal["train-steps", "validation", "end-of-epoch", "own", "learning-r
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    first: int
-    last: int
+    first: Count
+    last: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +71,13 @@ class EpochRow:
     over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
     the last validation pass was computed at. `clocks`: of each logged value, when it was computed."""
 
-    epoch: int
-    first_version: int
-    last_version: int
-    logged: Mapping[str, float]
-    reevaluated: Mapping[str, float]
-    learning_rate: float | None = None
-    validation_version: int | None = None
+    epoch: Count
+    first_version: Count
+    last_version: Count
+    logged: Mapping[str, Real]
+    reevaluated: Mapping[str, Real]
+    learning_rate: Real | None = None
+    validation_version: Count | None = None
     analysed: bool = False
     clocks: Mapping[str, Clock] = field(default_factory=dict)
 
@@ -83,13 +93,13 @@ class StepRow:
     again from recorded weights and rows (None: this step was not replayed); `reproduced`: whether the metric state
     came out the same within tolerance."""
 
-    step: int
-    epoch: int
-    batch_index: int
-    computed_at: int
-    produced: int
-    values: Mapping[str, float]
-    replayed: Mapping[str, float] | None = None
+    step: Count
+    epoch: Count
+    batch_index: Count
+    computed_at: Count
+    produced: Count
+    values: Mapping[str, Real]
+    replayed: Mapping[str, Real] | None = None
     reproduced: bool | None = None
 
 
@@ -99,11 +109,11 @@ class ReplayCheck:
     the epoch's logged value. `tolerance` is per metric, in the metric's own units. `reason`: why steps are missing
     from the check, or None."""
 
-    steps: int
-    reproduced: int
-    max_abs_error: Mapping[str, float]
-    tolerance: Mapping[str, float] = field(default_factory=dict)
-    epochs: tuple[int, ...] = ()
+    steps: Count
+    reproduced: Count
+    max_abs_error: Mapping[str, Real]
+    tolerance: Mapping[str, Real] = field(default_factory=dict)
+    epochs: tuple[Count, ...] = ()
     reason: str | None = None
 
 
@@ -112,9 +122,9 @@ class LedgerEntry:
     """One factor's share of the gap: the Shapley `amount`, and its `low` and `high` over the orders of the walk."""
 
     factor: str
-    amount: float
-    low: float
-    high: float
+    amount: Real
+    low: Real
+    high: Real
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +132,8 @@ class LossPart:
     """One of the two parts `loss` is the sum of, as replayed at both ends of the walk; amounts by factor add up to
     `evaluated - logged`."""
 
-    logged: float
-    evaluated: float
+    logged: Real
+    evaluated: Real
     entries: tuple[LedgerEntry, ...]
 
 
@@ -141,21 +151,21 @@ class Ledger:
 
     `split`: for `loss` of a model with penalties; None otherwise."""
 
-    epoch: int
+    epoch: Count
     metric: str
-    logged: float
-    evaluated: float
-    gap: float
+    logged: Real
+    evaluated: Real
+    gap: Real
     entries: tuple[LedgerEntry, ...]
-    residual: float
+    residual: Real
     split: LossSplit | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    epoch: int
-    version: int
-    value: float
+    epoch: Count
+    version: Count
+    value: Real
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +174,14 @@ class Restoration(Spoken):
 
     callback: str
     monitor: str
-    best_epoch: int | None
-    best_logged: float | None
-    restored_epoch: int | None
-    restored_version: int | None
-    restored_value: float | None
+    best_epoch: Count | None
+    best_logged: Real | None
+    restored_epoch: Count | None
+    restored_version: Count | None
+    restored_value: Real | None
     computed_at: Span | None
-    owner_versions: tuple[int, ...]
-    shift_updates: int | None
+    owner_versions: tuple[Count, ...]
+    shift_updates: Signed | None
     verdict: Verdict
     best_by_reevaluation: Best | None
     mode: Literal["min", "max"] | None = None
@@ -181,7 +191,7 @@ class Restoration(Spoken):
     sentence: str = ""
     written_by: str | None = None
     notes: tuple[str, ...] = ()
-    chosen_epoch: int | None = None
+    chosen_epoch: Count | None = None
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
     texts: Mapping[str, Any] = field(default_factory=dict)
@@ -207,14 +217,14 @@ class PolicyRow(Spoken):
     monitor: str
     own: bool = False
     reason: str | None = None
-    stopped_epoch: int | None = None
-    best_epoch: int | None = None
-    best_number: float | None = None
-    held_epoch: int | None = None
-    held_value: float | None = None
-    optimism: float | None = None
-    epochs: int | None = None
-    time_saved: float | None = None
+    stopped_epoch: Count | None = None
+    best_epoch: Count | None = None
+    best_number: Real | None = None
+    held_epoch: Count | None = None
+    held_value: Real | None = None
+    optimism: Real | None = None
+    epochs: Count | None = None
+    time_saved: Real | None = None
     texts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -226,8 +236,8 @@ class Policies(Spoken):
     metric: str
     mode: Literal["min", "max"] | None
     rows: tuple[PolicyRow, ...]
-    best_epoch: int | None = None
-    best_value: float | None = None
+    best_epoch: Count | None = None
+    best_value: Real | None = None
     notes: tuple[str, ...] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -241,16 +251,16 @@ class SavedModel:
 
     callback: str
     file: str
-    epoch: int | None
-    version: int | None
-    version_epoch: int | None
-    event: int
+    epoch: Count | None
+    version: Count | None
+    version_epoch: Count | None
+    event: Count
     metric: str | None = None
-    logged: float | None = None
-    value: float | None = None
+    logged: Real | None = None
+    value: Real | None = None
     computed_at: Span | None = None
-    owner_versions: tuple[int, ...] = ()
-    shift_updates: int | None = None
+    owner_versions: tuple[Count, ...] = ()
+    shift_updates: Signed | None = None
     verdict: Verdict | None = None
 
 
@@ -265,7 +275,7 @@ class Finding(Spoken):
     evidence: Mapping[str, Any]
     advice: str
     metric: str | None = None
-    effect: float | None = None
+    effect: Real | None = None
     role: Role | None = None
     texts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -283,10 +293,10 @@ class Diagnosis(Spoken):
     in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
     """
 
-    fit: int
+    fit: Count
     keras: str
     backend: str
-    steps_total: int
+    steps_total: Count
     headline: str
     epoch_rows: tuple[EpochRow, ...]
     step_rows: tuple[StepRow, ...]
@@ -305,6 +315,7 @@ class Diagnosis(Spoken):
     saved: tuple[SavedModel, ...] = ()
     problems: tuple[str, ...] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
+    framework: str = "keras"
 
     @property
     def key_metric(self) -> str | None:

@@ -38,7 +38,7 @@ def check(facts: Facts) -> Finding:
     value over all rows at once, or over evaluate's batches."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
-    if not any("of_loss" in v for v in facts.trace.info.get("metric_variables") or []):
+    if not any(v.of_loss is not None for v in facts.trace.header.metric_variables):
         return not_applicable(NAME, NOT_RECORDED())
     found = {m.log: m for e in facts.epochs for m in batch_means(facts, e) if one_per_batch(m)}
     if not found:

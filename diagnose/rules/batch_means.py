@@ -70,22 +70,23 @@ def close(values: Iterable[float], tolerance: float = CLOSE) -> bool:
 def batch_means(facts: Facts, epoch: Epoch) -> list[BatchMeans]:
     """The means that were recorded at every step of an epoch and give its logged value. Empty for a trace that does
     not say which metrics belong to the loss, and for a fit on several replicas, where a batch counts once on each."""
-    described = facts.trace.info.get("metric_variables") or []
+    described = facts.trace.header.metric_variables
     steps = facts.trace.index.steps_of(epoch.epoch)
-    if not steps or (facts.trace.info.get("replicas") or {}).get("count", 1) > 1:
+    replicas = facts.trace.header.replicas
+    if not steps or (replicas is not None and replicas.count > 1):
         return []
     added = [sums(facts.trace, step) for step in steps]
     rows = tuple(len(step.batch.row_ids) for step in steps)
     found: dict[str, BatchMeans] = {}
     for v in described:
-        log = v.get("log")
-        if log is None or log in found or any(log not in a for a in added) or 0 in rows:
+        log = v.log
+        if log is None or v.of_loss is None or log in found or any(log not in a for a in added) or 0 in rows:
             continue
         means = BatchMeans(
             log,
-            v["of_loss"],
-            v["function"],
-            v["same_as"],
+            v.of_loss,
+            v.function,
+            v.same_as,
             epoch.epoch,
             rows,
             tuple(a[log][0] for a in added),

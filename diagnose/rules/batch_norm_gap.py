@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import find_gap
+from diagnose.tracefile.about import Layer
 from diagnose.tracefile.digest import array_digest, numpy_dtype
 from diagnose.tracefile.model import State
 
@@ -89,32 +89,32 @@ def _more_updates(momentum: float, updates: int) -> Said:
     return MORE_UPDATES(needed=needed, momentum=momentum, updates=updates, code=code)
 
 
-def _untouched_momentum(facts: Facts, layers: Sequence[Mapping[str, Any]]) -> float | None:
+def _untouched_momentum(facts: Facts, layers: Sequence[Layer]) -> float | None:
     """The largest momentum of the layers whose averages had their initial values when this fit began; None where
     there is no such layer, or the trace does not tell."""
     first = facts.trace.version(0)
     found = [
-        float(x["momentum"])
+        float(x.momentum)
         for x in layers
         if first is not None
-        and x.get("trainable")
-        and isinstance(x.get("momentum"), (int, float))
-        and 0 < x["momentum"] < 1
-        and _initial(facts, first, x.get("statistics", ()))
+        and x.trainable
+        and x.momentum is not None
+        and 0 < x.momentum < 1
+        and _initial(facts, first, x.statistics)
     ]
     return max(found, default=None)
 
 
 def _initial(facts: Facts, state: State, statistics: Sequence[int]) -> bool:
     """Whether a layer's moving mean is all 0 and its moving variance all 1 in this state."""
-    variables = facts.trace.info.get("variables") or []
+    variables = facts.trace.header.variables
     ends = {"moving_mean": np.zeros, "moving_variance": np.ones}
-    by_name = {str(variables[i]["path"]).rpartition("/")[2]: i for i in statistics if i < len(variables)}
+    by_name = {variables[i].path.rpartition("/")[2]: i for i in statistics if i < len(variables)}
     if not set(ends) <= set(by_name):
         return False
     for name, make in ends.items():
         i = by_name[name]
-        initial = make(variables[i]["shape"], numpy_dtype(variables[i]["dtype"]))
+        initial = make(variables[i].shape, numpy_dtype(variables[i].dtype))
         if state.arrays[i] != array_digest(initial):
             return False
     return True

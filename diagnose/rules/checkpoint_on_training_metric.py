@@ -13,6 +13,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, not_applicable, timing
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import Epoch
 
 NAME = "checkpoint-on-training-metric"
@@ -129,13 +130,9 @@ def _judged(facts: Facts, decision: Watcher, kept: Kept) -> Finding:
 
 def _changed_at_end(facts: Facts, epoch: Epoch) -> str | None:
     """Who changed weights in the hook that ModelCheckpoint saves in; what it saved is then either of two."""
-    for event in facts.trace.events:
-        if (
-            event.kind == "weights-changed"
-            and event.epoch == epoch.epoch
-            and event.detail.get("hook") == "on_epoch_end"
-        ):
-            return str(event.detail.get("callback") or "") or KERAS()
+    for event in facts.trace.events_of(WeightsChanged):
+        if event.epoch == epoch.epoch and event.detail.hook == "on_epoch_end":
+            return event.detail.callback or KERAS()
     return None
 
 

@@ -112,8 +112,8 @@ def check(facts: Facts) -> Finding:
 
 
 def _given(facts: Facts) -> Said:
-    arguments = (facts.trace.info.get("fit") or {}).get("arguments") or {}
-    names = [n for n in ("class_weight", "sample_weight") if arguments.get(n) is True]
+    arguments = facts.trace.header.fit.arguments
+    names = [n for n in ("class_weight", "sample_weight") if getattr(arguments, n)]
     return GIVEN(which="both" if len(names) > 1 else names[0] if names else "data")
 
 

@@ -13,6 +13,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_of_fit
+from diagnose.tracefile.events import WeightsChanged
 from diagnose.tracefile.model import State
 
 NAME = "ema-order"
@@ -79,8 +80,7 @@ def check(facts: Facts) -> Finding:
     """Fails where the value went by and the model (or file) kept are of different kinds, or where an average that was
     in the model at the end of training was overwritten with raw weights."""
     trace = facts.trace
-    optimizer = (trace.info.get("compile") or {}).get("optimizer") or {}
-    if not (optimizer.get("config") or {}).get("use_ema"):
+    if not trace.header.compile.optimizer_config.get("use_ema"):
         return not_applicable(NAME, NO_AVERAGE())
     averages = Averages.of(trace)
     if averages is None:
@@ -235,13 +235,13 @@ def _evidence(monitor: str, epoch: int, logged: float | None, used: str) -> dict
 
 def _last_writer(facts: Facts, held: Content) -> str | None:
     """Who wrote what the model holds after fit; None where the last update did."""
-    changed = [e for e in facts.trace.events if e.kind == "weights-changed"]
+    changed = facts.trace.events_of(WeightsChanged)
     if not changed or facts.trace.final is None:
         return None
-    after: State = facts.trace.states[changed[-1].detail["after"]]
+    after: State = facts.trace.states[changed[-1].detail.after]
     if after.weights != facts.trace.final.weights:
         return None
-    return str(changed[-1].detail["callback"] or "") or AT_THE_END()
+    return str(changed[-1].detail.callback or "") or AT_THE_END()
 
 
 def _advice(facts: Facts, used: str, *, restores: bool, saves: bool = False) -> Said:

@@ -13,6 +13,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, NO_EPOCH, metric_in_question, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.means import held, own_train_step, plain_means
+from diagnose.tracefile.events import MetricsReset
 from diagnose.tracefile.increments import mean, sums
 from diagnose.tracefile.model import Epoch
 
@@ -60,7 +61,7 @@ def check(facts: Facts) -> Finding:
     """Fails where metric state changed inside an epoch, and its log is clearly not the value over its batches."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
-    if (facts.trace.info.get("fit") or {}).get("loop") == "train_on_batch":
+    if facts.trace.header.fit.loop == "train_on_batch":
         return not_applicable(NAME, TRAIN_ON_BATCH())
     if all(step.metrics_after is None for step in facts.trace.steps):
         return not_applicable(NAME, NOT_RECORDED())
@@ -130,9 +131,9 @@ def _last_reset(facts: Facts, epoch: Epoch) -> _Reset | None:
     done = steps_before_reset(facts.trace, epoch)
     if not done:
         return None
-    seen = facts.trace.index.events_of("metrics-reset", epoch.epoch)
-    who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), {})
-    return _Reset(epoch, len(steps), done, who.get("callback"), who.get("hook"))
+    seen = facts.trace.index.events_of(MetricsReset, epoch.epoch)
+    who = next((e.detail for e in reversed(seen) if e.step == epoch.first_version + done), MetricsReset(callback=None))
+    return _Reset(epoch, len(steps), done, who.callback, who.hook)
 
 
 def _covered(facts: Facts, reset: _Reset, metrics: Iterable[str]) -> Iterator[_Covered]:

@@ -3,7 +3,7 @@ made before they were frozen (keras PR#9965)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from diagnose.result.diagnosis import Finding
@@ -11,6 +11,7 @@ from diagnose.result.texts import Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
+from diagnose.tracefile.about import Layer, Variable
 
 NAME = "frozen-after-compile"
 
@@ -57,28 +58,28 @@ def check(facts: Facts) -> Finding:
     (`BatchNormalization.call` updates them under `training and self.trainable`). Counters and states of other layers
     may change. Later epochs are left out, as a callback may have changed `trainable` by then.
     """
-    info = facts.trace.info
-    layers = (info.get("model") or {}).get("layers") or []
-    if any("trainable" not in x for x in layers):
+    header = facts.trace.header
+    layers, variables = header.model.layers, header.variables
+    if any(x.trainable is None for x in layers):
         return not_applicable(NAME, NOT_SAID())
-    frozen = [x for x in layers if x["trainable"] is False and _still(info["variables"], x)]
+    frozen = [x for x in layers if x.trainable is False and _still(variables, x)]
     if not frozen:
         return not_applicable(NAME, NONE())
-    if (info.get("compile") or {}).get("custom_train_step"):
-        return not_applicable(NAME, OWN_STEP(), {"frozen": [x["name"] for x in frozen]})
+    if header.compile.custom_train_step:
+        return not_applicable(NAME, OWN_STEP(), {"frozen": [x.name for x in frozen]})
     moved, steps = _moved(facts)
     if not steps:
         return not_applicable(NAME, NO_STEP())
-    changed = [(x, [i for i in _still(info["variables"], x) if moved.get(i)]) for x in frozen]
+    changed = [(x, [i for i in _still(variables, x) if moved.get(i)]) for x in frozen]
     changed = [(x, indices) for x, indices in changed if indices]
     evidence: dict[str, Any] = {
-        "frozen": [x["name"] for x in frozen],
+        "frozen": [x.name for x in frozen],
         "steps": steps,
-        "changed_in_steps": {info["variables"][i]["path"]: moved[i] for _, indices in changed for i in indices},
+        "changed_in_steps": {variables[i].path: moved[i] for _, indices in changed for i in indices},
     }
     if not changed:
         return Finding(NAME, "passed", UNCHANGED(count=len(frozen)), evidence, "")
-    what = {"weights" if i in x["weights"] else "averages" for x, indices in changed for i in indices}
+    what = {"weights" if i in x.weights else "averages" for x, indices in changed for i in indices}
     most = max(moved[i] for _, indices in changed for i in indices)
     title = FAILED(
         layers=named(tuple(x for x, _ in changed)),
@@ -89,11 +90,11 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
 
 
-def _still(variables: list[Mapping[str, Any]], layer: Mapping[str, Any]) -> list[int]:
+def _still(variables: Sequence[Variable], layer: Layer) -> list[int]:
     """Indices of the variables that training must not change while this layer is frozen. One that the model itself
     counts as trainable (shared with a layer that is not frozen, say) is not among them."""
-    indices = [*layer["weights"], *(layer["statistics"] if layer["kind"] == "batch-norm" else ())]
-    return [i for i in indices if variables[i]["group"] == "non_trainable"]
+    indices = [*layer.weights, *(layer.statistics if layer.kind == "batch-norm" else ())]
+    return [i for i in indices if variables[i].group == "non_trainable"]
 
 
 def _moved(facts: Facts) -> tuple[dict[int, int], int]:

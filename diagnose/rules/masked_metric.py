@@ -73,21 +73,21 @@ def check(facts: Facts) -> Finding:
     the mask is why."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
-    masking = (facts.trace.info.get("model") or {}).get("masking")
+    masking = facts.trace.header.model.masking
     if masking is None:
         return not_applicable(NAME, NOT_RECORDED())
     if not masking:
         return not_applicable(NAME, NONE())
     pairs = list(_pairs(facts))
     if not pairs:
-        return not_applicable(NAME, NO_PAIR(), {"masking_layers": masking})
+        return not_applicable(NAME, NO_PAIR(), {"masking_layers": list(masking)})
     judged = [(loss, metric, way) for loss, metric in pairs if (way := _way(facts, loss, metric)) is not None]
     if not judged:
         title = NOT_BY_MASK(pairs=sorted({PAIR(loss=a.log, metric=b.log) for a, b in pairs}))
-        return not_applicable(NAME, title, {"masking_layers": masking})
+        return not_applicable(NAME, title, {"masking_layers": list(masking)})
     loss, metric, way = max(judged, key=_weight)
     effect = _difference(loss, metric)
-    evidence = {"masking_layers": masking, "way": way, **_evidence(loss, metric)}
+    evidence = {"masking_layers": list(masking), "way": way, **_evidence(loss, metric)}
     if not _differ(loss, metric):
         title = AGREE(loss=loss.log, metric=metric.log, value=loss.value)
         return Finding(NAME, "passed", title, evidence, "", loss.log, effect)

@@ -31,7 +31,7 @@ def plain_means(facts: Facts) -> tuple[str, ...]:
 
 def own_train_step(facts: Facts) -> bool:
     """Whether the user's own `train_step` decides what a step's logs are."""
-    return bool((facts.trace.info.get("compile") or {}).get("custom_train_step"))
+    return facts.trace.header.compile.custom_train_step
 
 
 def held(trace: Trace, step: Step, state: bytes | None) -> dict[str, tuple[float, float]]:

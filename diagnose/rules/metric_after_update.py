@@ -62,7 +62,7 @@ def check(facts: Facts) -> Finding:
     """Fails where an epoch's log holds one value of the weights before each update and another of those after it."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
-    if not (facts.trace.info.get("compile") or {}).get("custom_train_step"):
+    if not facts.trace.header.compile.custom_train_step:
         return not_applicable(NAME, KERAS_STEP())
     if facts.no_replay is not None:
         return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))

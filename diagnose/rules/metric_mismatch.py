@@ -20,6 +20,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.tracefile.about import Metric, Output
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.values import own_values
 
@@ -118,17 +119,17 @@ class _Mismatch:
 def check(facts: Facts) -> Finding:
     """Fails where form and values of the labels show that a metric measures nothing, and every step's own value bears
     it out."""
-    described = facts.trace.info.get("metrics")
+    described = facts.trace.header.metrics
     if described is None:
         return not_applicable(NAME, NOT_SAID())
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
-    watched = [m for m in described if m.get("function") in _PAIRS]
+    watched = [m for m in described if m.function in _PAIRS]
     if not watched:
         return not_applicable(NAME, NONE())
     fitting: list[str] = []
     unclear: list[Said] = []
-    names = Counter(str(m["name"]) for m in described)
+    names = Counter(m.name for m in described)
     for metric in watched:
         found = _check_metric(facts, metric, names)
         if isinstance(found, Finding) and found.status == "failed":
@@ -136,30 +137,30 @@ def check(facts: Facts) -> Finding:
         if isinstance(found, Said):
             unclear.append(found)
         else:
-            fitting.append(str(metric["name"]))
+            fitting.append(metric.name)
     if not fitting:
         return not_applicable(NAME, unclear[0])
     return Finding(NAME, "passed", FITS(metrics=fitting), {"metrics": fitting}, "")
 
 
-def _check_metric(facts: Facts, metric: Mapping[str, Any], names: Mapping[str, int]) -> Finding | Said | None:
+def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Finding | Said | None:
     """A failed finding, None where the metric fits, or why it could not be checked."""
-    name = str(metric["name"])
+    name = metric.name
     if names[name] > 1:
         return SAME_NAME(metric=name)
-    if metric.get("weighted") and any(s.batch.sample_weight is not None for s in facts.trace.steps):
+    if metric.weighted and any(s.batch.sample_weight is not None for s in facts.trace.steps):
         return WEIGHTED(metric=name)
     try:
         # Most runs have such a metric and nothing wrong with it: a few batches tell.
         if (few := _case(facts, metric, _spread(facts, FEW_STEPS))) is None:
             return NO_LABELS(metric=name)
-        if _PAIRS[str(metric["function"])](few) is None:
+        if _PAIRS[str(metric.function)](few) is None:
             return NO_SIZE(metric=name) if few.units is None else None
         steps = _spread(facts, MOST_STEPS)
         case = _case(facts, metric, steps)
     except ReplayError as error:
         return NOT_KNOWN(reason=str(error))
-    mismatch = None if case is None else _PAIRS[str(metric["function"])](case)
+    mismatch = None if case is None else _PAIRS[str(metric.function)](case)
     if case is None or mismatch is None:
         return CHANGING(metric=name)
     # A model's metrics may be made in its first step, which then has no state before it.
@@ -305,15 +306,15 @@ def _spread(facts: Facts, most: int) -> Sequence[Step]:
     return steps[:: max(1, math.ceil(len(steps) / most))]
 
 
-def _case(facts: Facts, metric: Mapping[str, Any], steps: Sequence[Step]) -> _Case | None:
+def _case(facts: Facts, metric: Metric, steps: Sequence[Step]) -> _Case | None:
     """The metric beside the labels of these steps; None where these are not arrays of one form."""
-    output = int(metric["output"])
+    output = metric.output or 0
     labels = [_labels(facts, step, output) for step in steps]
     known = [a for a in labels if a is not None]
     if not known or len(known) < len(labels) or len({a.shape[1:] for a in known}) > 1:
         return None
-    k = (metric.get("settings") or {}).get("k", 5)
-    return _Case(str(metric["name"]), _units(facts, output), k if isinstance(k, int) else 5, known)
+    k = metric.settings.get("k", 5)
+    return _Case(metric.name, _units(facts, output), k if isinstance(k, int) else 5, known)
 
 
 def _labels(facts: Facts, step: Step, output: int) -> NDArray | None:
@@ -336,17 +337,17 @@ def _flat(tree: Any, names: Sequence[str]) -> Iterator[Any]:
         yield tree
 
 
-def _outputs(facts: Facts) -> list[Mapping[str, Any]]:
-    return list((facts.trace.info.get("model") or {}).get("outputs") or [])
+def _outputs(facts: Facts) -> Sequence[Output]:
+    return facts.trace.header.model.outputs or ()
 
 
 def _names(facts: Facts) -> list[str]:
-    return [str(o["name"]) for o in _outputs(facts)]
+    return [str(o.name) for o in _outputs(facts)]
 
 
 def _units(facts: Facts, output: int) -> int | None:
     """The last size of an output; None where it is not declared, or where an output has other axes than rows and
     units."""
     found = _outputs(facts)
-    shape = found[output]["shape"] if output < len(found) else None
-    return int(shape[1]) if shape is not None and len(shape) == 2 and isinstance(shape[1], int) else None
+    shape = found[output].shape if output < len(found) else None
+    return shape[1] if shape is not None and len(shape) == 2 and isinstance(shape[1], int) else None

@@ -19,6 +19,7 @@ from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import LearningRate, StopRequested, WeightsChanged
 from diagnose.tracefile.model import Epoch
 
 NAME = "missing-monitor"
@@ -294,8 +295,8 @@ def nearest(monitor: str, names: Sequence[str]) -> str | None:
 def _acts_by_itself(facts: Facts, w: Watcher) -> bool:
     """Whether a class of the user's reads other values, or stopped the fit or changed weights without this one."""
     read = (callbacks(facts.trace)[w.place].reads or {}).get("on_epoch_end") or []
-    kinds = ("stop-requested", "weights-changed", "learning-rate")
-    acted = any(e.kind in kinds and e.detail.get("callback") == w.callback for e in facts.trace.events)
+    kinds = (StopRequested, WeightsChanged, LearningRate)
+    acted = any(isinstance(e.detail, kinds) and e.detail.callback == w.callback for e in facts.trace.events)
     return acted or (bool(read) and w.monitor not in read)
 
 

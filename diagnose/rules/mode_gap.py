@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import FIRST_NAMES, NO_EPOCH, NOT_MEASURED, largest, material, not_applicable, scale
 from diagnose.rules.facts import Facts
+from diagnose.tracefile.about import Layer
 
 NO_LAYER = Text(
     "mode-gap.no-layer",
@@ -32,7 +32,7 @@ class Gap:
 
     ledger: Ledger
     entry: LedgerEntry
-    layers: tuple[Mapping[str, Any], ...]
+    layers: tuple[Layer, ...]
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Gap:
             "low": self.entry.low,
             "high": self.entry.high,
             "residual": self.ledger.residual,
-            "layers": [x["name"] for x in self.layers],
+            "layers": [x.name for x in self.layers],
         }
 
     @property
@@ -63,17 +63,17 @@ class Gap:
         }
 
 
-def named(layers: tuple[Mapping[str, Any], ...]) -> Said:
+def named(layers: tuple[Layer, ...]) -> Said:
     """The first layers by name, in quotes."""
-    return FIRST_NAMES(names=[str(x["name"]) for x in layers[:4]], more=len(layers) - 4 if len(layers) > 4 else None)
+    return FIRST_NAMES(names=[str(x.name) for x in layers[:4]], more=len(layers) - 4 if len(layers) > 4 else None)
 
 
 def find_gap(facts: Facts, rule: str, factor: str) -> Gap | Finding:
     """The gap to judge, or the finding that there is none."""
-    layers = tuple(x for x in (facts.trace.info.get("model") or {}).get("layers", ()) if x.get("kind") == factor)
+    layers = tuple(x for x in facts.trace.header.model.layers if x.kind == factor)
     if not layers:
         return not_applicable(rule, NO_LAYER(factor=factor))
-    evidence = {"layers": [x["name"] for x in layers]}
+    evidence = {"layers": [x.name for x in layers]}
     if not facts.epochs:
         return not_applicable(rule, NO_EPOCH(), evidence)
     if not facts.ledgers:

@@ -11,6 +11,8 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.tracefile.about import OptimizerState, Previous, Start
+from diagnose.tracefile.events import WeightsChanged
 
 NAME = "optimizer-not-restored"
 
@@ -127,42 +129,42 @@ def check(facts: Facts) -> Finding:
     inside = _inside(facts)
     if inside is not None:
         return inside
-    start: Mapping[str, Any] | None = trace.info.get("start")
+    start = trace.header.start
     if start is None:
         return not_applicable(NAME, NOT_SAID())
     if not trace.steps:
         return not_applicable(NAME, NOT_RECORDED() if trace.unrecorded else NO_STEP())
-    previous = start.get("previous")
-    both_new = previous is not None and previous["epoch"] == 0 and not start.get("iterations")
+    previous = start.previous
+    both_new = previous is not None and previous.epoch == 0 and not start.iterations
     if previous is not None and not both_new:
         return _from_earlier_fit(facts, start, previous)
     initial = trace.steps[0].epoch - 1
     if initial > 0:
         return _from_elsewhere(facts, start, initial)
-    if start.get("iterations"):
-        return not_applicable(NAME, NOT_KNOWN(updates=start["iterations"]))
+    if start.iterations:
+        return not_applicable(NAME, NOT_KNOWN(updates=start.iterations))
     return not_applicable(NAME, BOTH_NEW())
 
 
 # ── from the weights of an earlier fit ──
 
 
-def _from_earlier_fit(facts: Facts, start: Mapping[str, Any], previous: Mapping[str, Any]) -> Finding:
-    then, end = previous["then"], previous["end"]
+def _from_earlier_fit(facts: Facts, start: Start, previous: Previous) -> Finding:
+    then, end = previous.then, previous.end
     evidence: dict[str, Any] = {
-        "weights_of": {k: previous[k] for k in ("trace", "epoch", "version")},
+        "weights_of": {k: getattr(previous, k) for k in ("trace", "epoch", "version")},
         "optimizer_then": _state(then),
         "optimizer_at_start": _state(start),
         "optimizer_at_end_of_that_fit": _state(end),
-        "same_optimizer_object": previous["same_optimizer"],
+        "same_optimizer_object": previous.same_optimizer,
     }
     evidence |= _jump(facts, previous)
     lost = _lost(facts, start, previous)
     what = _moment(previous)
     if not lost:
-        if then["same"] and then["iterations"] == start["iterations"]:
-            title = SAME(what=what, rate=start.get("learning_rate"))
-        elif previous["same_optimizer"] or previous["same_settings"]:
+        if then.same and then.iterations == start.iterations:
+            title = SAME(what=what, rate=start.learning_rate)
+        elif previous.same_optimizer or previous.same_settings:
             title = KEEPS_NOTHING(what=what)
         else:
             title = ANEW(what=what)
@@ -175,21 +177,21 @@ def _from_earlier_fit(facts: Facts, start: Mapping[str, Any], previous: Mapping[
     return Finding(NAME, "failed", title, evidence, _advice(previous, lost), metric, effect)
 
 
-def _lost(facts: Facts, start: Mapping[str, Any], previous: Mapping[str, Any]) -> list[str]:
+def _lost(facts: Facts, start: Start, previous: Previous) -> list[str]:
     """Which parts of the optimizer's state are of another moment and can move training."""
-    then, end = previous["then"], previous["end"]
-    if not previous["same_optimizer"] and not previous["same_settings"] and not _told_to_continue(facts):
+    then, end = previous.then, previous.end
+    if not previous.same_optimizer and not previous.same_settings and not _told_to_continue(facts):
         return []
     found = []
-    keeps = max(start["slots"], then["slots"], end["slots"]) > 0
-    if keeps and not then["same"]:
+    keeps = max(start.slots, then.slots, end.slots) > 0
+    if keeps and not then.same:
         found.append("variables")
-    counts = keeps or start["learning_rate"] is None  # a schedule goes by the count
-    if counts and start["iterations"] != then["iterations"]:
+    counts = keeps or start.learning_rate is None  # a schedule goes by the count
+    if counts and start.iterations != then.iterations:
         found.append("iterations")
-    rates = [x["learning_rate"] for x in (start, then, end)]
+    rates = [x.learning_rate for x in (start, then, end)]
     # A rate that is neither of that moment nor what the fit ended with was set on purpose.
-    left = previous["same_optimizer"] and rates[0] == rates[2]
+    left = previous.same_optimizer and rates[0] == rates[2]
     if left and None not in rates and rates[0] != rates[1]:
         found.append("learning_rate")
     return found
@@ -199,31 +201,31 @@ def _told_to_continue(facts: Facts) -> bool:
     return facts.trace.steps[0].epoch > 1
 
 
-def _moment(previous: Mapping[str, Any]) -> Said:
-    if previous["epoch"] == 0:
-        return INITIAL(trace=str(previous["trace"]))
-    return OF_EPOCH(epoch=previous["epoch"], trace=str(previous["trace"]))
+def _moment(previous: Previous) -> Said:
+    if previous.epoch == 0:
+        return INITIAL(trace=str(previous.trace))
+    return OF_EPOCH(epoch=previous.epoch, trace=str(previous.trace))
 
 
-def _optimizer(what: Said, start: Mapping[str, Any], previous: Mapping[str, Any], lost: list[str]) -> Said:
-    then, end = previous["then"], previous["end"]
+def _optimizer(what: Said, start: Start, previous: Previous, lost: list[str]) -> Said:
+    then, end = previous.then, previous.end
     said = {
         "what": what,
-        "updates": start["iterations"],
-        "then": then["iterations"],
-        "rate": start["learning_rate"] if "learning_rate" in lost else None,
-        "rate_then": then["learning_rate"],
+        "updates": start.iterations,
+        "then": then.iterations,
+        "rate": start.learning_rate if "learning_rate" in lost else None,
+        "rate_then": then.learning_rate,
     }
     if lost == ["learning_rate"]:
         return RATE_LEFT(**said)
-    if not start["iterations"]:
+    if not start.iterations:
         return NEW(**said)
-    if previous["same_optimizer"] and end["same"] and end["iterations"] == start["iterations"]:
-        return AS_LEFT(**said, last=previous["last_epoch"])
+    if previous.same_optimizer and end.same and end.iterations == start.iterations:
+        return AS_LEFT(**said, last=previous.last_epoch)
     return OTHER_MOMENT(**said)
 
 
-def _jump(facts: Facts, previous: Mapping[str, Any]) -> dict[str, Any]:
+def _jump(facts: Facts, previous: Previous | None) -> dict[str, Any]:
     """What the loss did: of the weights at the start, logged for the first epoch, and, in the earlier fit, logged for
     the epoch that came after these weights."""
     found: dict[str, Any] = {}
@@ -236,7 +238,7 @@ def _jump(facts: Facts, previous: Mapping[str, Any]) -> dict[str, Any]:
             found["evaluated_at_start"], found["jump"] = started, abs(float(logged) - started)
         if after is not None:
             found["evaluated_after_first_epoch"] = after
-    then = (previous.get("next_logs") or {}).get("loss")
+    then = None if previous is None else (previous.next_logs or {}).get("loss")
     if then is not None:
         found["next_epoch_then"] = then
     return found
@@ -252,16 +254,16 @@ def _numbers(evidence: Mapping[str, Any]) -> str:
 # ── from weights of another process ──
 
 
-def _from_elsewhere(facts: Facts, start: Mapping[str, Any], initial: int) -> Finding:
+def _from_elsewhere(facts: Facts, start: Start, initial: int) -> Finding:
     """What is known without the earlier fit: it was told to continue, and the optimizer has not done an update."""
-    evidence = {"initial_epoch": initial, "optimizer_at_start": _state(start), **_jump(facts, {})}
-    if start.get("iterations") is None:
+    evidence = {"initial_epoch": initial, "optimizer_at_start": _state(start), **_jump(facts, None)}
+    if start.iterations is None:
         return not_applicable(NAME, NOT_COUNTED(), evidence)
-    if start["iterations"]:
-        title = WENT_ON(epoch=initial, updates=start["iterations"])
+    if start.iterations:
+        title = WENT_ON(epoch=initial, updates=start.iterations)
         return Finding(NAME, "passed", title, evidence, "", "loss")
-    kept = [v for v in facts.trace.info.get("optimizer_variables") or [] if v.get("role") in ("slot", "average")]
-    if not kept and start["learning_rate"] is not None:
+    kept = [v for v in facts.trace.header.optimizer_variables if v.role in ("slot", "average")]
+    if not kept and start.learning_rate is not None:
         title = WENT_ON_KEEPS_NOTHING(epoch=initial)
         return Finding(NAME, "passed", title, evidence, "", "loss")
     title = sentences(WENT_ON_NEW(epoch=initial), _numbers(evidence))
@@ -284,17 +286,17 @@ class _Return:
 
 
 def _inside(facts: Facts) -> Finding | None:
-    kept = [v for v in facts.trace.info.get("optimizer_variables") or [] if v.get("role") in ("slot", "average")]
+    kept = [v for v in facts.trace.header.optimizer_variables if v.role in ("slot", "average")]
     for found in _returns(facts) if kept else []:
         ends = {e.epoch: facts.trace.states[e.state] for e in facts.epochs}
         then, now = ends.get(found.to_epoch), ends.get(found.epoch)
         if then is None or now is None or then.optimizer_arrays is None or now.optimizer_arrays is None:
             continue
-        listed = facts.trace.info["optimizer_variables"]
+        listed = facts.trace.header.optimizer_variables
         changed = [
-            v["path"]
+            v.path
             for v, a, b in zip(listed, then.optimizer_arrays, now.optimizer_arrays, strict=False)
-            if a != b and v["role"] in ("slot", "average")
+            if a != b and v.role in ("slot", "average")
         ]
         if not changed:
             continue
@@ -326,25 +328,25 @@ def _inside(facts: Facts) -> Finding | None:
 def _returns(facts: Facts) -> list[_Return]:
     trace, found = facts.trace, []
     ends = {e.last_version: e.epoch for e in facts.epochs}
-    for event in trace.events:
+    for event in trace.events_of(WeightsChanged):
         detail = event.detail
-        if event.kind != "weights-changed" or detail["hook"] != "on_epoch_end" or detail["callback"] is None:
+        if detail.hook != "on_epoch_end" or detail.callback is None:
             continue
-        versions = [v for v in trace.index.versions_of(trace.states[detail["after"]]) if v in ends]
+        versions = [v for v in trace.index.versions_of(trace.states[detail.after]) if v in ends]
         if event.epoch is None or event.step is None or not versions or event.step in versions:
             continue
         if len(trace.steps) > event.step:
-            found.append(_Return(str(detail["callback"]), event.epoch, ends[versions[-1]], versions[-1]))
+            found.append(_Return(detail.callback, event.epoch, ends[versions[-1]], versions[-1]))
     return found
 
 
-def _state(of: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: of[k] for k in ("iterations", "learning_rate", "slots", "same") if k in of}
+def _state(of: Start | OptimizerState) -> dict[str, Any]:
+    return {k: getattr(of, k) for k in ("iterations", "learning_rate", "slots", "same") if hasattr(of, k)}
 
 
-def _advice(previous: Mapping[str, Any], lost: list[str]) -> Said:
+def _advice(previous: Previous, lost: list[str]) -> Said:
     if lost == ["learning_rate"]:
-        return ADVICE_RATE(code=f"model.optimizer.learning_rate = {previous['then']['learning_rate']!r}")
-    if previous["epoch"] == 0:
+        return ADVICE_RATE(code=f"model.optimizer.learning_rate = {previous.then.learning_rate!r}")
+    if previous.epoch == 0:
         return ADVICE_COMPILE(code=CODE_COMPILE)
     return ADVICE_WHOLE_MODEL(code=CODE_WHOLE_MODEL)

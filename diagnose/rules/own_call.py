@@ -75,7 +75,7 @@ def call_with(kind: Kind, **settings: Any) -> str:
 def deciding_call(facts: Facts, decisions: list[Watcher]) -> str:
     """An EarlyStopping like the one that rests on a training value, on the validation value of the same metric, which a
     value that the user's own code logs does not have."""
-    names = ["loss", *(str(m.get("name")) for m in facts.trace.info.get("metrics") or [])]
+    names = ["loss", *(m.name for m in facts.trace.header.metrics or ())]
     found = next((d for d in decisions if d.kind == "early-stopping"), None)
     if found is None or found.monitor not in names:
         return call_with("early-stopping")

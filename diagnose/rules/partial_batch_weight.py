@@ -122,7 +122,7 @@ def _advice(facts: Facts, means: BatchMeans) -> Said:
     rows = sum(means.rows)
     full = max(means.rows)
     size = min((d for d in range(1, rows + 1) if rows % d == 0), key=lambda d: abs(d - full))
-    losses = (facts.trace.info.get("compile") or {}).get("loss")
+    losses = facts.trace.header.compile.loss
     metrics = None
     if isinstance(losses, dict) and losses and all(isinstance(v, str) and v.isidentifier() for v in losses.values()):
         metrics = f"losses = {losses!r}\nmodel.compile(optimizer=model.optimizer, loss=losses, metrics=losses)"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ from diagnose.rules.common import NO_EPOCH, largest, material, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
-    fit_arguments,
     in_rounds,
     not_variants,
     pool,
@@ -24,6 +22,7 @@ from diagnose.rules.passes import (
     training_passes,
     validation_passes,
 )
+from diagnose.tracefile.about import Arguments
 
 NAME = "partial-epoch"
 
@@ -89,7 +88,7 @@ class _Part:
     """What is proven of the passes: the argument that ends them (None: the data do), rows of one pass and of all of
     them, and the proof."""
 
-    steps: int | None
+    steps: float | None
     rows: int
     of: int
     changing: bool
@@ -103,7 +102,7 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_EPOCH())
     if reshuffled_split.check(facts).status == "failed":
         return not_applicable(NAME, SPLIT(rule=reshuffled_split.NAME))
-    arguments = fit_arguments(facts.trace)
+    arguments = facts.trace.header.fit.arguments
     passes = training_passes(facts.trace)
     training = passes if isinstance(passes, str) else _training(passes, arguments)
     validation = _validation(facts, arguments)
@@ -117,9 +116,9 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "passed", WHOLE(epochs=len(passes), rows=rows), {"rows": rows, "epochs": len(passes)}, "")
 
 
-def _training(passes: list[Rows], arguments: Mapping[str, Any]) -> _Part | Said | None:
+def _training(passes: list[Rows], arguments: Arguments) -> _Part | Said | None:
     """A part, None for whole epochs, or why it cannot be told."""
-    steps, batches = arguments.get("steps_per_epoch"), arguments.get("batches")
+    steps, batches = arguments.steps_per_epoch, arguments.batches
     if steps is None and len(passes) > 1 and len(passes[-1]) < len(passes[0]) and _within(passes[-1], passes[0]):
         passes = passes[:-1]  # stopped inside an epoch
     size, known = len(passes[0]), pool(passes)
@@ -143,14 +142,14 @@ def _within(part: Rows, whole: Rows) -> bool:
     return all(found.get(row, 0) >= n for row, n in zip(rows.tolist(), counts.tolist(), strict=True))
 
 
-def _validation(facts: Facts, arguments: Mapping[str, Any]) -> _Part | None:
+def _validation(facts: Facts, arguments: Arguments) -> _Part | None:
     passes = validation_passes(facts.trace)
     if isinstance(passes, str) or not passes:
         return None
-    steps = arguments.get("validation_steps")
+    steps = arguments.validation_steps
     size, known = len(passes[0]), pool(passes)
     changing = not same_rows(passes)
-    total, batches = arguments.get("validation_rows"), arguments.get("validation_batches")
+    total, batches = arguments.validation_rows, arguments.validation_batches
     if steps and isinstance(total, int) and size < total:
         return _Part(steps, size, total, changing, GIVEN_ROWS(rows=total))
     if isinstance(steps, int) and isinstance(batches, int) and steps < batches:
@@ -161,12 +160,12 @@ def _validation(facts: Facts, arguments: Mapping[str, Any]) -> _Part | None:
     return None
 
 
-def _training_part(facts: Facts, part: _Part, validation: _Part | None, arguments: Mapping[str, Any]) -> Finding:
+def _training_part(facts: Facts, part: _Part, validation: _Part | None, arguments: Arguments) -> Finding:
     if facts.no_replay is not None:
         return not_applicable(NAME, NOT_MEASURED(reason=facts.no_replay))
     evidence: dict[str, Any] = {
-        "steps_per_epoch": arguments.get("steps_per_epoch"),
-        "batches": arguments.get("batches"),
+        "steps_per_epoch": arguments.steps_per_epoch,
+        "batches": arguments.batches,
         "rows_of_an_epoch": part.rows,
         "rows_of_all_epochs": part.of,
         "other_rows_each_epoch": part.changing,
@@ -180,7 +179,7 @@ def _training_part(facts: Facts, part: _Part, validation: _Part | None, argument
         "rows": part.rows,
         "of": part.of,
         "unused": unused or None,
-        "batches": arguments.get("batches"),
+        "batches": arguments.batches,
         "times": "one" if len(facts.epochs) < 2 else "other" if part.changing else "same",
     }
     also = "" if validation is None else _validation_sentence(validation)
@@ -216,16 +215,16 @@ def _training_part(facts: Facts, part: _Part, validation: _Part | None, argument
     return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), ledger.metric, abs(entry.amount))
 
 
-def _unused(facts: Facts, arguments: Mapping[str, Any]) -> int:
+def _unused(facts: Facts, arguments: Arguments) -> int:
     """Batches of the data that fit never came to, where Keras knows how many there are."""
-    batches, steps = arguments.get("batches"), arguments.get("steps_per_epoch")
+    batches, steps = arguments.batches, arguments.steps_per_epoch
     if not isinstance(batches, int) or not isinstance(steps, int):
         return 0
     return max(0, batches - facts.trace.updates)
 
 
-def _validation_part(facts: Facts, part: _Part, arguments: Mapping[str, Any]) -> Finding:
-    evidence = {"validation_steps": arguments.get("validation_steps")} | _validation_evidence(part)
+def _validation_part(facts: Facts, part: _Part, arguments: Arguments) -> Finding:
+    evidence = {"validation_steps": arguments.validation_steps} | _validation_evidence(part)
     title = _validation_sentence(part)
     epoch = facts.epochs[-1]
     metric = next((name for name in epoch.logs if name == "val_loss"), None)

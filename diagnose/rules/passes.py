@@ -7,7 +7,7 @@ them apart is how rows come back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,6 @@ TOO_MANY = Text("passes.too-many", "there are more rows than are told apart")
 _MOST_CELLS: Final = 20_000_000
 _TRIED_ROWS: Final = 64
 _FRESH_ROWS: Final = 20
-
-
-def fit_arguments(trace: Trace) -> dict[str, Any]:
-    """What `fit` was called with, as recorded; empty where it was not."""
-    return dict((trace.info.get("fit") or {}).get("arguments") or {})
 
 
 def training_passes(trace: Trace) -> list[Rows] | Said:

@@ -11,6 +11,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NO_STOPPING, NOT_END, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import LearningRate
 from diagnose.tracefile.model import Event
 
 NAME = "patience-conflict"
@@ -84,7 +85,9 @@ def check(facts: Facts) -> Finding:
     return _judged(facts, plateau, stop, lowered, evidence)
 
 
-def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event], evidence: dict[str, Any]) -> Finding:
+def _judged(
+    facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event[LearningRate]], evidence: dict[str, Any]
+) -> Finding:
     last = facts.epochs[-1]
     before = [e for e in lowered if e.epoch is not None and e.epoch < last.epoch]
     patience = int(stop.settings.get("patience") or 0)
@@ -103,7 +106,7 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
         return Finding(NAME, "passed", title, evidence, "", plateau.monitor)
     if lowered:
         detail = lowered[-1].detail
-        title = LOWERED_LAST(**said, before=detail.get("before"), after=detail.get("after"))
+        title = LOWERED_LAST(**said, before=detail.before, after=detail.after)
         return Finding(NAME, "failed", title, evidence, _advice(plateau, stop), plateau.monitor)
     if last.learning_rate is not None and last.learning_rate <= float(plateau.settings.get("min_lr") or 0.0):
         return not_applicable(NAME, AT_LOWEST(plateau=plateau.callback), evidence)
@@ -112,13 +115,14 @@ def _judged(facts: Facts, plateau: Watcher, stop: Watcher, lowered: list[Event],
     return Finding(NAME, "failed", NEVER_LOWERED(**said), evidence, _advice(plateau, stop), plateau.monitor)
 
 
-def _lowered(facts: Facts, w: Watcher) -> list[Event]:
+def _lowered(facts: Facts, w: Watcher) -> list[Event[LearningRate]]:
     return [
         e
-        for e in facts.trace.events
-        if e.kind == "learning-rate"
-        and e.detail.get("callback") == w.callback
-        and float(e.detail["after"]) < float(e.detail["before"])
+        for e in facts.trace.events_of(LearningRate)
+        if e.detail.callback == w.callback
+        and e.detail.before is not None
+        and e.detail.after is not None
+        and e.detail.after < e.detail.before
     ]
 
 

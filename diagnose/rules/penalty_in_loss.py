@@ -56,8 +56,7 @@ def check(facts: Facts) -> Finding:
     split = [x for x in ledgers if x.split is not None]
     if not split:
         return not_applicable(NAME, NONE())
-    described = facts.trace.info.get("metric_variables") or []
-    same = [v["log"] for v in described if v.get("same_as") == "loss"]
+    same = [v.log for v in facts.trace.header.metric_variables if v.log is not None and v.same_as == "loss"]
     ledger = max(split, key=_share)
     assert ledger.split is not None
     penalties, data = ledger.split.penalties, ledger.split.data

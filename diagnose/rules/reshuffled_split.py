@@ -14,7 +14,6 @@ from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
     distinct,
-    fit_arguments,
     not_variants,
     same_rows,
     training_passes,
@@ -91,11 +90,11 @@ def check(facts: Facts) -> Finding:
 
 def _other_reason(facts: Facts, training: list[Rows], validation: list[Rows]) -> Said | None:
     """Why rows on both sides do not prove a split that was drawn anew; None where they do."""
-    arguments = fit_arguments(facts.trace)
-    if arguments.get("validation_is_training"):
+    arguments = facts.trace.header.fit.arguments
+    if arguments.validation_is_training:
         return TRAINING_DATA()
     for name in ("steps_per_epoch", "validation_steps"):
-        if arguments.get(name) is not None:
+        if getattr(arguments, name) is not None:
             return ENDS_EARLY(argument=name)
     if same_rows(training):
         return SAMPLED()

@@ -135,7 +135,7 @@ def _values(facts: Facts, step: Step, key: str) -> tuple[float, float] | None:
 
 def _handed(facts: Facts) -> Iterator[Step]:
     """The steps after which batch hooks ran, but the first of each epoch."""
-    every = int((facts.trace.info.get("compile") or {}).get("steps_per_execution") or 1)
+    every = facts.trace.header.compile.steps_per_execution or 1
     for epoch in facts.epochs:
         steps = facts.trace.index.steps_of(epoch.epoch)
         yield from (s for s in steps[1:] if (s.batch_index + 1) % every == 0 or s is steps[-1])

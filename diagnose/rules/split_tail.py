@@ -17,7 +17,6 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.passes import fit_arguments
 from diagnose.tracefile.model import BatchRef, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.rows import leaves_of
@@ -98,13 +97,13 @@ class _Labels:
 def check(facts: Facts) -> Finding:
     """Fails where the labels of the validation rows are further from those of training than in any of `DRAWS` random
     splits."""
-    arguments = fit_arguments(facts.trace)
-    share = arguments.get("validation_split")
+    arguments = facts.trace.header.fit.arguments
+    share = arguments.validation_split
     if not share:
         return not_applicable(NAME, NOT_GIVEN())
     if not facts.epochs or not facts.trace.evaluations:
         return not_applicable(NAME, NO_EPOCH())
-    if arguments.get("steps_per_epoch") or arguments.get("validation_steps"):
+    if arguments.steps_per_epoch or arguments.validation_steps:
         return not_applicable(NAME, ENDS_EARLY())
     evaluation = facts.trace.evaluations[0]
     if evaluation.batches is None:

@@ -55,14 +55,13 @@ model.fit(x, y, batch_size=..., shuffle=False, callbacks=[ResetStates()])"""
 
 def check(facts: Facts) -> Finding:
     """Fails where `evaluate` gives another value from a zero state than from the state after fit."""
-    info = facts.trace.info.get("model") or {}
-    layers = tuple(x for x in info.get("layers", ()) if x.get("stateful"))
+    layers = tuple(x for x in facts.trace.header.model.layers if x.stateful)
     zero = {k: v for k, v in facts.from_zero_state.items() if k in facts.evaluated}
     if not layers and not zero:
         return not_applicable(NAME, NONE())
     if not zero:
         reason = facts.no_replay or NOT_REPEATED()
-        return not_applicable(NAME, NOT_MEASURED(reason=reason), {"layers": [x["name"] for x in layers]})
+        return not_applicable(NAME, NOT_MEASURED(reason=reason), {"layers": [x.name for x in layers]})
     metric = max(zero, key=lambda name: _relative(facts.evaluated[name], zero[name]))
     carried, fresh = facts.evaluated[metric], zero[metric]
     evidence = {
@@ -70,7 +69,7 @@ def check(facts: Facts) -> Finding:
         "evaluated": carried,
         "from_zero_state": fresh,
         "all": {name: {"evaluated": facts.evaluated[name], "from_zero_state": zero[name]} for name in zero},
-        "layers": [x["name"] for x in layers],
+        "layers": [x.name for x in layers],
     }
     if _relative(carried, fresh) < MATERIAL:
         title = SMALL(layers=named(layers), share=MATERIAL)

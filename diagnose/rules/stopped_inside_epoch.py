@@ -9,6 +9,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text, sentences
 from diagnose.rules.common import NO_EPOCH, metric_in_question, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.tracefile.events import StopRequested
 from diagnose.tracefile.model import Event
 
 NAME = "stopped-inside-epoch"
@@ -69,7 +70,7 @@ def check(facts: Facts) -> Finding:
     stop = _stop(facts, last.epoch)
     if stop is None:
         return not_applicable(NAME, NONE())
-    who = str(stop.detail.get("callback") or "") or SOMEBODY()
+    who = str(stop.detail.callback or "") or SOMEBODY()
     done, planned = last.last_version - last.first_version, _planned(facts)
     if planned is None:
         return not_applicable(NAME, NOT_KNOWN(callback=who), {"done": done})
@@ -77,7 +78,7 @@ def check(facts: Facts) -> Finding:
     logged = last.logs.get(metric)
     evidence = {
         "callback": who,
-        "hook": stop.detail.get("hook"),
+        "hook": stop.detail.hook,
         "epoch": last.epoch,
         "batches_done": done,
         "batches_of_an_epoch": planned,
@@ -110,20 +111,14 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric, None if missed is None else abs(missed))
 
 
-def _stop(facts: Facts, epoch: int) -> Event | None:
-    return next(
-        (
-            e
-            for e in facts.trace.events
-            if e.kind == "stop-requested" and e.epoch == epoch and "batch" in str(e.detail.get("hook"))
-        ),
-        None,
-    )
+def _stop(facts: Facts, epoch: int) -> Event[StopRequested] | None:
+    found = facts.trace.events_of(StopRequested)
+    return next((e for e in found if e.epoch == epoch and "batch" in (e.detail.hook or "")), None)
 
 
 def _planned(facts: Facts) -> int | None:
     """Batches of a whole epoch: as Keras counted them beforehand, else as an epoch before had them."""
-    steps = ((facts.trace.info.get("fit") or {}).get("arguments") or {}).get("steps")
+    steps = facts.trace.header.fit.arguments.steps
     if isinstance(steps, int):
         return steps
     return max(facts.steps_per_epoch[:-1], default=None)

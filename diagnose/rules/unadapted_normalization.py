@@ -3,7 +3,7 @@ are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from diagnose.result.texts import Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.mode_gap import named
+from diagnose.tracefile.about import Layer, Variable
 from diagnose.tracefile.digest import array_digest, numpy_dtype
 from diagnose.tracefile.model import NDArray, State
 
@@ -50,18 +51,17 @@ model = keras.Sequential([keras.Input(x.shape[1:]), normalization, ...])"""
 
 def check(facts: Facts) -> Finding:
     """Fails where such a layer has mean 0 and variance 1 in all that was trained, and the rows are not like that."""
-    info = facts.trace.info
-    layers = [x for x in (info.get("model") or {}).get("layers") or () if x.get("class") == "Normalization"]
-    layers += [x for x in (info.get("model") or {}).get("layers") or () if "normalization" in x and x not in layers]
+    header = facts.trace.header
+    layers = [x for x in header.model.layers if x.class_name == "Normalization" or x.normalization is not None]
     if not layers:
         return not_applicable(NAME, NONE())
-    if any("normalization" not in x for x in layers):
+    if any(x.normalization is None for x in layers):
         return not_applicable(NAME, NOT_SAID())
     state = facts.trace.version(0) or facts.trace.version(1)
     if state is None:
         return not_applicable(NAME, NOT_RECORDED())
-    idle = tuple(x for x in layers if x["normalization"] == "adapt" and _is_initial(info["variables"], state, x))
-    evidence: dict[str, Any] = {"layers": [x["name"] for x in layers], "without_effect": [x["name"] for x in idle]}
+    idle = tuple(x for x in layers if x.normalization == "adapt" and _is_initial(header.variables, state, x))
+    evidence: dict[str, Any] = {"layers": [x.name for x in layers], "without_effect": [x.name for x in idle]}
     if not idle:
         return Finding(NAME, "passed", ADAPTED(layers=named(tuple(layers))), evidence, "")
     values = _inputs(facts)
@@ -74,15 +74,15 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
 
 
-def _is_initial(variables: list[Mapping[str, Any]], state: State, layer: Mapping[str, Any]) -> bool:
+def _is_initial(variables: Sequence[Variable], state: State, layer: Layer) -> bool:
     """Whether the layer's mean is all 0 and its variance all 1, which is what it is built with (Keras 3.8, 3.15)."""
     makers = {"mean": np.zeros, "variance": np.ones}
-    found = {str(variables[i]["path"]).rpartition("/")[2]: i for i in layer["statistics"]}
+    found = {variables[i].path.rpartition("/")[2]: i for i in layer.statistics}
     if not set(makers) <= set(found):
         return False
     for name, make in makers.items():
         i = found[name]
-        initial = make(variables[i]["shape"], numpy_dtype(variables[i]["dtype"]))
+        initial = make(variables[i].shape, numpy_dtype(variables[i].dtype))
         if state.arrays[i] != array_digest(initial):
             return False
     return True

@@ -18,7 +18,8 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
-from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.events import LearningRate
+from diagnose.tracefile.model import Epoch, Event
 
 NAME = "wrong-direction"
 
@@ -127,8 +128,8 @@ def _values(facts: Facts, w: Watcher) -> list[tuple[Epoch, float]]:
     return [(e, v) for e, v in w.valued(facts.trace) if e.epoch > begins]
 
 
-def _lowered(facts: Facts, w: Watcher) -> list[Any]:
-    return [e for e in facts.trace.events if e.kind == "learning-rate" and e.detail.get("callback") == w.callback]
+def _lowered(facts: Facts, w: Watcher) -> list[Event[LearningRate]]:
+    return [e for e in facts.trace.events_of(LearningRate) if e.detail.callback == w.callback]
 
 
 def _advice(w: Watcher, better: Mode) -> Said:

@@ -31,7 +31,7 @@ def released(path: Path) -> None:
     _HERE.discard(path)
 
 
-def create(path: Path, page_bytes: int, journal_bytes: int) -> tuple[sqlite3.Connection, int]:
+def create(path: Path, page_bytes: int, journal_bytes: int, version: int) -> tuple[sqlite3.Connection, int]:
     """Makes an empty trace at `path`, in place of an older one, and missing folders. The journal is cut to
     `journal_bytes` after each transaction.
 
@@ -67,8 +67,8 @@ def create(path: Path, page_bytes: int, journal_bytes: int) -> tuple[sqlite3.Con
         # its journal is rolled back.
         db.execute("BEGIN IMMEDIATE")
         db.execute(f"PRAGMA application_id = {fmt.APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {fmt.VERSION}")
-        for table in fmt.TABLES:
+        db.execute(f"PRAGMA user_version = {version}")
+        for table in fmt.of_version(fmt.TABLES, version):
             db.execute(table.ddl)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         db.execute("INSERT INTO diagnosis VALUES (1, ?, 'null', ?)", (created, diagnosis_digest(created, "null")))

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-VERSION: Final = 1
+VERSION: Final = 2
 """`PRAGMA user_version`. A reader refuses newer versions and reads all older ones.
 
 History:
     1  first version
+    2  what belongs to a batch is stored with it (`layout`); `framework` and `sources` in the header
 """
 
 APPLICATION_ID: Final = 0x64694167
@@ -50,7 +51,7 @@ VALUE_COST: Final = 60
 """Bytes of memory that a value of a row takes, apart from its length."""
 
 Kind = Literal[
-    "int", "int?", "real", "text", "text?", "json", "blob", "blob?", "digest", "digest?", "digests", "digests?"
+    "int", "int?", "real", "text", "text?", "json", "json?", "blob", "blob?", "digest", "digest?", "digests", "digests?"
 ]
 _SQL_TYPE = {
     "int": "INTEGER",
@@ -88,7 +89,7 @@ class Table:
     @property
     def json(self) -> tuple[int, ...]:
         """Places of the columns that hold JSON."""
-        return tuple(place for place, (_, kind) in enumerate(self.columns, 1) if kind == "json")
+        return tuple(place for place, (_, kind) in enumerate(self.columns, 1) if kind.startswith("json"))
 
 
 INFO: Final = Table("info", "seq", (("key", "text"), ("value", "json")), 1)
@@ -105,16 +106,18 @@ STATES: Final = Table(
 )  # fmt: skip
 BATCH_COLUMNS: Final[tuple[tuple[str, Kind], ...]] = (
     ("signature", "int?"), ("row_ids", "blob"), ("sample_weight", "digest?"), ("whole", "digests"),
-    ("missing", "text?"),
+    ("missing", "text?"), ("layout", "json?"),
 )  # fmt: skip
 BATCH: Final = Table("batch", "number", BATCH_COLUMNS)
 """No table of the file: the columns of one batch inside `batch_lists.batches`."""
+BATCH_1: Final = Table("batch", "number", BATCH_COLUMNS[:-1])
 STEPS: Final = Table(
     "steps", "seq",
     (("step", "int"), ("epoch", "int"), ("batch_index", "int"), ("computed_at", "int"), ("produced", "int"),
      *BATCH_COLUMNS, ("metrics_before", "blob?"), ("metrics_after", "blob?"), ("generator", "digest?"),
      ("seconds", "real")), 5,
 )  # fmt: skip
+STEPS_1: Final = Table("steps", "seq", tuple(column for column in STEPS.columns if column[0] != "layout"), 5)
 BATCH_LISTS: Final = Table("batch_lists", "seq", (("digest", "digest"), ("batches", "blob")), 6)
 EVALUATIONS: Final = Table(
     "evaluations", "seq",
@@ -137,6 +140,12 @@ DIAGNOSIS: Final = Table("diagnosis", "id", (("created", "text"), ("json", "json
 
 CHAINED: Final = (INFO, SIGNATURES, ROW_BLOCKS, STATES, STEPS, BATCH_LISTS, EVALUATIONS, EPOCHS, EVENTS, SEAL, CHAIN)
 TABLES: Final = (*CHAINED, ARRAYS, BLOBS, DIAGNOSIS)
+
+
+def of_version(tables: tuple[Table, ...], version: int) -> tuple[Table, ...]:
+    """The same tables as a format of that version has them."""
+    return tables if version > 1 else tuple(STEPS_1 if table is STEPS else table for table in tables)
+
 
 INDEX_KEY: Final = "array_index"
 """The row of `info` that holds the digest of the index of arrays, which is not chained itself; hexadecimal."""
@@ -166,6 +175,6 @@ def check_row(table: Table, row: tuple[object, ...]) -> None:
         elif kind in ("blob", "blob?"):
             valid = type(value) is bytes and len(value) <= PART_BYTES
         else:
-            valid = type(value) is str and len(value) <= (MAX_JSON_BYTES if kind == "json" else MAX_TEXT_CHARS)
+            valid = type(value) is str and len(value) <= (MAX_JSON_BYTES if kind.startswith("json") else MAX_TEXT_CHARS)
         if not valid:
             raise ValueError(f"{table.name}.{name} of row {row[0]} is not a valid {kind.rstrip('?')}")

@@ -28,7 +28,7 @@ def increments(trace: Trace, step: Step) -> dict[str, dict[str, float]]:
     if step.metrics_after is None or (step.metrics_before is None and step.step > 0):
         return {}
     if trace not in _LAYOUTS:
-        _LAYOUTS[trace] = layout(trace.info.get("metric_variables") or [])
+        _LAYOUTS[trace] = layout(trace.header.metric_variables)
     return added(_LAYOUTS[trace], step.metrics_before, step.metrics_after)
 
 

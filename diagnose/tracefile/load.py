@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, cast
 
 import numpy as np
 
 from diagnose.tracefile import format as fmt
+from diagnose.tracefile.about import Header, header, typed
 from diagnose.tracefile.bounds import Budget
 from diagnose.tracefile.chain import Chain, Value, decode_values, diagnosis_digest
 from diagnose.tracefile.digest import split_digests
+from diagnose.tracefile.events import detail
+from diagnose.tracefile.format1 import with_layouts
 from diagnose.tracefile.jsontext import from_json, json_cost
 from diagnose.tracefile.model import (
     DTYPES,
@@ -23,6 +26,7 @@ from diagnose.tracefile.model import (
     Evaluation,
     Event,
     Json,
+    Layout,
     Leaf,
     Signature,
     State,
@@ -56,6 +60,7 @@ class Records:
     """All of a trace but its contents and its diagnosis."""
 
     info: Mapping[str, Json]
+    header: Header
     status: str | None
     signatures: tuple[Signature, ...]
     blocks: tuple[RowBlock, ...]
@@ -65,7 +70,7 @@ class Records:
     batch_lists: Mapping[Digest, tuple[BatchRef, ...]]
     evaluations: tuple[Evaluation, ...]
     epochs: tuple[Epoch, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event[Any], ...]
     arrays: Mapping[Digest, ArrayEntry]
 
     @property
@@ -75,12 +80,14 @@ class Records:
         return self.status is None and not any(found)
 
 
-def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
-    """Reads and verifies all records. Raises ValueError naming what is wrong, or sqlite3.Error."""
+def load_records(db: sqlite3.Connection, nbytes: int, version: int) -> Records:
+    """Reads and verifies all records of a file in the format of a version. Raises ValueError naming what is wrong, or
+    sqlite3.Error."""
     budget = Budget(nbytes)
-    tables = {table.name: _read(db, table, budget) for table in fmt.CHAINED}
+    chained = fmt.of_version(fmt.CHAINED, version)
+    tables = {table.name: _read(db, table, budget) for table in chained}
     arrays = _read(db, fmt.ARRAYS, budget)
-    _verify_chain(tables)
+    _verify_chain(chained, tables)
     if len(arrays) != tables["chain"][-1][2]:
         raise ValueError(f"its index of arrays has {len(arrays)} entries instead of {tables['chain'][-1][2]}")
 
@@ -92,15 +99,16 @@ def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
     if stored + sum(entry.nbytes for entry in index.values()) > nbytes:
         raise ValueError("its contents are said to be larger than the file")
 
-    build = _Builder(budget, len(signatures), blocks[-1].first_row + blocks[-1].count if blocks else 0)
+    build = _Builder(budget, version, len(signatures), blocks[-1].first_row + blocks[-1].count if blocks else 0)
     states = tuple(build.state(number, row) for number, row in enumerate(tables["states"]))
     build.states = len(states)
     info = {row[1]: from_json(row[2]) for row in tables["info"]}
     _verify_index(arrays, info.pop(fmt.INDEX_KEY, None))
     if not all(digest in index for state in states if state.kept for digest in state.arrays):
         raise ValueError("an array of a kept state is missing in its index of arrays")
-    return Records(
+    found = Records(
         info=info,
+        header=header(info),
         status=_status(tables),
         signatures=signatures,
         blocks=blocks,
@@ -110,9 +118,13 @@ def load_records(db: sqlite3.Connection, nbytes: int) -> Records:
         batch_lists={row[1]: build.batch_list(row[2]) for row in tables["batch_lists"]},
         evaluations=tuple(build.evaluation(number, row) for number, row in enumerate(tables["evaluations"])),
         epochs=tuple(build.epoch(row) for row in tables["epochs"]),
-        events=tuple(Event(row[0], row[1], row[2], row[3], _mapping(row[4])) for row in tables["events"]),
+        events=tuple(_event(row) for row in tables["events"]),
         arrays=index,
     )
+    if version > 1:
+        return found
+    steps, lists = with_layouts(found.header, found.events, found.evaluations, found.steps, found.batch_lists)
+    return replace(found, steps=steps, batch_lists=lists)
 
 
 def load_diagnosis(db: sqlite3.Connection, nbytes: int) -> str:
@@ -135,7 +147,7 @@ def _read(db: sqlite3.Connection, table: fmt.Table, budget: Budget) -> list[Row]
         budget.take_row(row)
         fmt.check_row(table, row)
         for place in texts:
-            budget.take(json_cost(row[place]))
+            budget.take(0 if row[place] is None else json_cost(row[place]))
         if row[0] <= last:
             raise ValueError(f"the rows of its table {table.name} are out of order")
         last = row[0]
@@ -143,9 +155,9 @@ def _read(db: sqlite3.Connection, table: fmt.Table, budget: Budget) -> list[Row]
     return rows
 
 
-def _verify_chain(tables: Mapping[str, list[Row]]) -> None:
+def _verify_chain(chained: Sequence[fmt.Table], tables: Mapping[str, list[Row]]) -> None:
     chain = Chain()
-    merged = sorted(((table, row) for table in fmt.CHAINED for row in tables[table.name]), key=lambda item: item[1][0])
+    merged = sorted(((table, row) for table in chained for row in tables[table.name]), key=lambda item: item[1][0])
     if not merged or merged[-1][0] is not fmt.CHAIN:
         raise ValueError("its last record is not a digest of the others")
     verified = 0
@@ -205,6 +217,17 @@ def _mapping(text: str) -> dict[str, Json]:
     return value
 
 
+def _logs(text: str) -> dict[str, Json]:
+    """Logged values, typed once for all who look at them: a number is a float64, finite or not (Keras compares a truth
+    value as one too); what is another thing stays what it is."""
+    return {name: float(v) if isinstance(v, (int, float)) else v for name, v in _mapping(text).items()}
+
+
+def _event(row: Row) -> Event[Any]:
+    seq, kind, epoch, step, text = row
+    return Event(seq, kind, epoch, step, detail(kind, _mapping(text)))
+
+
 def _signature(row: Row) -> Signature:
     leaves = from_json(row[2])
     if not isinstance(leaves, list) or not all(isinstance(leaf, list) and len(leaf) == 3 for leaf in leaves):
@@ -242,8 +265,10 @@ def _arrays(rows: list[Row]) -> dict[Digest, ArrayEntry]:
 class _Builder:
     """Turns rows into the model's records, and holds their references against what exists."""
 
-    def __init__(self, budget: Budget, signatures: int, rows: int) -> None:
+    def __init__(self, budget: Budget, version: int, signatures: int, rows: int) -> None:
         self.budget = budget
+        self.columns = fmt.BATCH if version > 1 else fmt.BATCH_1
+        self.layouts: dict[str | None, Layout] = {None: Layout()}
         self.signatures = signatures
         self.rows = rows
         self.states = 0
@@ -261,36 +286,44 @@ class _Builder:
         _, step, epoch, batch_index, computed_at, produced, *rest = row
         if min(step, epoch, batch_index, computed_at, produced) < 0:
             raise ValueError("a step has a negative number")
-        before, after, generator, seconds = rest[5:]
-        batch = self.batch(tuple(rest[:5]))
+        width = len(self.columns.columns)
+        before, after, generator, seconds = rest[width:]
+        batch = self.batch(tuple(rest[:width]))
         return Step(step, epoch, batch_index, computed_at, produced, batch, before, after, generator, float(seconds))
 
     def batch(self, values: Row) -> BatchRef:
-        signature, ids, sample_weight, whole, missing = values
+        signature, ids, sample_weight, whole, missing, *more = values
         if len(ids) % 8 or (signature is not None and not 0 <= signature < self.signatures):
             raise ValueError("a batch is not well formed")
         row_ids = np.frombuffer(ids, "<i8").astype(np.int64, copy=False)
         row_ids.flags.writeable = False
         if row_ids.size and not -1 <= row_ids.min() <= row_ids.max() < self.rows:
             raise ValueError("a batch names rows that do not exist")
-        return BatchRef(signature, row_ids, sample_weight, split_digests(whole), missing)
+        return BatchRef(signature, row_ids, sample_weight, split_digests(whole), missing, self.layout(*more))
+
+    def layout(self, text: str | None = None) -> Layout:
+        if text not in self.layouts:
+            self.layouts[text] = typed(from_json(text or ""), Layout, "in the layout of a batch")
+        return self.layouts[text]
 
     def batch_list(self, encoded: bytes) -> tuple[BatchRef, ...]:
         values = decode_values(encoded, self.budget.values())
-        width = len(fmt.BATCH_COLUMNS)
+        width = len(self.columns.columns)
         self.budget.take(fmt.VALUE_COST * len(values) + fmt.BATCH_COST * (len(values) // width))
         if len(values) % width:
             raise ValueError("a list of batches is not well formed")
         batches = []
         for start in range(0, len(values), width):
             row: list[Value] = values[start : start + width]
-            fmt.check_row(fmt.BATCH, (0, *row))
+            fmt.check_row(self.columns, (0, *row))
+            if width == len(fmt.BATCH_COLUMNS) and isinstance(row[-1], str):
+                self.budget.take(json_cost(row[-1]))
             batches.append(self.batch(tuple(row)))
         return tuple(batches)
 
     def evaluation(self, number: int, row: Row) -> Evaluation:
         _, epoch, after_step, state, batches, logs = row
-        return Evaluation(number, epoch, after_step, self._state(state), batches, _mapping(logs))
+        return Evaluation(number, epoch, after_step, self._state(state), batches, _logs(logs))
 
     def epoch(self, row: Row) -> Epoch:
         _, epoch, first, last, logs, state, rate_text, seconds = row
@@ -303,7 +336,7 @@ class _Builder:
             epoch,
             first,
             last,
-            _mapping(logs),
+            _logs(logs),
             self._state(state),
             None if rate is None else float(rate),
             float(seconds),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.tracefile.about import MetricVariable
 from diagnose.tracefile.model import NDArray
 
 
@@ -27,16 +28,16 @@ class Slot:
         return self.start + math.prod(self.shape) * self.dtype.itemsize
 
 
-def layout(described: Iterable[Mapping[str, Any]]) -> list[Slot]:
-    """Where the variables stand that `info["metric_variables"]` describes; none where a dtype is not NumPy's."""
+def layout(described: Iterable[MetricVariable]) -> list[Slot]:
+    """Where the variables stand that `header.metric_variables` describes; none where a dtype is not NumPy's."""
     found: list[Slot] = []
     for v in described:
         try:
-            dtype = np.dtype(str(v["dtype"]))
+            dtype = np.dtype(v.dtype)
         except TypeError:
             return []
         start = found[-1].end if found else 0
-        found.append(Slot(str(v.get("log", v["metric"])), str(v["name"]), dtype, tuple(v["shape"]), start))
+        found.append(Slot(v.metric if v.log is None else v.log, v.name, dtype, v.shape, start))
     return found
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +24,9 @@ Json: TypeAlias = Any
 """None, bool, int, float, str, list or dict of the same (checked when written)."""
 
 NDArray: TypeAlias = npt.NDArray[Any]
+
+D = TypeVar("D")
+"""The detail of an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class State:
     what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests
     in variable
     order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
-    `arrays` holds one digest per model variable, in the order of `info["variables"]`; `optimizer_arrays` likewise for
-    `info["optimizer_variables"]` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
+    `arrays` holds one digest per model variable, in the order of `header.variables`; `optimizer_arrays` likewise for
+    `header.optimizer_variables` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
     """
 
     state: int
@@ -54,6 +58,19 @@ class State:
         return (self.trainable, self.non_trainable)
 
 
+class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a batch was handed on. `fixed`: to a step that was compiled for its size; `weights`: where its sample weights
+    have a column for each of several outputs, the tree they came in, with {"leaf": column}; `shares`: the rows of each
+    replica, in order, where they were not split evenly (`replicas.even_shares`)."""
+
+    fixed: bool = False
+    weights: Json = None
+    shares: tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**53)], ...] | None = None
+
+
+PLAIN = Layout()
+
+
 @dataclass(frozen=True, slots=True)
 class BatchRef:
     """One batch, by reference to recorded rows.
@@ -70,12 +87,13 @@ class BatchRef:
     sample_weight: Digest | None = None
     whole: tuple[Digest, ...] = ()
     missing: str | None = None
+    layout: Layout = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One train step. `metrics_before`/`metrics_after` are the raw bytes of all metric variables, in the order of
-    `info["metric_variables"]`, concatenated; None where they were not recorded. `generator` is the digest of the
+    `header.metric_variables`, concatenated; None where they were not recorded. `generator` is the digest of the
     stored state of a process-wide random generator before the step (torch), or None."""
 
     step: int
@@ -122,35 +140,15 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened, in order. Kinds in use:
-
-    "weights-changed"  detail: callback, hook, before (state id), after (state id): who changed weights, outside a
-    train step
-    "stop-requested"   detail: callback, hook: who set `model.stop_training`
-    "optimizer-changed"  detail: callback, hook: who changed the optimizer's state, but for its rate (callbacks that are
-    not Keras's own, at the beginnings and ends of epochs and at the end of the fit)
-    "learning-rate"    detail: callback, hook, before, after
-    "metrics-reset"    detail: callback, hook: who changed the metrics' variables between two steps of one epoch, or
-    after its last step; `step`: steps done until then
-    "callbacks-final"  detail: list of {class, settings} as after the fit
-    "file-saved"       detail: callback, place (index in `info["callbacks"]`), hook, version, path, bytes: a
-    `ModelCheckpoint` wrote its file
-    "train-end"        detail: {}: `on_train_end` was reached by all callbacks
-    "tracer-error"     detail: error, traceback: tracing stopped here
-    "tracing-stopped"  detail: reason: tracing stopped here, through no error: the trace is full, or the disk stands
-    still
-    "limit"            detail: what, reason: something is not kept from here on (`record.budget.Tier`)
-    "changes-left-out" detail: callback, hook: beside steps that are not recorded, what callbacks changed between them
-    is not either (once, at the first)
-    "replica-shares"   detail: rows (evaluation, batch): how a batch was split over replicas (`trace.replicas`)
-    """
+class Event(Generic[D]):
+    """Something that happened, in order. `detail` is of the class that `events.KINDS` names for its kind, and plain
+    JSON for a kind that is not there. `Trace.events_of` finds those of one class."""
 
     seq: int
     kind: str
     epoch: int | None
     step: int | None
-    detail: Mapping[str, Json]
+    detail: D
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +189,8 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows. `weight_tree`: where
-    `sample_weight` has a column for each of several outputs, the tree they belong in, with {"leaf": column}."""
+    """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows. `weight_tree`,
+    `fixed` and `shares` are those of its `Layout`."""
 
     x: Any
     y: Any
@@ -200,6 +198,8 @@ class Batch:
     rows: npt.NDArray[np.int64]
     size: int = field(default=0)
     weight_tree: Json = None
+    fixed: bool = False
+    shares: tuple[int, ...] | None = None
 
 
 _ITEMSIZE = {

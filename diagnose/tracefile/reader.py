@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from diagnose.errors import DiagnoseError, ReplayError, TraceError, TraceWriteError
 from diagnose.tracefile import format as fmt
+from diagnose.tracefile.about import Header, Source
 from diagnose.tracefile.bounds import unbounded
 from diagnose.tracefile.chain import diagnosis_digest
 from diagnose.tracefile.checks import check_records, check_work
 from diagnose.tracefile.content import DIGESTS_ONLY, Contents
 from diagnose.tracefile.digest import array_digest
+from diagnose.tracefile.events import TrainEnd
 from diagnose.tracefile.journal import journal_hint, journal_path, names_other_files
 from diagnose.tracefile.jsontext import from_json, json_cost, to_json
 from diagnose.tracefile.load import load_diagnosis, load_records
 from diagnose.tracefile.model import (
     Batch,
     BatchRef,
+    D,
     Digest,
     Epoch,
     Evaluation,
@@ -34,8 +37,9 @@ from diagnose.tracefile.model import (
     State,
     Step,
 )
-from diagnose.tracefile.recover import Opened, discard, nothing_yet, open_file
+from diagnose.tracefile.recover import Opened, discard, format_version, nothing_yet, open_file
 from diagnose.tracefile.rows import build, pack_rows, rows_in, unpack_rows
+from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.steps import Index, unrecorded
 
 if TYPE_CHECKING:
@@ -56,7 +60,9 @@ class Trace:
     """
 
     path: Path
+    header: Header
     info: Mapping[str, Json]
+    """The rows of the header as they are in the file: what is looked at stands in `header`."""
     sealed: bool
     """False: the recording was interrupted (killed), or is still running."""
     status: str
@@ -69,16 +75,19 @@ class Trace:
     """Finished epochs (1-based) whose steps are not recorded: the trace had no room for them."""
     epochs: tuple[Epoch, ...]
     evaluations: tuple[Evaluation, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event[Any], ...]
     signatures: tuple[Signature, ...]
     index: Index
+    format: int
+    """The version of the format it is in."""
     nbytes: int
     """Size of the file."""
     digest: Digest
     """Of all records, as of opening: tells a recording from every other."""
 
     def __init__(self, path: Path, opened: Opened, cache_bytes: int) -> None:
-        records = load_records(opened.db, opened.nbytes)
+        self.format = format_version(opened.db)
+        records = load_records(opened.db, opened.nbytes, self.format)
         load_diagnosis(opened.db, opened.nbytes)
         self.digest = last_digest(opened.db)
         check_records(records)
@@ -88,6 +97,7 @@ class Trace:
         if records.empty:
             raise nothing_yet(path)
         self.path = path
+        self.header = records.header
         self.info = MappingProxyType(dict(records.info))
         self.sealed = records.status is not None
         self.status = records.status or "interrupted"
@@ -121,8 +131,17 @@ class Trace:
     @property
     def final(self) -> State | None:
         """The state after all callbacks ran their on_train_end; None where the fit did not get there."""
-        end = next((event for event in self.events if event.kind == "train-end"), None)
-        return None if end is None else self.states[end.detail["state"]]
+        end = next(iter(self.events_of(TrainEnd)), None)
+        return None if end is None else self.states[end.detail.state]
+
+    def events_of(self, kind: type[D]) -> list[Event[D]]:
+        """The events whose detail is of this class, in order."""
+        return [event for event in self.events if isinstance(event.detail, kind)]
+
+    def source(self, name: str) -> Source:
+        """By what a value of the logs was computed, as the trace says or, of format 1, as its name and the fit tell."""
+        validated = {key for evaluation in self.evaluations for key in evaluation.logs}
+        return self.header.sources.get(name) or source_of(name, self.header, validated)
 
     def version(self, version: int) -> State | None:
         """The state the first `version` updates made; None if it was not recorded."""
@@ -151,7 +170,7 @@ class Trace:
         raise ReplayError(f"Array {digest.hex()} is not kept in {self.path}.")
 
     def arrays(self, state: State) -> list[NDArray]:
-        """The model's variables in this state, read-only, in the order of `info["variables"]`."""
+        """The model's variables in this state, read-only, in the order of `header.variables`."""
         if not state.kept:
             name = f"version {state.version}" if state.version is not None else f"the state {state.label!r}"
             raise ReplayError(f"The weights of {name} are not kept in {self.path}, only their digests.")
@@ -179,15 +198,14 @@ class Trace:
                 raise ValueError("a batch does not have the parts its signature names")
             x, y = (build(signature.structure.get(name, {"none": True}), leaves) for name in ("x", "y"))
         weight = None if ref.sample_weight is None else self._of_rows(ref.sample_weight)
-        tree = None if weight is None or weight.ndim != 2 else self.info.get("sample_weight")
+        layout = ref.layout
+        tree = None if weight is None or weight.ndim != 2 else layout.weights
         size = len(ref.row_ids) if len(ref.row_ids) else rows_in(x)
-        return Batch(x, y, weight, ref.row_ids, size, tree)
+        return Batch(x, y, weight, ref.row_ids, size, tree, layout.fixed, layout.shares)
 
     def _of_rows(self, digest: Digest) -> NDArray:
         """An array that belongs to a batch: not kept where rows are not."""
-        policy = self.info.get("policy")
-        withheld = "redacted" in self.info or (isinstance(policy, dict) and policy.get("rows") == "digests")
-        if withheld and not self._contents.lists(digest):
+        if self.header.withheld and not self._contents.lists(digest):
             raise ReplayError(DIGESTS_ONLY)
         return self.array(digest)
 

@@ -110,14 +110,20 @@ def nothing_yet(path: Path) -> TraceError:
 
 def check_schema(db: sqlite3.Connection) -> None:
     """Raises ValueError unless the database has exactly the tables of a trace and nothing else."""
-    limit = len(fmt.TABLES) + 1
+    tables = fmt.of_version(fmt.TABLES, format_version(db))
+    limit = len(tables) + 1
     found = db.execute(
         "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid LIMIT ?", (limit,)
     ).fetchall()
-    if found != [("table", table.name, table.name, table.ddl) for table in fmt.TABLES]:
-        known = {table.ddl for table in fmt.TABLES}
+    if found != [("table", table.name, table.name, table.ddl) for table in tables]:
+        known = {table.ddl for table in tables}
         strange = next((f"{kind} {name!r:.60}" for kind, name, _, sql in found if sql not in known), "a missing table")
         raise ValueError(f"its tables are not those of a trace ({strange})")
+
+
+def format_version(db: sqlite3.Connection) -> int:
+    """The version of the format that an open trace says it is in."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def discard(db: sqlite3.Connection, folder: Path | None) -> None:

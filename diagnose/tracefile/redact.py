@@ -59,7 +59,7 @@ def redact(source: Path, target: Path, *, force: bool = False) -> Redacted:
             raise TraceWriteError(f"{target} cannot be created: {error.strerror or error}.") from error
         try:
             part = folder / target.name
-            copier = _Copier(trace, TraceStore(part, fmt.PART_BYTES, fmt.PAGE_BYTES))
+            copier = _Copier(trace, TraceStore(part, fmt.PART_BYTES, fmt.PAGE_BYTES, trace.format))
             found = copier.copy()
             diagnosis = trace.diagnosis()
             if diagnosis is not None:
@@ -105,7 +105,10 @@ class _Copier:
         try:
             arrays: int | None = None
             rows = 0
-            merged = heapq.merge(*(self._tagged(table) for table in fmt.CHAINED), key=lambda item: int(item[1][0]))
+            merged = heapq.merge(
+                *(self._tagged(table) for table in fmt.of_version(fmt.CHAINED, self._trace.format)),
+                key=lambda item: int(item[1][0]),
+            )
             for table, (seq, *values) in merged:
                 if table is fmt.CHAIN:
                     if seq > 1:  # the first is there from the start
@@ -154,7 +157,7 @@ class _Copier:
             return [*values[:3], to_json(scrub.event(values[0], detail))]
         if table is fmt.ROW_BLOCKS:
             return [*values[:4], 0, None]
-        if table is fmt.STEPS:
+        if table.name == "steps":
             return [*values[:9], scrub.text(values[9]), *values[10:]]
         if table is fmt.BATCH_LISTS:
             return self._batches(values[0], values[1])

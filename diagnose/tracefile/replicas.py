@@ -3,17 +3,13 @@ Knows nothing of TensorFlow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import ReplayError
 
 if TYPE_CHECKING:
     from diagnose.tracefile.reader import Trace
-
-MOST_REPLICAS = 1 << 16
-
-SHARES_EVENT = "replica-shares"
 
 
 def even_shares(rows: int, replicas: int) -> tuple[int, ...]:
@@ -35,8 +31,6 @@ class Spread:
     count: int
     local: int
     copies: tuple[tuple[int, int, int], ...] = ()
-    steps: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    evaluations: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trace: Trace) -> Spread | None:
@@ -45,36 +39,14 @@ class Spread:
         Raises:
             ReplayError: what the trace says makes no sense.
         """
-        found = trace.info.get("replicas")
+        found, listed = trace.header.replicas, trace.header.variables
         if found is None:
             return None
-        try:
-            return cls._read(trace, found)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ReplayError("the trace does not say legibly how training was spread over replicas") from error
-
-    @classmethod
-    def _read(cls, trace: Trace, found: Any) -> Spread:
-        copies = [
-            (int(entry["of"]), int(entry["replica"]), place)
-            for place, entry in enumerate(trace.info.get("variables") or [])
-            if entry["group"] == "replica"
-        ]
-        spread = cls(str(found["strategy"]), int(found["count"]), int(found["local"]), tuple(copies))
-        if not 1 <= spread.local <= spread.count <= MOST_REPLICAS:
-            raise ValueError("numbers of replicas")
-        variables = len(trace.info.get("variables") or []) - len(copies)
-        if any(not (0 <= variable < variables and 0 < replica < spread.local) for variable, replica, _ in copies):
-            raise ValueError("copies")
-        for event in trace.events:
-            if event.kind == SHARES_EVENT:
-                rows = tuple(int(n) for n in event.detail["rows"])
-                if len(rows) != spread.local or min(rows) < 0:
-                    raise ValueError("shares")
-                if "evaluation" in event.detail:
-                    spread.evaluations[(event.detail["evaluation"], event.detail["batch"])] = rows
-                elif event.step is not None:
-                    spread.steps[event.step] = rows
+        copies = [(v.of or 0, v.replica or 0, place) for place, v in enumerate(listed) if v.group == "replica"]
+        spread = cls(found.strategy, found.count, found.local, tuple(copies))
+        variables = len(listed) - len(copies)
+        if found.local > found.count or any(not (of < variables and 0 < i < found.local) for of, i, _ in copies):
+            raise ReplayError("the trace does not say legibly how training was spread over replicas")
         return spread
 
     @property
@@ -89,7 +61,9 @@ class Spread:
 
     def shares(self, rows: int, recorded: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """The rows of each local replica in a batch of `rows`."""
-        return even_shares(rows, self.local) if recorded is None or sum(recorded) != rows else recorded
+        if recorded is None or sum(recorded) != rows or len(recorded) != self.local:
+            return even_shares(rows, self.local)
+        return recorded
 
 
 def part(tree: Any, start: int, stop: int) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from diagnose.errors import ReplayError
-from diagnose.tracefile.model import Digest, Epoch, Evaluation, Event, State, Step
+from diagnose.tracefile.events import WeightsChanged
+from diagnose.tracefile.model import D, Digest, Epoch, Evaluation, Event, State, Step
 
 
 class Index:
@@ -17,19 +19,19 @@ class Index:
         self,
         steps: Sequence[Step],
         states: Sequence[State],
-        events: Sequence[Event] = (),
+        events: Sequence[Event[Any]] = (),
         evaluations: Sequence[Evaluation] = (),
         unrecorded: frozenset[int] = frozenset(),
     ) -> None:
         self._unrecorded = unrecorded
         self._evaluations = {evaluation.epoch: evaluation for evaluation in evaluations}
-        self._events: dict[tuple[str, int | None], list[Event]] = {}
-        self._writers: dict[tuple[Digest, Digest], Event] = {}
+        self._events: dict[tuple[type, int | None], list[Event[Any]]] = {}
+        self._writers: dict[tuple[Digest, Digest], Event[WeightsChanged]] = {}
         self._kinds = {event.kind for event in events}
         for event in events:
-            self._events.setdefault((event.kind, event.epoch), []).append(event)
-            if event.kind == "weights-changed":
-                self._writers.setdefault(states[event.detail["after"]].weights, event)
+            self._events.setdefault((type(event.detail), event.epoch), []).append(event)
+            if isinstance(event.detail, WeightsChanged):
+                self._writers.setdefault(states[event.detail.after].weights, event)
         self._steps: dict[int, list[Step]] = {}
         for step in steps:
             self._steps.setdefault(step.epoch, []).append(step)
@@ -79,8 +81,8 @@ class Index:
         """All versions that updates made with exactly these weights (trainable and non-trainable), ascending."""
         return self._versions.get(state.weights, ())
 
-    def events_of(self, kind: str, epoch: int) -> list[Event]:
-        """The events of one kind in a (1-based) epoch, in order."""
+    def events_of(self, kind: type[D], epoch: int) -> list[Event[D]]:
+        """The events whose detail is of this class in a (1-based) epoch, in order."""
         return self._events.get((kind, epoch), [])
 
     def any_of(self, kind: str) -> bool:
@@ -91,7 +93,7 @@ class Index:
         """The last validation pass of a (1-based) epoch."""
         return self._evaluations.get(epoch)
 
-    def writer_of(self, state: State) -> Event | None:
+    def writer_of(self, state: State) -> Event[WeightsChanged] | None:
         """The event after which these weights were first seen; None where no event wrote them."""
         return self._writers.get(state.weights)
 

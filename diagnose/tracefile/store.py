@@ -20,7 +20,9 @@ from diagnose.tracefile.create import create, released
 from diagnose.tracefile.journal import journal_path
 from diagnose.tracefile.jsontext import to_json
 
-_INSERT: Final = {t.name: f"INSERT INTO {t.name} VALUES ({', '.join('?' * len(t.names))})" for t in fmt.TABLES}
+
+def _insert(table: str, width: int) -> str:
+    return f"INSERT INTO {table} VALUES ({', '.join('?' * width)})"
 
 
 _SMALL_BYTES: Final = 1 << 16
@@ -51,7 +53,7 @@ class TraceStore:
     """Creates the file and inserts into it. After a failed write only inserts that say `after_failure` work; see
     `TraceWriter`."""
 
-    def __init__(self, path: Path, part_bytes: int, page_bytes: int) -> None:
+    def __init__(self, path: Path, part_bytes: int, page_bytes: int, version: int = fmt.VERSION) -> None:
         self.path = path
         self.part_bytes = part_bytes
         self.page_bytes = page_bytes
@@ -70,7 +72,7 @@ class TraceStore:
         self._fd: int | None
         self._db: sqlite3.Connection | None
         self._real = path.resolve()
-        self._db, self._fd = create(path, page_bytes, journal_bytes(page_bytes))
+        self._db, self._fd = create(path, page_bytes, journal_bytes(page_bytes), version)
         try:
             self._commit_chain()
         except BaseException:
@@ -108,7 +110,7 @@ class TraceStore:
             if part.size <= _SMALL_BYTES:
                 self._insert("blobs", (self._now.blobs, part.tobytes()), part.size)
             else:
-                self._execute(_INSERT["blobs"], (self._now.blobs, part.data))
+                self._execute(_insert("blobs", 2), (self._now.blobs, part.data))
         self.bytes_written += data.size
         return first
 
@@ -138,7 +140,7 @@ class TraceStore:
         waiting, self._waiting, self._waiting_rows, self._waiting_bytes = self._waiting, {}, 0, 0
         try:
             for table, rows in waiting.items():
-                self._db.executemany(_INSERT[table], rows)
+                self._db.executemany(_insert(table, len(rows[0])), rows)
                 self.beats += 1
         except (sqlite3.Error, OSError, MemoryError) as error:
             self._fail(error)

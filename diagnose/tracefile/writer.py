@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import xxhash
@@ -16,7 +17,7 @@ from diagnose.tracefile import format as fmt
 from diagnose.tracefile.chain import Value, encode_values
 from diagnose.tracefile.digest import array_bytes, array_digest, dtype_name
 from diagnose.tracefile.jsontext import to_json
-from diagnose.tracefile.model import DTYPES, BatchRef, Digest, Json, NDArray, Signature
+from diagnose.tracefile.model import DTYPES, BatchRef, Digest, Json, Layout, NDArray, Signature
 from diagnose.tracefile.store import TraceStore
 
 
@@ -222,7 +223,8 @@ class TraceWriter:
         if batch.signature is not None and not 0 <= batch.signature < len(self._signatures):
             raise ValueError("a batch names a signature that was not added")
         missing = None if batch.missing is None else _text(batch.missing)
-        return (_int(batch.signature), ids.tobytes(), batch.sample_weight, b"".join(batch.whole), missing)
+        layout = None if batch.layout == Layout() else _json(msgspec.to_builtins(batch.layout))
+        return (_int(batch.signature), ids.tobytes(), batch.sample_weight, b"".join(batch.whole), missing, layout)
 
     def _known_state(self, state: int) -> int:
         if not 0 <= state < self._states:

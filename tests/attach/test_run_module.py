@@ -74,7 +74,7 @@ def test_the_one_fit_is_not_there(runs: dict[str, tuple[Done, Path]]) -> None:
 def test_limit_for_all_fits_together(runs: dict[str, tuple[Done, Path]]) -> None:
     _, out = runs["third"]
     with read_trace(out / "fit-3.diag") as trace:
-        (reason,) = {e.detail["reason"] for e in trace.events if e.kind == "limit"}
+        (reason,) = {e.detail.reason for e in trace.events if e.kind == "limit"}
         assert reason == "all fits of this run together may take 1 MiB"
         kept = [trace.index.kept(s) is not None for s in trace.states if s.label == "version"]
         assert kept.count(True) < len(kept) and all(trace.index.kept(trace.states[e.state]) for e in trace.epochs)

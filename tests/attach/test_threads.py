@@ -58,7 +58,7 @@ def at_once(work: Callable[[int, threading.Barrier], None]) -> None:
 def check(path: Path, model: Any, losses: list[float]) -> None:
     with read_trace(path) as trace:
         assert trace.status == "complete" and [e.logs["loss"] for e in trace.epochs] == losses
-        final = next(e.detail["state"] for e in trace.events if e.kind == "train-end")
+        final = next(e.detail.state for e in trace.events if e.kind == "train-end")
         held = trace.arrays(trace.index.kept(trace.states[final]))
         for array, variable in zip(held, model.variables, strict=True):
             np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(variable.value))

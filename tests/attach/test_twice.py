@@ -94,4 +94,4 @@ def test_fit_inside_a_fit_of_the_same_model(tmp_path: Path) -> None:
     assert [run.path.name for run in session.runs] == ["fit-1.diag"]
     with read_trace(session.runs[0].path) as trace:
         assert trace.status == "complete" and [e.logs["loss"] for e in trace.epochs] == losses
-        assert [e.detail["callback"] for e in trace.events if e.kind == "weights-changed"] == ["Inner"]
+        assert [e.detail.callback for e in trace.events if e.kind == "weights-changed"] == ["Inner"]

@@ -153,8 +153,8 @@ def result(kind: str) -> dict[str, Any]:
         found = {
             "replicas": trace.info.get("replicas"),
             "missing": sorted({str(s.batch.missing) for s in trace.steps}),
-            "shares": [e.detail["rows"] for e in trace.events if e.kind == "replica-shares"],
-            "errors": [e.detail for e in trace.events if e.kind == "tracer-error"],
+            "shares": [list(e.detail.rows) for e in trace.events if e.kind == "replica-shares"],
+            "errors": [str(e.detail) for e in trace.events if e.kind == "tracer-error"],
             "variables": trace.info["variables"],
             "states": [[a.tolist() for a in trace.arrays(state)] for v in (0, 1) if (state := trace.version(v))],
             "batches": [[leaf.tolist() for leaf in keras.tree.flatten(trace.batch(s.batch).x)] for s in trace.steps],

@@ -235,7 +235,9 @@ def _policies(value: dict[str, Any]) -> None:
 
 
 def _saved(value: dict[str, Any]) -> None:
-    value["saved"] = [{"callback": "c", "file": "f", "event": 1, "computed_at": None, "owner_versions": []}] * MANY
+    value["saved"] = [
+        {"callback": "c", "file": "f", "event": 1, "epoch": None, "version": None, "version_epoch": None}
+    ] * MANY
 
 
 def _entries(value: dict[str, Any]) -> None:

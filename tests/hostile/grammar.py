@@ -16,10 +16,10 @@ from tests.report import examples
 JSON_COLUMNS = {"info": 1, "signatures": 0, "evaluations": 4, "epochs": 3, "events": 3}
 """Table -> the column (without `seq`) that holds JSON."""
 NUMBERS = {
-    "states": (0, 8), "steps": (0, 1, 2, 3, 4, 13), "evaluations": (0, 1, 2), "epochs": (0, 1, 2, 4, 5, 6),
+    "states": (0, 8), "steps": (0, 1, 2, 3, 4, 14), "evaluations": (0, 1, 2), "epochs": (0, 1, 2, 4, 5, 6),
     "events": (1, 2), "row_blocks": (0, 1, 2, 4), "chain": (1,),
 }  # fmt: skip
-BYTES = {"states": (6, 7), "steps": (6, 7, 8, 10, 11, 12), "batch_lists": (1,), "evaluations": (3,)}
+BYTES = {"states": (6, 7), "steps": (6, 7, 8, 11, 12, 13), "batch_lists": (1,), "evaluations": (3,)}
 TEXTS = {"info": (0,), "states": (1,), "events": (0,), "seal": (0,), "steps": (9,)}
 
 ATOMS: list[Any] = [

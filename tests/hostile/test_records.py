@@ -72,21 +72,21 @@ def test_an_index_without_a_digest_is_that_of_an_older_release(path: Path) -> No
 
 
 SHAPES: list[tuple[str, str, Any, str]] = [
-    ("info", "fit", [1], "fit is not an object"),
-    ("info", "fit", {"arguments": [1]}, "fit.arguments is not an object"),
-    ("info", "callbacks", {}, "callbacks is not a list"),
-    ("info", "callbacks", [{"class": "A"}], r"callbacks\[0\] has no 'bases'"),
+    ("info", "fit", [1], "fit: expected `object`, got `array`"),
+    ("info", "fit", {"arguments": [1]}, "fit.arguments: expected `object`"),
+    ("info", "callbacks", {}, "callbacks: expected `array`"),
+    ("info", "callbacks", [{"class": "A"}], r"callbacks\[0\]: object missing required field `bases`"),
     ("info", "model", {"name": "m", "parameters": 1, "layers": [{}]}, "model.layers"),
     ("info", "variables", [{"path": "a", "dtype": "float32", "shape": [-1], "group": "seed"}], "variables"),
     ("info", "variables", [], "does not have the 0 arrays"),
     ("info", "metric_variables", [{"metric": "loss"}], "metric_variables"),
-    ("info", "environment", {"keras": 3}, "environment.keras is not a text"),
+    ("info", "environment", {"keras": 3}, r"environment\[...\]: expected `str`"),
     ("events", "train-end", {"state": 99}, "state 99"),
-    ("events", "train-end", {}, "has no 'state'"),
-    ("events", "weights-changed", {"callback": None, "before": -1, "after": 0}, "not a whole number"),
-    ("events", "callbacks-final", {"callbacks": 7}, "callbacks is not a list"),
+    ("events", "train-end", {}, "object missing required field `state`"),
+    ("events", "weights-changed", {"callback": None, "before": -1, "after": 0}, "before: expected `int` >= 0"),
+    ("events", "callbacks-final", {"callbacks": 7}, "callbacks: expected `array`"),
     ("events", "file-saved", {"callback": "C", "hook": "h", "place": 0, "version": "1", "path": "p"}, "version"),
-    ("events", "replica-shares", {"rows": "many"}, "rows is not a list"),
+    ("events", "replica-shares", {"rows": "many"}, "rows: expected `array`"),
 ]
 
 

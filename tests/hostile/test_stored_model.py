@@ -256,7 +256,7 @@ def refused(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setattr(keras.models, "model_from_json", handed)
     with pytest.raises(DiagnoseError, match=r"^The stored architecture .*; use --model MODULE:FUNCTION\.$") as caught:
-        build({"model": {"architecture": stored}})
+        build(stored)
     return str(caught.value)
 
 
@@ -271,7 +271,7 @@ def test_nothing_of_it_reaches_keras(name: str, ordinary: Stored, marker: Path, 
 
 def test_the_ordinary_one_is_built(ordinary: Stored) -> None:
     """What the escapes are made of is not itself refused."""
-    assert build({"model": {"architecture": ordinary}}).count_params() == 13
+    assert build(ordinary).count_params() == 13
 
 
 @pytest.mark.skipif(not OLD, reason="later releases of Keras stop this one themselves")
@@ -316,7 +316,7 @@ def test_what_keras_says_of_a_model_that_it_cannot_build_is_one_line(ordinary: S
     stored = copy.deepcopy(ordinary)
     dense(stored)["units"] = "many\n\x1b[2J"
     with pytest.raises(DiagnoseError, match="cannot be built") as caught:
-        build({"model": {"architecture": stored}})
+        build(stored)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 500
 
 

@@ -75,7 +75,7 @@ def test_the_fit_goes_on_after_an_error_in_the_tracer(
     with read_trace(tracer.path) as trace:
         assert trace.status == "failed"
         (reason,) = [e.detail for e in trace.events if e.kind == "tracer-error"]
-        assert reason["error"].startswith("Broken: ")
+        assert reason.error.startswith("Broken: ")
         assert steps is None or len(trace.steps) == steps
 
 

@@ -56,9 +56,9 @@ def same(trace: Trace, state: State, arrays: list[np.ndarray]) -> bool:
 
 def events(trace: Trace, kind: str) -> list[tuple[Any, ...]]:
     """(callback, hook, epoch) of the events of one kind, in order."""
-    return [(e.detail["callback"], e.detail["hook"], e.epoch) for e in trace.events if e.kind == kind]
+    return [(e.detail.callback, e.detail.hook, e.epoch) for e in trace.events if e.kind == kind]
 
 
 def final(trace: Trace) -> State:
     (end,) = [e for e in trace.events if e.kind == "train-end"]
-    return trace.states[end.detail["state"]]
+    return trace.states[end.detail.state]

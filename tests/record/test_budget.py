@@ -131,7 +131,7 @@ def record(path: Path, fit: Fit, budget: Budget, epochs: int) -> tuple[bool, int
 
 def check(trace: Trace, fit: Fit, whole: bool, given: int) -> None:
     """What must be there is there, what is missing is said."""
-    said = {e.detail["what"] for e in trace.events if e.kind == "limit"}
+    said = {e.detail.what for e in trace.events if e.kind == "limit"}
     assert [(e.epoch, dict(e.logs)) for e in trace.epochs] == [(n, fit.logs[n]) for n in range(1, given + 1)]
     for epoch in trace.epochs:
         assert epoch.last_version == epoch.first_version + fit.steps
@@ -172,11 +172,11 @@ def test_a_long_fit_goes_on_with_logs_and_digests_until_it_is_full(
     assert watched.most <= LEAST_BYTES and not whole
     with read_trace(path) as trace:
         check(trace, fit, whole, given)
-        said = [e.detail["what"] for e in trace.events if e.kind == "limit"]
+        said = [e.detail.what for e in trace.events if e.kind == "limit"]
         assert said == [t.value for t in Tier if t is not Tier.REST]
         left = [e for e in trace.epochs if not trace.states[e.state].kept]
         assert len(left) > 50 and trace.unrecorded >= {e.epoch for e in left}
-        (full,) = [e.detail["reason"] for e in trace.events if e.kind == "tracing-stopped"]
+        (full,) = [e.detail.reason for e in trace.events if e.kind == "tracing-stopped"]
         assert full == "the trace may take 1 MiB, and it is full."
 
 

@@ -54,10 +54,10 @@ def test_each_save_is_seen(tmp_path: Path, name: str, best: bool) -> None:
     rewritten = Rewritten(tmp_path)
     _, events = traced(keras.callbacks.TerminateOnNaN(), checkpoint, rewritten)
     assert [e.epoch for e in events] == rewritten.epochs != []
-    assert [e.detail["version"] for e in events] == [2 * e.epoch for e in events]
-    assert {e.detail["place"] for e in events} == {1}
-    assert {e.detail["hook"] for e in events} == {"on_epoch_end"}
-    assert os.path.getsize(events[-1].detail["path"]) == events[-1].detail["bytes"]
+    assert [e.detail.version for e in events] == [2 * e.epoch for e in events]
+    assert {e.detail.place for e in events} == {1}
+    assert {e.detail.hook for e in events} == {"on_epoch_end"}
+    assert os.path.getsize(events[-1].detail.path) == events[-1].detail.bytes
 
 
 def test_what_is_not_written_is_not_said(tmp_path: Path) -> None:
@@ -74,15 +74,15 @@ def test_saves_within_epochs_are_seen_where_keras_runs_batch_hooks_in_order(tmp_
     path = str(tmp_path / "{epoch}-{batch}.weights.h5")
     checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True, save_freq=1)
     _, events = traced(checkpoint)
-    batches = [e for e in events if e.detail["hook"] == "on_train_batch_end"]
+    batches = [e for e in events if e.detail.hook == "on_train_batch_end"]
     assert len(batches) in (0, 8)
     if batches:
-        assert [Path(e.detail["path"]).name for e in batches][:3] == [
+        assert [Path(e.detail.path).name for e in batches][:3] == [
             "1-1.weights.h5",
             "1-2.weights.h5",
             "2-1.weights.h5",
         ]
-        assert [e.detail["version"] for e in batches] == list(range(1, 9))
+        assert [e.detail.version for e in batches] == list(range(1, 9))
 
 
 def test_callbacks_are_described_as_they_begin() -> None:

@@ -77,9 +77,9 @@ def test_a_callback_that_sets_weights_is_named(hook: str, times: int, tracer_at:
     changed = [e.detail for e in trace.events if e.kind == "weights-changed"]
     assert len(sets.made) == times
     for detail, before, made in zip(changed, sets.before, sets.made, strict=True):
-        assert detail["groups"] == ["trainable"]
-        assert same(trace, trace.states[detail["before"]], before)
-        assert same(trace, trace.states[detail["after"]], made)
+        assert detail.groups == ("trainable",)
+        assert same(trace, trace.states[detail.before], before)
+        assert same(trace, trace.states[detail.after], made)
 
 
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end", "on_train_batch_begin", "on_train_batch_end"])
@@ -90,7 +90,7 @@ def test_so_it_is_where_keras_runs_batch_ends_in_a_thread(hook: str, tmp_path: P
     assert {(c, h) for c, h, _ in events(trace, "weights-changed")} == {("Sets", hook)}
     changed = [e.detail for e in trace.events if e.kind == "weights-changed"]
     for detail, made in zip(changed, sets.made, strict=True):
-        assert same(trace, trace.states[detail["after"]], made)
+        assert same(trace, trace.states[detail.after], made)
     assert same(trace, final(trace), held(model))
 
 
@@ -217,7 +217,7 @@ def test_learning_rate_changes_are_named_with_both_rates(tmp_path: Path) -> None
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
     trace, model = fit(tmp_path, schedule, Innocent(), plateau, epochs=3)
     found = [
-        (e.detail["callback"], e.detail["hook"], e.detail["before"], e.detail["after"])
+        (e.detail.callback, e.detail.hook, e.detail.before, e.detail.after)
         for e in trace.events
         if e.kind == "learning-rate"
     ]
@@ -286,6 +286,7 @@ class LowersRate(keras.callbacks.Callback):
 
 def test_who_changed_the_optimizers_state(tmp_path: Path) -> None:
     from diagnose import Tracer, read_trace
+    from diagnose.tracefile.events import OptimizerChanged
 
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
@@ -295,6 +296,6 @@ def test_who_changed_the_optimizers_state(tmp_path: Path) -> None:
     callbacks = [Innocent(), LowersRate(), ForgetsMomenta(), keras.callbacks.EarlyStopping("loss"), tracer]
     model.fit(x, x.sum(1), batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
     trace = read_trace(tmp_path / "fit.diag")
-    found = [(e.epoch, dict(e.detail)) for e in trace.events if e.kind == "optimizer-changed"]
+    found = [(e.epoch, e.detail) for e in trace.events if e.kind == "optimizer-changed"]
     trace.close()
-    assert found == [(2, {"callback": "ForgetsMomenta", "hook": "on_epoch_end"})]
+    assert found == [(2, OptimizerChanged(callback="ForgetsMomenta", hook="on_epoch_end"))]

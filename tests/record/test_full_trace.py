@@ -111,15 +111,15 @@ def test_what_callbacks_changed_between_steps_is_known_at_the_ends_of_epochs(
     monkeypatch.setitem(SHARES, Tier.CHANGED, 0.0)
     tracer, ends, _ = run(tmp_path / "fit.diag", Clip())
     with read_trace(tracer.path) as trace:
-        assert [e.detail["callback"] for e in trace.events if e.kind == "changes-left-out"] == ["Clip"]
+        assert [e.detail.callback for e in trace.events if e.kind == "changes-left-out"] == ["Clip"]
         for epoch, arrays in zip(trace.epochs, ends.held, strict=True):
             state = trace.states[epoch.state]
             assert [a.tobytes() for a in trace.arrays(state)] == [a.tobytes() for a in arrays]
             (changed,) = [
                 e for e in trace.events if e.kind == "weights-changed" and e.step == epoch.last_version
             ]  # by the last step's callback
-            assert changed.detail["callback"] == "Clip" and changed.detail["groups"] == ["trainable"]
-            before, after = (trace.states[changed.detail[name]] for name in ("before", "after"))
+            assert changed.detail.callback == "Clip" and changed.detail.groups == ("trainable",)
+            before, after = (trace.states[n] for n in (changed.detail.before, changed.detail.after))
             assert after.arrays == state.arrays and before.version == after.version == epoch.last_version
             assert before.arrays[0] != after.arrays[0] and before.arrays[1:] == after.arrays[1:]
 
@@ -154,5 +154,5 @@ def test_a_fit_of_many_epochs_stays_below_a_mebibyte(tmp_path: Path) -> None:
     assert tracer.path.stat().st_size <= 1 << 20
     with read_trace(tracer.path) as trace:
         assert trace.status == "complete" and len(trace.epochs) == 8
-        assert {e.detail["what"] for e in trace.events if e.kind == "limit"} >= {t.value for t in (Tier.UPDATES,)}
+        assert {e.detail.what for e in trace.events if e.kind == "limit"} >= {t.value for t in (Tier.UPDATES,)}
     assert tracer.diagnose().notice is not None

@@ -84,7 +84,7 @@ def test_beyond_the_budget_rows_are_known_by_digest_only(tmp_path: Path, monkeyp
     db.close()
     assert kept < known == 12
     with read_trace(tracer.path) as trace:
-        assert {e.detail["what"] for e in trace.events if e.kind == "limit"} >= {"rows seen for the first time"}
+        assert {e.detail.what for e in trace.events if e.kind == "limit"} >= {"rows seen for the first time"}
         assert trace.status == "complete"
 
 

@@ -215,7 +215,7 @@ def test_a_writer_thread_that_dies_is_one_warning_and_a_trace_that_says_so(
     assert len(said) == 1 and text in said[0]
     with read_trace(tracer.path) as trace:
         assert not trace.sealed
-        (error,) = [e.detail["error"] for e in trace.events if e.kind == "tracer-error"]
+        (error,) = [e.detail.error for e in trace.events if e.kind == "tracer-error"]
         assert text in error
     monkeypatch.undo()
     notice = tracer.diagnose().notice

@@ -183,7 +183,7 @@ def test_it_computes_and_is_evaluated_as_the_original(make: Callable[[], Made]) 
     keras.utils.set_random_seed(7)
     model, x, y = make()
     model.train_on_batch(x, y)
-    again = build({"model": from_json(to_json(describe.model(model)))})
+    again = build(from_json(to_json(describe.model(model)))["architecture"])
     again.set_weights(model.get_weights())
     assert type(again.optimizer) is type(model.optimizer)
     for one, other in zip(_leaves(again(x, training=False)), _leaves(model(x, training=False)), strict=True):
@@ -202,9 +202,9 @@ def test_a_trace_of_it_is_analysed_with_its_stored_architecture(make: Callable[[
     model, x, y = make()
     model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[Tracer(tmp_path / "fit.diag")])
     with read_trace(tmp_path / "fit.diag") as trace:
-        info = dict(trace.info)
-    before = to_json(info)
-    again = build(info)
-    assert to_json(info) == before  # Keras takes entries out of the settings that it compiles from
+        stored = trace.header.model.architecture
+    before = to_json(stored)
+    again = build(stored)
+    assert to_json(stored) == before  # Keras takes entries out of the settings that it compiles from
     found = analyse_file(tmp_path / "fit.diag", again, name="fit")
     assert found.replay.reproduced == found.replay.steps == 4

@@ -31,7 +31,7 @@ from diagnose.result.diagnosis import (
 from tests.report import examples
 
 CONTRACT = {
-    "fit": ["fit", "keras", "backend", "steps", "epochs", "replay", "ledgers", "restoration", "findings"],
+    "fit": ["fit", "keras", "backend", "steps", "headline", "epochs", "replay", "ledgers", "restoration", "findings"],
     "epoch": ["epoch", "first_version", "last_version", "logged", "reevaluated"],
     "replay": ["steps", "reproduced", "max_abs_error"],
     "ledger": ["epoch", "metric", "logged", "evaluated", "gap", "entries", "residual"],
@@ -200,13 +200,13 @@ def test_array_scalars_and_tuples_become_plain_json() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        (("epochs",), None, "'epochs' of the fit"),
-        (("epochs", 0, "epoch"), "1", "'epoch' of epochs[0] of the fit"),
+        (("epochs",), None, "epochs: expected `array`, got `null`"),
+        (("epochs", 0, "epoch"), "1", "epochs[0].epoch: expected `int`, got `str`"),
         (("epochs", 0, "first_version"), 2**60, "first_version"),
         (("epochs", 0, "last_version"), -1, "last_version"),
-        (("epochs", 0, "logged", "loss"), "12", "logged.loss"),
+        (("epochs", 0, "logged", "loss"), "12", "epochs[0].logged"),
         (("epochs", 0, "analysed"), 1, "analysed"),
-        (("steps",), True, "'steps' of the fit"),
+        (("steps",), True, "steps: expected `int`"),
         (("restoration", "verdict"), "fine", "verdict"),
         (("restoration", "computed_at", "first"), 1.5, "first"),
         (("findings", 0, "status"), "<b>", "status"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import pytest
 
@@ -247,7 +248,7 @@ def test_an_older_trace_does_not_say(tmp_path: Path) -> None:
     with diagnose.trace(tmp_path) as session:
         train(build(seed=13), epochs=1)
     with read_trace(session.runs[0].path) as trace:
-        trace.info = {k: v for k, v in trace.info.items() if k != "start"}
+        trace.header = msgspec.structs.replace(trace.header, start=None)
         found = optimizer_not_restored.check(Facts(trace, (), None))
     assert found.status == "not-applicable"
     assert "does not say" in found.title

@@ -23,7 +23,7 @@ REPORT = """<?xml version="1.0"?><testsuites><testsuite>
 def test_pip_is_asked_for_this_keras_this_backend_and_the_test_tools(backend: str) -> None:
     wanted = releases.requirements("3.10", backend)
     names = [one.replace("=", ">").partition(">")[0] for one in wanted]
-    assert wanted[0] == "keras==3.10.*" and names == ["keras", backend, "hypothesis", "pytest"]
+    assert wanted[0] == "keras==3.10.*" and names == ["keras", backend, "hypothesis", "pytest", "pytest-xdist"]
     assert releases.requirements(releases.NEWEST, backend)[0] == "keras"
 
 
@@ -63,6 +63,26 @@ def test_the_table_names_what_failed_below() -> None:
     ]
     assert [result.good for result in (good, bad, none)] == [True, False, False]
     assert not releases.Result("3.8", "jax", versions).good, "an environment in which no test ran proves nothing"
+
+
+def test_an_environment_is_made_once_where_it_is_taken_as_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def make(folder: Path, release: str, backend: str) -> tuple[Path, dict[str, str], tuple[str, ...]]:
+        made.append(backend)
+        return folder / "python", {"keras": "3.15.1"}, ("a note",)
+
+    monkeypatch.setattr(releases, "make_environment", make)
+    monkeypatch.setattr(releases, "run_tests", lambda python, *rest: f"no tests by {python}")
+    first = releases.one("newest", "jax", tmp_path, None)
+    assert first.trouble is None and first.passed == 0
+    then = releases.one("newest", "jax", tmp_path, [], as_made=True)
+    assert made == ["jax"] and (then.versions, then.notes) == (first.versions, first.notes)
+    assert then.trouble == f"no tests by {tmp_path / 'python'}"
+    releases.one("newest", "jax", tmp_path, [])
+    assert made == ["jax", "jax"]
 
 
 @pytest.mark.parametrize(

@@ -268,3 +268,18 @@ def check_rows(trace: Trace, rows: list[tuple[bytes, bool]]) -> None:
         assert trace.row_digest(row) == xxhash.xxh3_128(content).digest()
         if kept:
             assert trace.batch(BatchRef(0, np.array([row]))).x.tobytes() == content
+
+
+def test_a_logged_value_is_a_number_or_none_of_a_number(tmp_path: Path) -> None:
+    logs = {"int": 3, "true": True, "nan": float("nan"), "huge": 10**150, "text": "3", "none": None, "list": [1.0]}
+    with TraceWriter(tmp_path / "a.diag") as writer:
+        state = writer.state(
+            version=0, label="version", trainable=sample.NONE, non_trainable=sample.NONE, seeds=sample.NONE,
+            optimizer=None, arrays=[], optimizer_arrays=None, kept=False,
+        )  # fmt: skip
+        writer.epoch(epoch=1, first_version=0, last_version=0, logs=logs, state=state, learning_rate=None, seconds=0.0)
+        writer.seal("complete")
+    with read_trace(tmp_path / "a.diag") as trace:
+        found = trace.epochs[0].logs
+    expected = {"int": 3.0, "true": 1.0, "nan": float("nan"), "huge": 1e150, "text": "3", "none": None, "list": [1.0]}
+    assert sample.plain(found) == sample.plain(expected)

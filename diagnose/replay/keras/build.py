@@ -18,8 +18,7 @@ def build(model: Any, trace: Trace) -> None:
     metrics = compiled_metrics(model)
     if variables_exist(model) and (metrics is None or metrics.built):
         return
-    recorded = trace.info.get("metric_variables")
-    metrics_there = recorded is not None and len(recorded) == len(model.metrics_variables)
+    metrics_there = len(trace.header.metric_variables) == len(model.metrics_variables)
     if metrics_there and same_variables(model, trace):
         return
     ref = next((step.batch for step in trace.steps if step.batch.missing is None), None)
@@ -35,6 +34,5 @@ def build(model: Any, trace: Trace) -> None:
 
 
 def same_variables(model: Any, trace: Trace) -> bool:
-    recorded = trace.info.get("variables") or []
-    shapes = [v["shape"] for v in recorded if v["group"] != "replica"]
-    return [list(v.shape) for v in state_variables(model)] == shapes
+    shapes = [v.shape for v in trace.header.variables if v.group != "replica"]
+    return [tuple(v.shape) for v in state_variables(model)] == shapes

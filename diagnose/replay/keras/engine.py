@@ -25,6 +25,7 @@ from diagnose.replay.recorded import Recorded
 from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.result.problems import users_code
 from diagnose.tracefile import metric_state
+from diagnose.tracefile.about import MetricVariable
 from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
@@ -44,7 +45,7 @@ class KerasEngine:
         self.metric_variables = list(model.metrics_variables)
         self.carried = tuple(range(len(model.variables), len(self.variables)))
         self.own_train, self.own_test = own_steps(trace)
-        masked = bool((trace.info.get("model") or {}).get("masking")) and not self.backend.masks_reach_metrics
+        masked = bool(trace.header.model.masking) and not self.backend.masks_reach_metrics
         self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
         self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
         self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
@@ -52,7 +53,7 @@ class KerasEngine:
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
         self.retrainer: Retrainer | None = KerasRetrainer(
-            model, self.values, self.fresh, fixed=trace.info.get("batch_axis") == "fixed"
+            model, self.values, self.fresh, fixed=any(step.batch.layout.fixed for step in trace.steps[-1:])
         )
         self._own = OwnSteps(model, self.values, self._optimizer_state)
         self._splits_loss = step_by_keras(model, "compute_loss")
@@ -196,7 +197,10 @@ class KerasEngine:
 
     def read_metrics(self, raw: bytes) -> list[NDArray] | None:
         """Recorded metric state as arrays; None if it belongs to other metrics."""
-        described = ({"metric": "", "name": v.name, "dtype": v.dtype, "shape": v.shape} for v in self.metric_variables)
+        described = [
+            MetricVariable(metric="", name=v.name, dtype=str(v.dtype), shape=tuple(v.shape))
+            for v in self.metric_variables
+        ]
         return metric_state.arrays(metric_state.layout(described), raw)
 
     def layers(self, mode: Mode) -> LayerModes:
@@ -204,11 +208,11 @@ class KerasEngine:
         if not mode.training:
             return LayerModes(False)
         layers = layers_of(self.model)
-        recorded = self.trace.info["model"]["layers"]
+        recorded = self.trace.header.model.layers
         if len(layers) != len(recorded):
             raise ReplayError("the model's layers are not those of the trace")
-        differing = [(x, seen["kind"]) for x, seen in zip(layers, recorded, strict=True) if seen["kind"]]
-        if self.trace.info["model"].get("own_training"):
+        differing = [(x, seen.kind) for x, seen in zip(layers, recorded, strict=True) if seen.kind]
+        if self.trace.header.model.own_training:
             differing.append((self.model, "other-training-mode"))
         differing = [(x, kind) for x, kind in differing if takes_training(x)]
         forced = [x for x, kind in differing if kind in mode.inference]
@@ -242,13 +246,13 @@ def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def own_steps(trace: Trace) -> tuple[bool, bool]:
     """Whether the model has a `train_step` and a `test_step` of its own."""
-    settings = trace.info.get("compile") or {}
-    return bool(settings.get("custom_train_step")), bool(settings.get("custom_test_step"))
+    settings = trace.header.compile
+    return settings.custom_train_step, settings.custom_test_step
 
 
 def _kinds(trace: Trace, other: bool) -> frozenset[str]:
-    model = trace.info.get("model") or {"layers": []}
-    found = {layer["kind"] for layer in model["layers"] if layer["kind"]}
-    if other or model.get("own_training"):
+    model = trace.header.model
+    found = {layer.kind for layer in model.layers if layer.kind}
+    if other or model.own_training:
         found.add("other-training-mode")
     return frozenset(found)

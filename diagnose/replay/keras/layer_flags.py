@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from diagnose.frameworks.keras.layers import flag, layers_of, set_flag
-from diagnose.tracefile.model import Json
+from diagnose.tracefile.about import Layer
 from diagnose.tracefile.reader import Trace
 
 
@@ -28,8 +28,8 @@ def layers_as_recorded(model: Any, trace: Trace) -> Iterator[None]:
 def _variables_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack) -> None:
     """What is trained is `model.trainable_variables`: nothing of a model that is frozen itself, else the variables with
     the flag."""
-    recorded = trace.info.get("variables") or []
-    trained = [v["group"] == "trainable" for v in recorded if v["group"] in ("trainable", "non_trainable", "seed")]
+    recorded = trace.header.variables
+    trained = [v.group == "trainable" for v in recorded if v.group in ("trainable", "non_trainable", "seed")]
     variables = list(model.variables)
     if len(trained) != len(variables):
         return
@@ -48,23 +48,23 @@ def _set_flag(layer: Any, wanted: bool, stack: contextlib.ExitStack) -> None:
 
 
 def _layers_as_recorded(model: Any, trace: Trace, stack: contextlib.ExitStack) -> None:
-    recorded = (trace.info.get("model") or {}).get("layers") or []
+    recorded = trace.header.model.layers
     layers = layers_of(model)
     if len(layers) != len(recorded):
         return
     for layer, seen in zip(layers, recorded, strict=True):
-        if "trainable" in seen:
-            wanted = bool(seen["trainable"]) or _moved(trace, seen)
+        if seen.trainable is not None:
+            wanted = seen.trainable or _moved(trace, seen)
             if flag(layer) != wanted:
                 _set_flag(layer, wanted, stack)
 
 
-def _moved(trace: Trace, layer: Mapping[str, Json]) -> bool:
+def _moved(trace: Trace, layer: Layer) -> bool:
     """Whether steps changed the moving averages of a batch normalization layer."""
-    if layer.get("kind") != "batch-norm":
+    if layer.kind != "batch-norm":
         return False
     for step in trace.steps[:2]:
         before, after = trace.index.computed_with(step), trace.index.produced_by(step)
         if before is not None and after is not None:
-            return any(before.arrays[i] != after.arrays[i] for i in layer.get("statistics", ()))
+            return any(before.arrays[i] != after.arrays[i] for i in layer.statistics)
     return False

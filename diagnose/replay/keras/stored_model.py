@@ -12,14 +12,12 @@ from diagnose.replay.keras.stored_check import Refused, check
 from diagnose.replay.keras.stored_size import TooMuch, check_work
 
 
-def build(info: Mapping[str, Any]) -> Any:
-    """The compiled model of a trace.
+def build(stored: Any) -> Any:
+    """The compiled model of a trace, from the architecture in its header.
 
     Raises:
         DiagnoseError: the trace stores none, or it holds anything but built-in Keras objects.
     """
-    described = info.get("model")
-    stored = described.get("architecture") if isinstance(described, Mapping) else None
     if not isinstance(stored, Mapping) or not stored.get("compile"):
         raise DiagnoseError("This trace stores no architecture that can be built; use --model MODULE:FUNCTION.")
     try:

@@ -1,0 +1,121 @@
+"""The details of events, typed: one class per kind, in the table `KINDS`. Other kinds are let be. Judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from diagnose.tracefile.about import Callback, Count, Number, Part, typed
+from diagnose.tracefile.model import Json
+
+
+class ByCallback(Part, frozen=True, kw_only=True):
+    """Who did it, and in which hook. `callback` None: Keras or the script, before any callback ran the hook."""
+
+    callback: str | None
+    hook: str | None = None
+
+
+class WeightsChanged(ByCallback, frozen=True, kw_only=True):
+    """Weights were changed outside a train step: the states before and after; `groups` are those that differ."""
+
+    before: Count
+    after: Count
+    groups: tuple[str, ...] = ()
+
+
+class StopRequested(ByCallback, frozen=True, kw_only=True):
+    """`model.stop_training` was set."""
+
+
+class OptimizerChanged(ByCallback, frozen=True, kw_only=True):
+    """A callback that is not Keras's own changed the optimizer's state, but for its rate, at the beginning or end of an
+    epoch or at the end of the fit."""
+
+
+class LearningRate(ByCallback, frozen=True, kw_only=True):
+    """The optimizer's rate was changed; None: a schedule, or not to be read."""
+
+    before: Number | None
+    after: Number | None
+
+
+class MetricsReset(ByCallback, frozen=True, kw_only=True):
+    """The metrics' variables were changed between two steps of an epoch, or after its last; the event's `step`: steps
+    done until then."""
+
+
+class ChangesLeftOut(ByCallback, frozen=True, kw_only=True):
+    """Once, at the first: beside steps that are not recorded, what callbacks changed between them is not either."""
+
+
+class CallbacksFinal(Part, frozen=True, kw_only=True):
+    """The callbacks as they are after the fit."""
+
+    callbacks: tuple[Callback, ...]
+
+
+class FileSaved(ByCallback, frozen=True, kw_only=True):
+    """A `ModelCheckpoint`, entry `place` of the header's callbacks, wrote its file."""
+
+    place: Count
+    version: Count
+    path: str
+    bytes: Count | None = None
+
+
+class TrainEnd(Part, frozen=True, kw_only=True):
+    """All callbacks ran their `on_train_end`, which left the state `state`."""
+
+    state: Count
+
+
+class ReplicaShares(Part, frozen=True, kw_only=True):
+    """Format 1: how the batch of the event's step, or a batch of a validation pass (both from 0), was split."""
+
+    rows: tuple[Count, ...]
+    evaluation: Count | None = None
+    batch: Count | None = None
+
+
+class TracerError(Part, frozen=True, kw_only=True):
+    """Tracing stopped here, by an error of its own."""
+
+    error: str | None = None
+    traceback: str | None = None
+
+
+class TracingStopped(Part, frozen=True, kw_only=True):
+    """Tracing stopped here, through no error: the trace is full, or the disk stands still."""
+
+    reason: str | None = None
+
+
+class Limit(Part, frozen=True, kw_only=True):
+    """Something is not kept from here on (`record.budget.Tier`)."""
+
+    what: str
+    reason: str | None = None
+
+
+KINDS: Final[Mapping[str, type[Part]]] = {
+    "weights-changed": WeightsChanged,
+    "stop-requested": StopRequested,
+    "optimizer-changed": OptimizerChanged,
+    "learning-rate": LearningRate,
+    "metrics-reset": MetricsReset,
+    "changes-left-out": ChangesLeftOut,
+    "callbacks-final": CallbacksFinal,
+    "file-saved": FileSaved,
+    "train-end": TrainEnd,
+    "replica-shares": ReplicaShares,
+    "tracer-error": TracerError,
+    "tracing-stopped": TracingStopped,
+    "limit": Limit,
+}
+
+
+def detail(kind: str, value: Mapping[str, Json]) -> Part | Mapping[str, Json]:
+    """The detail of an event of this kind. Raises ValueError, with the place of what is wrong."""
+    wanted = KINDS.get(kind)
+    return value if wanted is None else typed(value, wanted, f"in an event {kind!r}")
