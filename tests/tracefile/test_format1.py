@@ -61,8 +61,9 @@ def test_a_redacted_one_keeps_its_format(path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_diagnosis_is_that_of_the_day(path: Path) -> None:
-    from diagnose.analysis.analyze import analyse_file
     from diagnose.replay.stored_model import build
+
+    from diagnose.analysis.analyze import analyse_file
 
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the fits were TensorFlow's; another backend's steps differ by rounding")
