@@ -116,7 +116,11 @@ def _plain(value: Any, depth: int = 0) -> Any:
         found = {f.name: getattr(value, f.name) for f in fields(value)}
         # There is a clock for every value of every epoch, and `split` for a loss with penalties only.
         often = ("split",) if isinstance(value, Ledger) else ("owned", "written_by") if isinstance(value, Clock) else ()
-        return {name: _plain(item, depth + 1) for name, item in found.items() if item or name not in often}
+        return {
+            name: _plain(item, depth + 1)
+            for name, item in found.items()
+            if name not in often or item not in (None, False)
+        }
     if isinstance(value, Mapping):
         return {_plain(str(key)): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

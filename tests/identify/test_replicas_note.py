@@ -14,7 +14,7 @@ from diagnose.result.diagnosis import Restoration
 def trace(group: str, then: bytes, after: bytes) -> Any:
     states = [SimpleNamespace(arrays=(b"kernel", then)), SimpleNamespace(arrays=(b"kernel", after))]
     return SimpleNamespace(
-        info={"variables": [{"group": "trainable"}, {"group": group}]},
+        header=SimpleNamespace(variables=[SimpleNamespace(group="trainable"), SimpleNamespace(group=group)]),
         final=states[1],
         version=lambda version: states[0] if version == 3 else None,
     )

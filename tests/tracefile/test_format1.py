@@ -61,9 +61,8 @@ def test_a_redacted_one_keeps_its_format(path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_diagnosis_is_that_of_the_day(path: Path) -> None:
-    from diagnose.replay.stored_model import build
-
     from diagnose.analysis.analyze import analyse_file
+    from diagnose.replay.keras.stored_model import build
 
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the fits were TensorFlow's; another backend's steps differ by rounding")
