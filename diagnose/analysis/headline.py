@@ -29,6 +29,16 @@ GAP = Text(
     "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
     "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
 )
+UNPROVEN = Text(
+    "headline.unproven",
+    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}. Why is not known: "
+    "{reproduced} of {steps:plural(# step|# steps)} of this epoch came out as recorded.",
+)
+UNEXPLAINED = Text(
+    "headline.unexplained",
+    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}. Most of the "
+    "difference is not explained: replay leaves {residual:signed}, more than any cause that was found.",
+)
 NO_GAP = Text(
     "headline.no-gap",
     "fit logged {metric} {logged:number} for epoch {epoch}, and evaluate returns the same: there is no gap.",
@@ -245,13 +255,18 @@ def _gap(facts: Facts, metric: str) -> Said:
         )
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
-    largest = sorted((e for e in ledger.entries if e.amount != 0.0), key=lambda e: -abs(e.amount))[:2]
+    ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated}
+    again = facts.measured.replayed.get(last.epoch)
+    if again is not None and again.reproduced < again.steps:
+        return UNPROVEN(**ends, reproduced=again.reproduced, steps=again.steps)
+    # A cause that is smaller than what replay cannot explain is none that is proven.
+    proven = [e for e in ledger.entries if abs(e.amount) > abs(ledger.residual)]
+    largest = sorted(proven, key=lambda e: -abs(e.amount))[:2]
+    if not largest and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
+        return UNEXPLAINED(**ends, residual=ledger.residual)
     carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
     return GAP(
-        metric=metric,
-        logged=ledger.logged,
-        epoch=last.epoch,
-        evaluated=ledger.evaluated,
+        **ends,
         causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
     )
 
