@@ -206,9 +206,7 @@ class _Analysis:
             findings=findings,
             name=name,
             versions=attempt("versions", {}, lambda: versions(trace, replayer)),
-            evaluation_data={}
-            if self.data is None
-            else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
+            evaluation_data=self._evaluation_data(measured),
             environment=environment,
             model=model_shown(header.model),
             trace={
@@ -230,6 +228,14 @@ class _Analysis:
             return saved_models(self.trace)
         return asked_states.saved(self.replayer, self._validation_values)
 
+    def _evaluation_data(self, measured: Measurements) -> dict[str, Any]:
+        if self.data is None or self.replayer is None:
+            return {}
+        found: dict[str, Any] = {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size}
+        if measured.in_default_batches:
+            found["by_default"] = {"batch_size": self.replayer.engine.batch_size, **measured.in_default_batches}
+        return found
+
     # ── measurements ──
 
     def _asked(
@@ -242,6 +248,7 @@ class _Analysis:
         epochs = list(dict.fromkeys(x.epoch for x in ledgers))
         asked: dict[str, Callable[[], Any]] = {
             "from_zero_state": lambda: asked_states.from_zero_state(replayer),
+            "in_default_batches": lambda: asked_states.in_default_batches(replayer, data, evaluated),
             "in_one_batch": lambda: asked_states.in_one_batch(replayer, data, evaluated),
             "scored": lambda: asked_states.scored(replayer, chosen),
             "started": lambda: asked_states.started(replayer),

@@ -65,6 +65,24 @@ def from_zero_state(replayer: Replayer) -> dict[str, float]:
         return {}
 
 
+def in_default_batches(replayer: Replayer, data: EvaluationData, evaluated: Mapping[str, float]) -> dict[str, float]:
+    """What `evaluate` returns in batches of the size it takes when it is given none, of those metrics that then have
+    another value than in batches of fit's size; empty where the sizes are the same."""
+    engine, state = replayer.engine, replayer.states.final()
+    size = engine.batch_size
+    told = not engine.carried and all(engine.pooled(name) for name in evaluated)
+    if told or size == data.batch_size or data.rows <= min(size, data.batch_size):
+        return {}
+    if data.composite or not replayer.evaluates_alike:
+        return {}
+    from diagnose.replay.check import relative_tolerance
+
+    arrays, copies = replayer.states.arrays(state), replayer.states.copies(state)
+    found = engine.evaluate(arrays, replace(data, batch_size=size), copies)
+    near = relative_tolerance(replayer)
+    return {name: v for name, v in found.items() if abs(v - evaluated.get(name, v)) > near * max(abs(v), 1e-3)}
+
+
 def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[str]) -> dict[str, float]:
     """What `evaluate` would return for all rows in one batch, where the class of an `evaluated` metric does not tell
     that its value is the same for any batches; else empty."""

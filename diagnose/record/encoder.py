@@ -20,10 +20,12 @@ from diagnose.record.items import (
     EventItem,
     InfoItem,
     Item,
+    OrderItem,
     StateItem,
     StepItem,
     TrainEndItem,
 )
+from diagnose.record.order import row_order
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
@@ -95,6 +97,8 @@ class Encoder:
                 self._info("start", self._start.begin(item, digests_of(item.optimizer), weights))
         elif isinstance(item, EventItem):
             self._event(item)
+        elif isinstance(item, OrderItem):
+            self._order(item)
         else:
             self._train_end(item)
             return True
@@ -209,6 +213,16 @@ class Encoder:
         if len(self._rows) < MOST_KNOWN_ROWS:
             self._rows.update(added)
         return added
+
+    def _order(self, item: OrderItem) -> None:
+        """Notes in which order the rows known by now lie in the arrays that fit was given."""
+        refs = []
+        for (_, leaves), number in self._signatures.items():
+            ids = row_order(item.leaves, leaves, number.to_bytes(4, "little"), self._rows)
+            if ids.size:
+                refs.append(BatchRef(number, ids))
+        if refs and self._room.open(Tier.STEPS, 1024 + sum(64 + 8 * len(ref.row_ids) for ref in refs)):
+            self._info("given", {"rows": self._writer.batches(refs).hex()})
 
     # ── ends ──
 

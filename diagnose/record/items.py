@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diagnose.record.batches import TakenBatch
 from diagnose.record.previous import StartItem
@@ -123,6 +124,13 @@ class TrainEndItem:
     optimizer: Sequence[NDArray]
 
 
+@dataclass(frozen=True, slots=True)
+class OrderItem:
+    """The arrays that `fit` was given, not copied: leaves of x and y in signature order."""
+
+    leaves: Sequence[Any]
+
+
 Item = (
     InfoItem
     | StartItem
@@ -133,6 +141,7 @@ Item = (
     | EvaluationItem
     | EventItem
     | TrainEndItem
+    | OrderItem
 )
 
 

@@ -30,9 +30,9 @@ class LiveData:
         training = [arguments.get(name) for name in ("x", "y", "sample_weight")]
         validation = list(validation_of_fit(arguments))
         self._class_weight = arguments.get("class_weight")
-        self._arrays = training[0] is not None and all(map(_is_arrays, training))
-        given = [part for part in (training, validation) if part[0] is not None and all(map(_is_arrays, part))]
-        held = hold and sum(map(_nbytes, given)) <= MOST_HELD
+        self._arrays = training[0] is not None and all(map(is_arrays, training))
+        given = [part for part in (training, validation) if part[0] is not None and all(map(is_arrays, part))]
+        held = hold and sum(map(nbytes, given)) <= MOST_HELD
         self._parts = [[_referred(tree, hold=held) for tree in part] for part in given]
 
     def parts(self) -> Iterator[tuple[Any, Any, Any]]:
@@ -60,20 +60,21 @@ class LiveData:
         return ""
 
 
-def _is_arrays(tree: Any) -> bool:
+def is_arrays(tree: Any) -> bool:
     """Whether it is an array, or a tree of them; None is none at all."""
     if isinstance(tree, dict):
-        return all(map(_is_arrays, tree.values()))
+        return all(map(is_arrays, tree.values()))
     if isinstance(tree, (list, tuple)):
-        return bool(tree) and all(map(_is_arrays, tree))
+        return bool(tree) and all(map(is_arrays, tree))
     return tree is None or (hasattr(tree, "shape") and len(tree.shape) > 0 and hasattr(tree, "__getitem__"))
 
 
-def _nbytes(tree: Any) -> int:
+def nbytes(tree: Any) -> int:
+    """About what the arrays of a tree hold."""
     if isinstance(tree, dict):
-        return sum(map(_nbytes, tree.values()))
+        return sum(map(nbytes, tree.values()))
     if isinstance(tree, (list, tuple)):
-        return sum(map(_nbytes, tree))
+        return sum(map(nbytes, tree))
     return int(getattr(tree, "nbytes", 8 * int(np.prod(tree.shape)))) if hasattr(tree, "shape") else 0
 
 

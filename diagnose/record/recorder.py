@@ -19,8 +19,7 @@ from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
-from diagnose.record.batches import NotCaptured, TakenBatch, take
-from diagnose.record.handlers import let_through
+from diagnose.record.batches import TakenBatch
 from diagnose.record.items import (
     EpochItem,
     EvaluationBatchItem,
@@ -33,8 +32,9 @@ from diagnose.record.items import (
     StepItem,
     TrainEndItem,
 )
+from diagnose.record.order import RowOrder
+from diagnose.record.taking import Taker
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.tracefile.composite import Composite
 from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.model import Digest, Json, NDArray
 
@@ -86,12 +86,13 @@ class Recorder:
         self._step_started = 0.0
         self._stop_seen = False
         self._axes: dict[str, bool] = {}
-        self._weight_tree: Json = None
+        self._taker = Taker(backend)
         self._optimizer: tuple[Digest, ...] | None = None
         self._rate_seen: float | None = None
         self._evaluating = False
         self._evaluation = 0
         self._evaluation_observed = False
+        self.order = RowOrder()
 
     # ── state ──
 
@@ -228,7 +229,7 @@ class Recorder:
         if len(batches) > getattr(self.model, "steps_per_execution", 1):
             self._taken = [f"one step of the model's own took {len(batches)} batches"]
             return
-        self._taken = [self._take(data) for data in batches]
+        self._taken = [self._taker.take(data) for data in batches]
 
     def after_step(self, state: Any) -> None:
         """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
@@ -268,27 +269,6 @@ class Recorder:
         self._metrics_trusted = not self.batch_hooks_present
         self._observed = None
 
-    def _take(self, data: Any) -> TakenBatch | str:
-        try:
-            taken = take(data, self._batch_array, self.backend.shares(data))
-            if taken.sample_weight is not None and taken.weight_tree != self._weight_tree:
-                if self._weight_tree is not None:
-                    raise NotCaptured("its sample weights are for other outputs than those of the batches before")
-                self._weight_tree = taken.weight_tree
-            return taken
-        except (NotCaptured, ValueError) as reason:
-            let_through(reason)
-            return str(reason)
-
-    def _batch_array(self, value: Any) -> NDArray | Composite:
-        if isinstance(value, np.ndarray):
-            return value.copy()  # a generator may fill the same array again
-        composite = self.backend.composite(value)
-        if composite is not None:
-            return composite
-        array = self.backend.view(value)
-        return array if self.backend.name == "tensorflow" else array.copy()
-
     def _metric_state(self, live: Live) -> bytes | None:
         views = [self.backend.view(value) for value in live.metrics]
         if sum(view.nbytes for view in views) > METRIC_STATE_LIMIT:
@@ -313,7 +293,9 @@ class Recorder:
 
     def evaluation_batch(self, data: Any) -> None:
         self.worker.put(
-            EvaluationBatchItem(self._evaluation, self._take(data), self._axes.get("validation_batch_axis", False))
+            EvaluationBatchItem(
+                self._evaluation, self._taker.take(data), self._axes.get("validation_batch_axis", False)
+            )
         )
 
     def end_evaluation(self, logs: Mapping[str, Any] | None) -> None:
@@ -340,9 +322,12 @@ class Recorder:
                 optimizer=self._copies(live.optimizer()),
             )
         )
+        if self.order.known_by_now:
+            self.order.note(self.worker.put)
 
     def end_training(self) -> None:
         """After all callbacks ran their on_train_end: the weights the model holds after fit."""
+        self.order.note(self.worker.put)
         if not self._readable():
             return
         live = self._live()
@@ -370,7 +355,7 @@ class Recorder:
     def _release(self) -> None:
         self.model = self.variables = None
         self._pool = SnapshotPool()
-        self._taken = []
+        self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None
 
     def ended_elsewhere(self) -> bool:

@@ -28,6 +28,7 @@ from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.least import check_rows
 from diagnose.record.live import LiveData
 from diagnose.record.names import Names
+from diagnose.record.order import RowOrder
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
@@ -231,6 +232,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         arguments = fits.locals_of_fit(frame)
         if self._rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
+        recorder.order = RowOrder.of(arguments)
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         instead = (self._stands_for, self)
         restore_list = set_probes(recorder, callback_list, instead, self._callbacks, self._at_start, self._end)

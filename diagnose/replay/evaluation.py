@@ -13,21 +13,22 @@ from diagnose.replay.engine import EngineFactory
 from diagnose.replay.runs import FIRST_EPOCH, EvaluationData, joined
 from diagnose.result.texts import Text
 from diagnose.tracefile.digest import row_digests
-from diagnose.tracefile.model import DTYPES, Batch, BatchRef, Json, Leaf, NDArray
+from diagnose.tracefile.model import Batch, BatchRef, Json, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
-from diagnose.tracefile.rows import leaves_of, pack_rows
+from diagnose.tracefile.rows import as_recorded_leaves, leaves_of, pack_rows
 
 ROWS_FIT_USED = Text(
     "data.rows-fit-used",
     "rows fit used{recorded:given( in the epochs whose steps are recorded)}"
-    "{local:given( on {local} of {count} replicas)}",
+    "{local:given( on {local} of {count} replicas)}{ordered:given(, in the order fit was given them)}",
 )
 GIVEN = Text("data.given", "given")
 
 
 def rows_fit_used(trace: Trace) -> EvaluationData:
-    """All rows fit trained on, in order of first use, in batches of fit's size.
+    """All rows fit trained on, in batches of fit's size: in the order of the arrays that fit was given, as `evaluate`
+    takes them, where the trace has it, else in order of first use.
 
     A row that occurs several times within an epoch (equal rows in the data have one id) is there as often.
 
@@ -44,14 +45,14 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
         return _first_epoch(trace)
     signature = Counter(ref.signature for ref in refs).most_common(1)[0][0]
     size = Counter(len(ref.row_ids) for ref in refs).most_common(1)[0][0]
-    rows = _once_an_epoch(trace, signature)
+    rows, ordered = _as_given(trace, signature, _once_an_epoch(trace, signature))
     batches = [
         trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
     ]
     spread = Spread.of(trace)
     local = None if spread is None or spread.partial is None else spread.local
     count = None if spread is None else spread.count
-    source = ROWS_FIT_USED(recorded=bool(trace.unrecorded), local=local, count=count)
+    source = ROWS_FIT_USED(recorded=bool(trace.unrecorded), local=local, count=count, ordered=ordered)
     return EvaluationData(source, tuple(batches), size)
 
 
@@ -76,6 +77,24 @@ def _once_an_epoch(trace: Trace, signature: int | None) -> NDArray:
                         emitted[row] += 1
                         rows.append(row)
     return np.array(rows, np.int64)
+
+
+def _as_given(trace: Trace, signature: int | None, rows: NDArray) -> tuple[NDArray, bool]:
+    """The rows in the order in which fit was given them, and whether the trace has that of all of them: else those it
+    has come first."""
+    given = [ref.row_ids for ref in trace.given_order() if ref.signature == signature]
+    left = Counter(rows.tolist())
+    found: list[int] = []
+    for source in (*given, rows):
+        if source is rows and not left:
+            return np.array(found, np.int64), True
+        for row in source.tolist():
+            if row in left:
+                found.append(row)
+                left[row] -= 1
+                if not left[row]:
+                    del left[row]
+    return np.array(found, np.int64), False
 
 
 def given(trace: Trace, data: Any, factory: EngineFactory) -> EvaluationData:
@@ -189,21 +208,3 @@ def _identify(trace: Trace, known: dict[bytes, int], x: Any, y: Any, unknown: in
             row, unknown = unknown, unknown - 1
         ids[i] = row
     return ids, unknown
-
-
-def as_recorded_leaves(leaves: Sequence[Any], recorded: Sequence[Leaf]) -> list[NDArray] | None:
-    """The leaves in the dtypes and shapes they were recorded in; None if they are other leaves."""
-    if len(recorded) != len(leaves) or any(leaf.whole for leaf in recorded):
-        return None
-    fitted = [_as_recorded(a, r.dtype, r.shape) for a, r in zip(leaves, recorded, strict=True)]
-    found = [leaf for leaf in fitted if leaf is not None]
-    return found if len(found) == len(fitted) else None
-
-
-def _as_recorded(array: NDArray, dtype: str, shape: tuple[int, ...]) -> NDArray | None:
-    if dtype not in DTYPES or int(np.prod(array.shape[1:], dtype=np.int64)) != int(np.prod(shape, dtype=np.int64)):
-        return None
-    try:
-        return np.ascontiguousarray(array.astype(dtype).reshape(len(array), *shape))
-    except (TypeError, ValueError):
-        return None

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from diagnose.replay.engine import EngineFactory
-from diagnose.replay.evaluation import as_columns, as_parts, as_recorded_leaves
+from diagnose.replay.evaluation import as_columns, as_parts
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import BatchRef, Digest, NDArray
 from diagnose.tracefile.reader import Trace
-from diagnose.tracefile.rows import leaves_of, pack_rows
+from diagnose.tracefile.rows import as_recorded_leaves, leaves_of, pack_rows
 
 
 def supply(trace: Trace, data: Any, factory: EngineFactory) -> int:

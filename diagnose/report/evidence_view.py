@@ -10,7 +10,7 @@ from typing import Any
 
 from diagnose.report.prose import Fact
 from diagnose.result.diagnosis import Diagnosis
-from diagnose.result.text import exact, number, printable, span
+from diagnose.result.text import exact, number, printable, short, span
 from diagnose.result.texts import Text
 
 _MOST_RUNS = 20
@@ -27,7 +27,8 @@ KEPT = Text("evidence.kept", "{kept} of {total} kept{policy:given(: {policy})}")
 DATA = Text(
     "evidence.data",
     "{source:given({source}|unknown)}{both:given( ({rows} rows, batch size {size})|{rows:given( ({rows} rows))}"
-    "{size:given( (batch size {size}))})}",
+    "{size:given( (batch size {size}))})}{other:given(; in batches of {other}, which evaluate takes by itself: "
+    "{values:and})}",
 )
 MODEL = Text("evidence.model", "{model}{parameters:given(, {parameters} parameters)}")
 LAYER = Text(
@@ -125,7 +126,12 @@ def _about_run(d: Diagnosis) -> list[Fact]:
     if data:
         count, size = data.get("rows"), data.get("batch_size")
         both = count is not None and size is not None
-        rows.append(("data", DATA.say(source=data.get("source"), both=both, rows=count, size=size)))
+        default = data.get("by_default")
+        other = dict(default) if isinstance(default, Mapping) else {}
+        size_of_others = other.pop("batch_size", None)
+        values = [f"{key} {short(v)}" for key, v in other.items() if isinstance(v, (int, float))]
+        said = {"source": data.get("source"), "both": both, "rows": count, "size": size}
+        rows.append(("data", DATA.say(**said, other=size_of_others if values else None, values=values)))
     if model:
         rows.append(("model", MODEL.say(model=str(model.get("name", "?")), parameters=model.get("parameters"))))
         layers = [x for x in model.get("layers", ()) if isinstance(x, Mapping) and x.get("kind")]

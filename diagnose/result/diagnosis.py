@@ -277,8 +277,10 @@ class Diagnosis(Spoken):
 
     `headline`: the verdict in one sentence with its numbers. `notice`: None, or what the reader must know first (an
     interrupted recording and how far it goes, a replay that was not possible and why). `versions`: {"total", "kept",
-    "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}. `environment`: library versions. `model`: {"name",
-    "parameters", "layers": [{"name", "class", "kind"}]}, kind None unless the layer behaves differently in training.
+    "policy"}. `evaluation_data`: {"source", "rows", "batch_size"}, and "by_default"
+    where some metrics differ in batches of the size that `evaluate` takes by itself: {"batch_size", metric: value}.
+    `environment`: library versions. `model`: {"name", "parameters", "layers": [{"name", "class", "kind"}]}, kind None
+    unless the layer behaves differently in training.
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
     for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
     in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).

@@ -35,6 +35,8 @@ class Measurements:
     `held_validation`: the same over the validation data (names with `val_`).
     `replayed`: the epochs whose steps were computed again.
     `from_zero_state`: `evaluated` again with the states of stateful layers set to zero first.
+    `in_default_batches`: `evaluated` again in batches of the size that `evaluate` takes by itself, where that gives
+    another value.
     `in_one_batch`: `evaluated` again with all rows in one batch, for metrics that may average over batches.
     `scored`: for models with a train step of their own.
     `started`: the metrics of the weights this fit started from, where it continues an earlier one.
@@ -49,6 +51,7 @@ class Measurements:
     held_validation: Mapping[str, Real] = field(default_factory=dict)
     replayed: Mapping[int, Replayed] = field(default_factory=dict)
     from_zero_state: Mapping[str, Real] = field(default_factory=dict)
+    in_default_batches: Mapping[str, Real] = field(default_factory=dict)
     in_one_batch: Mapping[str, Real] = field(default_factory=dict)
     scored: Mapping[int, Scored] = field(default_factory=dict)
     started: Mapping[str, Real] = field(default_factory=dict)

@@ -261,6 +261,13 @@ class Start(Part, frozen=True, kw_only=True):
     previous: Previous | None = None
 
 
+class Given(Part, frozen=True, kw_only=True):
+    """What `fit` was given. `rows`: where x and y were arrays, the digest of a list of batches, hexadecimal: all of
+    their rows that were trained on, in their order, as one batch."""
+
+    rows: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] | None = None
+
+
 class Replicas(Part, frozen=True, kw_only=True):
     """`count` replicas trained, `local` of them in the process that recorded."""
 
@@ -287,6 +294,7 @@ class Header(Part, frozen=True, kw_only=True):
     metrics: tuple[Metric, ...] | None = None
     model: Model = Model()
     start: Start | None = None
+    given: Given = Given()
     replicas: Replicas | None = None
     sources: dict[str, Source] = {}
     redacted: Json = None

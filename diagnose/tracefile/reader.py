@@ -215,6 +215,12 @@ class Trace:
             raise ReplayError(f"The list of batches {digest.hex()} is not in {self.path}.")
         return self._batch_lists[digest]
 
+    def given_order(self) -> tuple[BatchRef, ...]:
+        """The rows of the arrays that `fit` was given, in their order, as one batch for each signature; none where that
+        was not noted."""
+        digest = self.header.given.rows
+        return () if digest is None else self._batch_lists.get(bytes.fromhex(digest), ())
+
     def supply(self, leaves: Sequence[NDArray], signature: int) -> int:
         """Takes rows from outside, row-wise leaves in a signature's order, for contents of rows that the file knows by
         digest only. Returns how many these are; rows that match no digest are passed over."""

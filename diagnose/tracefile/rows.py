@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from diagnose.tracefile.composite import KINDS, from_parts
 from diagnose.tracefile.digest import array_bytes, numpy_dtype
-from diagnose.tracefile.model import Json, NDArray, Signature, itemsize
+from diagnose.tracefile.model import DTYPES, Json, Leaf, NDArray, Signature, itemsize
 
 MAX_STRUCTURE_DEPTH = 32
 
@@ -110,3 +110,21 @@ def rows_in(tree: Any) -> int:
     if isinstance(tree, (list, tuple)):
         return next((n for n in map(rows_in, tree) if n), 0)
     return len(tree) if getattr(tree, "ndim", 1) else 0
+
+
+def as_recorded_leaves(leaves: Sequence[Any], recorded: Sequence[Leaf]) -> list[NDArray] | None:
+    """The leaves in the dtypes and shapes they were recorded in; None if they are other leaves."""
+    if len(recorded) != len(leaves) or any(leaf.whole for leaf in recorded):
+        return None
+    fitted = [_as_recorded(a, r.dtype, r.shape) for a, r in zip(leaves, recorded, strict=True)]
+    found = [leaf for leaf in fitted if leaf is not None]
+    return found if len(found) == len(fitted) else None
+
+
+def _as_recorded(array: NDArray, dtype: str, shape: tuple[int, ...]) -> NDArray | None:
+    if dtype not in DTYPES or int(np.prod(array.shape[1:], dtype=np.int64)) != int(np.prod(shape, dtype=np.int64)):
+        return None
+    try:
+        return np.ascontiguousarray(array.astype(dtype).reshape(len(array), *shape))
+    except (TypeError, ValueError):
+        return None

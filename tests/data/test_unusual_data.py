@@ -257,7 +257,11 @@ class TestRowsByDigestOnly:
         tracer, x, y = self.fit()
         order = np.random.default_rng(2).permutation(64)
         diagnosis = tracer.diagnose(data=(x[order], y[order]))
-        assert diagnosis.evaluation_data == {"source": "rows fit used", "rows": 64, "batch_size": 8}
+        assert diagnosis.evaluation_data == {
+            "source": "rows fit used, in the order fit was given them",
+            "rows": 64,
+            "batch_size": 8,
+        }
         model = tracer.runs[0].model
         oracle = model.evaluate(x, y, batch_size=8, verbose=0)[0]
         assert diagnosis.epoch_rows[-1].reevaluated["loss"] == pytest.approx(oracle, rel=1e-5)

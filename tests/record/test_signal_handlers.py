@@ -21,6 +21,7 @@ from diagnose.record.encoder import Encoder
 from diagnose.record.handlers import from_handler
 from diagnose.record.probe import Probe
 from diagnose.record.recorder import Recorder
+from diagnose.record.taking import Taker
 from diagnose.record.worker import Worker
 from tests.attach.fits import fit, model, rows
 
@@ -117,7 +118,7 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "describing metrics": (describe_metrics, "metric_variables", 1),
     "before a step": (Recorder, "before_step", 3),
     "numbering the optimizer": (previous, "identity", 1),
-    "taking a batch": (Recorder, "_batch_array", 3),
+    "taking a batch": (Taker, "_array", 3),
     "taking it apart": (recorder, "take", 3),
     "after a step": (Recorder, "after_step", 4),
     "handing over": (Worker, "put", 20),

@@ -46,6 +46,7 @@ class Linear:
     carried: tuple[int, ...] = ()
     dtypes = frozenset({"float64"})
     own_train = own_test = False
+    batch_size = 32
     replicas = 1
     value = array = staticmethod(np.array)
 

@@ -14,7 +14,7 @@ from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.replay.engine import Mode, Pass, Retrainer
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
-from diagnose.replay.keras.data import keras_evaluate
+from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
@@ -49,6 +49,7 @@ class KerasEngine:
         self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
         self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
         self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
+        self.batch_size = KERAS_BATCH_SIZE
         self.replicas = self.backend.spread(model)
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
