@@ -29,6 +29,8 @@ class TakenBatch:
     weight_tree: Json = None
     """Where there are sample weights for several outputs, each output's are one column of `sample_weight`, and this is
     the tree they came in, with {"leaf": column}."""
+    bare: bool = False
+    """Whether x came by itself, not as the first of a tuple."""
 
     @property
     def whole(self) -> bool:
@@ -52,6 +54,7 @@ def take(data: Any, to_numpy: ToNumpy, shares: tuple[int, ...] | None = None) ->
         NotCaptured: a leaf is neither an array nor a known composite, or the leaves disagree on the number of rows.
     """
     x, y, sample_weight = _unpack(data)
+    bare = not isinstance(data, (tuple, list))
     found = _Leaves(to_numpy)
     structure = {"x": found.node(x), "y": found.node(y)}
     leaves = found.arrays
@@ -63,12 +66,12 @@ def take(data: Any, to_numpy: ToNumpy, shares: tuple[int, ...] | None = None) ->
         raise NotCaptured("the batch was split over replicas in a way that is not recorded")
     if whole:
         signature = Signature(structure, tuple(Leaf(leaf.dtype.name, (), whole=True) for leaf in leaves))
-        return TakenBatch(signature, leaves, weight, 0, None, weight_tree)
+        return TakenBatch(signature, leaves, weight, 0, None, weight_tree, bare)
     rows = len(leaves[0])
     if any(len(leaf) != rows for leaf in leaves):
         raise NotCaptured("the arrays of the batch have different numbers of rows")
     signature = Signature(structure, tuple(Leaf(leaf.dtype.name, leaf.shape[1:]) for leaf in leaves))
-    return TakenBatch(signature, leaves, weight, rows, shares, weight_tree)
+    return TakenBatch(signature, leaves, weight, rows, shares, weight_tree, bare)
 
 
 def _weights(found: _Leaves, sample_weight: Any) -> tuple[NDArray | None, Json]:

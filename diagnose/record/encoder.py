@@ -149,7 +149,7 @@ class Encoder:
                 batch_index=item.batch_index,
                 computed_at=item.step,
                 produced=item.step + 1,
-                batch=self._batch(item.batch, item.fixed),
+                batch=self._batch(item.batch, item.fixed, item.global_seed),
                 metrics_before=item.metrics_before,
                 metrics_after=item.metrics_after,
                 generator=None if item.generator is None else self._writer.array(item.generator),
@@ -160,10 +160,11 @@ class Encoder:
         self._states.step(item.step + 1, item.after.arrays, recorded=recorded)
         item.after.release()
 
-    def _batch(self, batch: TakenBatch | str, fixed: bool) -> BatchRef:
+    def _batch(self, batch: TakenBatch | str, fixed: bool, global_seed: tuple[int, int] | None = None) -> BatchRef:
         if isinstance(batch, str):
-            return BatchRef(None, np.empty(0, np.int64), missing=batch, layout=Layout(fixed))
-        return replace(self._taken(batch), layout=_layout(batch, fixed))
+            layout = Layout(fixed, global_seed=global_seed)
+            return BatchRef(None, np.empty(0, np.int64), missing=batch, layout=layout)
+        return replace(self._taken(batch), layout=_layout(batch, fixed, global_seed))
 
     def _taken(self, batch: TakenBatch) -> BatchRef:
         known = (repr(batch.signature.structure), batch.signature.leaves)
@@ -278,10 +279,11 @@ class Encoder:
         self._writer.event("train-end", {"state": state}, epoch=None, step=None)
 
 
-def _layout(batch: TakenBatch, fixed: bool) -> Layout:
+def _layout(batch: TakenBatch, fixed: bool, global_seed: tuple[int, int] | None) -> Layout:
     shares = batch.shares
     uneven = shares is not None and shares != even_shares(sum(shares), len(shares))
-    return Layout(fixed, None if batch.sample_weight is None else batch.weight_tree, shares if uneven else None)
+    tree = None if batch.sample_weight is None else batch.weight_tree
+    return Layout(fixed, tree, shares if uneven else None, global_seed, batch.bare)
 
 
 def _reference(batch: TakenBatch | str) -> int:

@@ -65,6 +65,8 @@ class StepItem:
     """None inside an execution of several steps, where nothing is read."""
     fixed: bool = False
     """Whether the step was compiled for the size of its batch."""
+    global_seed: tuple[int, int] | None = None
+    """The state of Keras's global seed generator before the step, where it was seen."""
 
 
 @dataclass(frozen=True, slots=True)

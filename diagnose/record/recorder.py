@@ -17,6 +17,7 @@ import numpy as np
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.frameworks.keras.optimizers import rate as rate_of
+from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import TakenBatch
@@ -68,7 +69,7 @@ class Recorder:
         self.epoch = 0
         self.step = 0
         self.variables: Variables | None = None
-        spread = backend.distribution(model)
+        self._spread = spread = backend.distribution(model)
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
             worker.put(InfoItem("replicas", value))
@@ -83,6 +84,7 @@ class Recorder:
         self.batch_hooks_present = False
         self._taken: list[TakenBatch | str] = []
         self._generator: NDArray | None = None
+        self._seed = SeedBefore()
         self._step_started = 0.0
         self._stop_seen = False
         self._axes: dict[str, bool] = {}
@@ -222,6 +224,8 @@ class Recorder:
         if not self._metrics_trusted:
             self._metrics = self._metric_state(self._live(state)) if self._readable() else None
         self._generator = self.backend.generator_state()
+        if self._spread is None:
+            self._seed.look(first=self.step == 0)
         self._step_started = time.perf_counter()
 
     def fetched(self, batches: Sequence[Any]) -> None:
@@ -235,6 +239,7 @@ class Recorder:
         """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
         and the metrics are seen after the last only."""
         seconds = time.perf_counter() - self._step_started
+        self._seed.look_back()
         if self.step == 0:
             self._forget_variables_if_others()  # metrics and slots may have been made in this step
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))
@@ -260,6 +265,7 @@ class Recorder:
                     seconds=seconds / len(batches),
                     after=self.snapshot(live) if last else None,
                     fixed=self._axes.get("batch_axis", False),
+                    global_seed=self._seed.state if place == 0 else None,
                 )
             )
             self.step += 1

@@ -58,14 +58,20 @@ class State:
         return (self.trainable, self.non_trainable)
 
 
+SeedNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**32)]
+
+
 class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a batch was handed on. `fixed`: to a step that was compiled for its size; `weights`: where its sample weights
     have a column for each of several outputs, the tree they came in, with {"leaf": column}; `shares`: the rows of each
-    replica, in order, where they were not split evenly (`replicas.even_shares`)."""
+    replica, in order, where they were not split evenly (`replicas.even_shares`); `global_seed`: the state of Keras's
+    global seed generator before the step; `bare`: x came by itself, not as the first of a tuple."""
 
     fixed: bool = False
     weights: Json = None
     shares: tuple[Annotated[int, msgspec.Meta(ge=0, lt=2**53)], ...] | None = None
+    global_seed: tuple[SeedNumber, SeedNumber] | None = None
+    bare: bool = False
 
 
 PLAIN = Layout()
@@ -190,7 +196,7 @@ class Signature:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch with its contents: trees of read-only NumPy arrays. `rows` are the ids of its rows. `weight_tree`,
-    `fixed` and `shares` are those of its `Layout`."""
+    `fixed`, `shares`, `global_seed` and `bare` are those of its `Layout`."""
 
     x: Any
     y: Any
@@ -200,6 +206,8 @@ class Batch:
     weight_tree: Json = None
     fixed: bool = False
     shares: tuple[int, ...] | None = None
+    global_seed: tuple[int, int] | None = None
+    bare: bool = False
 
 
 _ITEMSIZE = {

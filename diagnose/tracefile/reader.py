@@ -201,7 +201,8 @@ class Trace:
         layout = ref.layout
         tree = None if weight is None or weight.ndim != 2 else layout.weights
         size = len(ref.row_ids) if len(ref.row_ids) else rows_in(x)
-        return Batch(x, y, weight, ref.row_ids, size, tree, layout.fixed, layout.shares)
+        rows, seed = ref.row_ids, layout.global_seed
+        return Batch(x, y, weight, rows, size, tree, layout.fixed, layout.shares, seed, layout.bare)
 
     def _of_rows(self, digest: Digest) -> NDArray:
         """An array that belongs to a batch: not kept where rows are not."""

@@ -47,6 +47,30 @@ MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
+class Unseeded(keras.layers.Layer):
+    """Draws from Keras's global seed generator, in evaluation too."""
+
+    def call(self, x: Any) -> Any:
+        return x + 0.5 * keras.random.normal(keras.ops.shape(x))
+
+
+if BACKEND == "tensorflow":  # XLA has other random numbers than TensorFlow's graphs
+    MODELS |= {
+        "compiled by XLA": (lambda: classifier(keras.layers.Dropout(0.4), compiled={"jit_compile": True}), {}),
+        "compiled by XLA, all three": (
+            lambda: classifier(
+                keras.layers.GaussianNoise(0.2),
+                keras.layers.BatchNormalization(),
+                keras.layers.Dropout(0.4),
+                compiled={"jit_compile": True},
+            ),
+            {"class_weight": {0: 1.0, 1: 3.0}},
+        ),
+    }
+if BACKEND != "jax":  # Keras on JAX refuses it inside a step
+    MODELS["the global seed generator"] = (lambda: classifier(Unseeded()), {})
+
+
 def bits(variables: Any) -> list[bytes]:
     return [np.array(keras.ops.convert_to_numpy(v.value)).tobytes() for v in variables]
 

@@ -76,6 +76,10 @@ RELIED_ON: Final = (
     Relied(_OPTIMIZER + "_iterations", "which variable counts updates"),
     Relied(_OPTIMIZER + "_trainable_variables", "whose the moving averages are"),
     Relied(_OPTIMIZER + "_model_variables_moving_average", "which variables are moving averages of weights"),
+    # ── random numbers ──
+    Relied("keras.src.backend.common.global_state.get_global_attribute", "the global seed generator, if there is one"),
+    Relied("keras.src.backend.common.global_state.set_global_attribute", "taken away again after a replay"),
+    Relied("keras.src.random.seed_generator.global_seed_generator", "its state is set for a replay"),
     # ── a running fit ──
     Relied("keras.Model.fit:callbacks", "whether a fit still runs"),
     Relied("keras.Model.fit:epoch_iterator", "where the batches of a fit come from"),

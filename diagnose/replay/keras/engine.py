@@ -3,7 +3,9 @@ it, metric state after it. Knows nothing of epochs or schedules."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.origin import step_by_keras
+from diagnose.frameworks.keras.seeds import global_seed_set
 from diagnose.replay.engine import Mode, Pass, Retrainer
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
@@ -105,12 +108,23 @@ class KerasEngine:
         """
         if left is None:
             left = [None] * len(modes)
-        generator = None
-        if run.step is not None and run.step.generator is not None:
-            generator = self.trace.array(run.step.generator)
+        generator, seed = None, None
+        if run.step is not None:
+            generator = None if run.step.generator is None else self.trace.array(run.step.generator)
+            seed = run.batch.global_seed
         training = any(mode.training for mode in modes)
         with users_code("running the model's steps again" if training else "evaluating the model"):
-            return self._forward(run, metrics, modes, left, generator)
+            return self._forward(run, metrics, modes, left, lambda: self._generators(generator, seed))
+
+    @contextlib.contextmanager
+    def _generators(self, generator: NDArray | None, seed: tuple[int, int] | None) -> Iterator[None]:
+        """Random generators that belong to no model, in a recorded state; after, in the state they were in."""
+        with self.backend.generator(generator):
+            if seed is None:
+                yield
+                return
+            with global_seed_set(seed):
+                yield
 
     def _forward(
         self,
@@ -118,15 +132,15 @@ class KerasEngine:
         metrics: Sequence[Sequence[Any]],
         modes: Sequence[Mode],
         left: Sequence[Sequence[Any] | None],
-        generator: NDArray | None,
+        generators: Callable[[], AbstractContextManager[None]],
     ) -> list[Pass]:
         if all(self.own_train if mode.training else self.own_test for mode in modes):
             found = []
             for each, mode, own in zip(metrics, modes, left, strict=True):
-                with self.backend.generator(generator):
+                with generators():
                     found.append(self._own.forward(run, each, self.layers(mode), left=own))
             return found
-        return self._keras_forward(run, metrics, modes, left, generator)
+        return self._keras_forward(run, metrics, modes, left, generators)
 
     def _keras_forward(
         self,
@@ -134,7 +148,7 @@ class KerasEngine:
         metrics: Sequence[Sequence[Any]],
         modes: Sequence[Mode],
         left: Sequence[Sequence[Any] | None],
-        generator: NDArray | None,
+        generators: Callable[[], AbstractContextManager[None]],
     ) -> list[Pass]:
         function = self._step_function(tuple(modes))
         found = [list(each) for each in metrics]
@@ -144,7 +158,7 @@ class KerasEngine:
         for values, x, y, weight, size in run.parts():
             weights = self.values.weights(weight, run.batch.weight_tree)
             starts = [[values[place] for place in self.carried] if own is None else list(own) for own in left]
-            with self.backend.generator(generator):
+            with generators():
                 done = function(
                     values, found, starts, self.values.tree(x), self.values.tree(y), weights, fixed=run.fixed
                 )
@@ -232,7 +246,8 @@ class KerasEngine:
                 layers,
                 masks_reach_metrics=self.backend.masks_reach_metrics,
             )
-            self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly))
+            jit = bool(getattr(self.model, "jit_compile", False))
+            self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly), jit=jit)
         return self._steps[key]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.optimizers import rate as rate_of
+from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.keras.backends import ReplayBackend
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import initial_optimizer_state, optimizer_variables
@@ -33,6 +34,7 @@ class KerasRetrainer:
         self._fresh = fresh
         self._fixed = fixed
         self._runner: Runner | None = None
+        self._seed: tuple[int, int] | None = None
 
     def start(self, variables: Sequence[NDArray], optimizer: OptimizerStart) -> None:
         backend = self._values.backend
@@ -53,9 +55,12 @@ class KerasRetrainer:
         assert runner is not None
         if metrics is not None:
             runner.set_metrics(metrics)
-        with values.backend.generator(generator):
+        seed = self._seed if batch.global_seed is None else batch.global_seed
+        with values.backend.generator(generator), global_seed_set(seed):
             weight = values.weights(batch.sample_weight, batch.weight_tree)
             runner.step(values.tree(batch.x), values.tree(batch.y), weight)
+            # Inside an execution of several steps nobody looked at it: each goes on from where the one before left it.
+            self._seed = None if seed is None else global_seed()
         array = values.backend.array
         return [array(v) for v in runner.weights()], [array(v) for v in runner.metrics()]
 

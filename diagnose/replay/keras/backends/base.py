@@ -38,9 +38,10 @@ class ReplayBackend(Protocol):
     masks_reach_metrics: bool
     """See `diagnose.replay.keras.forward.make_step`."""
 
-    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
         """`function(values, metric_values, left, x, y, sample_weight)`, compiled unless `eagerly`, with one more
-        argument, `fixed`: whether to compile for the batch size at hand, or (where the backend can) for any."""
+        argument, `fixed`: whether to compile for the batch size at hand, or (where the backend can) for any. `jit`: as
+        fit's steps were with `jit_compile` (TensorFlow's XLA draws other random numbers than its graphs do)."""
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of a list of tensors of fixed shapes, compiled where the backend compiles."""

@@ -20,7 +20,7 @@ from diagnose.tracefile.model import NDArray
 class JaxReplay:
     masks_reach_metrics = False
 
-    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
         compiled = function if eagerly else self.compile_simple(function)
         return lambda *arguments, fixed: compiled(*arguments)
 

@@ -20,7 +20,7 @@ from diagnose.tracefile.model import NDArray
 class TensorFlowReplay:
     masks_reach_metrics = True
 
-    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
         if eagerly:
             return lambda *arguments, fixed: function(*arguments)
         compiled: dict[Any, Callable[..., Any]] = {}
@@ -39,7 +39,7 @@ class TensorFlowReplay:
                     return function(values, metrics, left, x, y, sample_weight)
 
                 exact = tf.nest.map_structure(tf.TensorSpec.from_tensor, [values, metrics, left])
-                compiled[key] = graph_function(step, input_signature=[*exact, specs])
+                compiled[key] = graph_function(step, input_signature=[*exact, specs], jit_compile=jit or None)
             return compiled[key](values, metrics, left, leaves)
 
         return run

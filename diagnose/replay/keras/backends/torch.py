@@ -20,7 +20,7 @@ from diagnose.tracefile.model import NDArray
 class TorchReplay:
     masks_reach_metrics = True
 
-    def compile(self, function: Callable[..., Any], *, eagerly: bool) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
         run = self.compile_simple(function)
         return lambda *arguments, fixed: run(*arguments)
 
