@@ -21,6 +21,7 @@ from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.batches import TakenBatch
+from diagnose.record.first_step import FirstStep
 from diagnose.record.items import (
     EpochItem,
     EvaluationBatchItem,
@@ -85,6 +86,7 @@ class Recorder:
         self._taken: list[TakenBatch | str] = []
         self._generator: NDArray | None = None
         self._seed = SeedBefore()
+        self._first: FirstStep | None = None
         self._step_started = 0.0
         self._stop_seen = False
         self._axes: dict[str, bool] = {}
@@ -218,6 +220,8 @@ class Recorder:
         if self.step == 0 and self._readable():
             optimizer = self._copies(self._live(state).optimizer())
             self.worker.put(previous.start(self.model, optimizer))
+        if self.step == 0 and not self._readable():
+            self._first = FirstStep(self.model, self.backend)
         self._taken = []
         if data is not None:
             self.fetched([data])
@@ -239,6 +243,8 @@ class Recorder:
         """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
         and the metrics are seen after the last only."""
         seconds = time.perf_counter() - self._step_started
+        if self._first is not None:
+            self._first.end()
         self._seed.look_back()
         if self.step == 0:
             self._forget_variables_if_others()  # metrics and slots may have been made in this step
@@ -248,6 +254,10 @@ class Recorder:
         if not self._taken and getattr(self.model, "steps_per_execution", 1) > 1:
             raise DiagnoseError(f"it cannot be told how many steps one execution made: {NOT_SEEN}")
         live = self._live(state)
+        first, self._first = self._first, None
+        if first is not None and self.variables is not None and first.saw(self.variables.all):
+            self._seed.state = first.seed
+            self.worker.put(StateItem("before-first-step", None, self.epoch or None, self.step, first.snapshot()))
         after = self._metric_state(live)
         before = self._metrics if after is not None and len(self._metrics or b"") == len(after) else None
         batches = self._taken or [NOT_SEEN]
@@ -359,7 +369,9 @@ class Recorder:
         return isinstance(self.worker, Ended) or self.pid != os.getpid()
 
     def _release(self) -> None:
-        self.model = self.variables = None
+        if self._first is not None:
+            self._first.end()
+        self.model = self.variables = self._first = None
         self._pool = SnapshotPool()
         self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None

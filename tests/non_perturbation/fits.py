@@ -191,6 +191,14 @@ class Noise(keras.layers.Layer):
         return x + 0.1 * tf.random.normal(tf.shape(x))
 
 
+@keras.saving.register_keras_serializable("tests")
+class Unseeded(keras.layers.Layer):
+    """Draws from Keras's global seed generator."""
+
+    def call(self, x: Any) -> Any:
+        return x + 0.1 * keras.random.normal(keras.ops.shape(x))
+
+
 class Autoencoder(keras.Model):
     """Its own train step calls its parts, so it never counts as built; all its variables exist from the start."""
 
@@ -320,6 +328,7 @@ ONE_STEP_ON_TORCH = {"torch": "Keras on torch knows only steps_per_execution=1"}
 PIPELINES = {"jax": "needs TensorFlow beside the backend", "torch": "needs TensorFlow beside the backend"}
 ONLY_TORCH = {"tensorflow": "a torch DataLoader needs torch", "jax": "a torch DataLoader needs torch"}
 ONLY_TENSORFLOW = dict.fromkeys(("jax", "torch"), "its operations are TensorFlow's own")
+NO_GLOBAL_SEED = {"jax": "Keras on JAX refuses its global seed generator inside a step"}
 ONE_SHAPE = dict.fromkeys(("jax", "torch"), "a function is compiled for each shape by itself")
 
 
@@ -409,6 +418,18 @@ CASES: dict[str, Case] = {
     "two_outputs": Case(model=two_outputs, data=lambda: arrays(y={"a": rows()[1], "b": rows()[0][:, :1]})),
     "subclassed": Case(model=subclassed),
     "unbuilt": Case(model=lambda: binary(built=False)),
+    "unbuilt_unseeded": Case(
+        model=lambda: binary(Noise(), keras.layers.Dropout(0.4), built=False), without=ONLY_TENSORFLOW
+    ),
+    "unbuilt_in_executions": Case(
+        model=lambda: binary(Noise(), built=False, compiled={"steps_per_execution": 2}), without=ONLY_TENSORFLOW
+    ),
+    "unbuilt_and_global_seed": Case(model=lambda: binary(Unseeded(), built=False), without=NO_GLOBAL_SEED),
+    "global_seed": Case(
+        model=lambda: binary(Unseeded()),
+        data=lambda: arrays(validation_data=rows(9, seed=1)),
+        without=NO_GLOBAL_SEED,
+    ),
     "mixed_precision": Case(model=lambda: binary(keras.layers.Dropout(0.4), dtype="mixed_bfloat16")),
     "learning_rate_schedule": Case(model=_schedule),
     "learning_rate_callback": Case(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -31,3 +31,30 @@ def averages(optimizer: Any) -> Iterator[tuple[Any, Any]]:
     for variable, average in zip(optimizer._trainable_variables, kept, strict=False):
         if average is not None:
             yield variable, average
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """The compiled optimizer, and those in the model's attributes that its own step may use."""
+    import keras
+
+    held = [model.optimizer, *vars(model).values()]
+    return list({id(o): o for o in held if isinstance(o, keras.optimizers.Optimizer)}.values())
+
+
+def with_apply(optimizer: Any, before: Callable[[], None]) -> Callable[[], None]:
+    """Has `before` called in front of each `apply` of this optimizer, by which every update goes. Returns what takes it
+    out again."""
+    apply = optimizer.apply
+
+    def looked_at(*arguments: Any, **named: Any) -> Any:
+        before()
+        return apply(*arguments, **named)
+
+    # Not by setattr: Keras and TensorFlow keep track of what is set on an optimizer.
+    object.__setattr__(optimizer, "apply", looked_at)
+
+    def take_out() -> None:
+        if vars(optimizer).get("apply") is looked_at:
+            object.__delattr__(optimizer, "apply")
+
+    return take_out

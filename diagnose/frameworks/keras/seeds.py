@@ -8,6 +8,8 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from diagnose.frameworks.keras.releases import loaded
 
 _NAME = "global_seed_generator"
@@ -25,14 +27,22 @@ def _hold(generator: Any) -> None:
     global_state.set_global_attribute(_NAME, generator)
 
 
+def seed_variable() -> Any:
+    """The variable that holds the state of the generator, or None where nothing made it yet."""
+    generator = _held()
+    return None if generator is None else generator.state
+
+
 def global_seed() -> tuple[int, int] | None:
     """The state of the generator, or None where nothing made it yet. Makes none: that would draw from Python's own."""
     generator = None if loaded() is None else _held()
     if generator is None:
         return None
-    from keras import ops
-
-    first, second = (int(n) for n in ops.convert_to_numpy(generator.state.value))
+    held = generator.state.value
+    if hasattr(held, "detach"):  # torch, which may hold it on a device
+        held = held.detach().cpu()
+    # Not by Keras's convert_to_numpy, which may warn of NumPy 2 where the user's own run would not.
+    first, second = (int(n) for n in (held.numpy() if hasattr(held, "numpy") else np.asarray(held)))
     return first, second
 
 

@@ -119,6 +119,10 @@ class Backend(Protocol):
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         """The current values (those in `state`, if given), without changing what the model's trainer does next."""
 
+    def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
+        """Called while a step is traced: copies of what variables hold before it runs. None where nothing is traced
+        now, or where they do not hold anything yet."""
+
     def distribution(self, model: Any) -> Distribution | None:
         """How the model's training is spread, where each replica computes its own share of a batch; None where one
         computes all of it."""

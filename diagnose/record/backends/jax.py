@@ -44,6 +44,9 @@ class JaxBackend:
             metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
         )
 
+    def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
+        return None  # this trainer builds the model before its first step
+
     def distribution(self, model: Any) -> Distribution | None:
         # keras.distribution computes one global step on sharded arrays, which are read whole.
         processes = jax.process_count()

@@ -64,6 +64,17 @@ class TensorFlowBackend:
             for v, group in zip(variables.metrics, metrics, strict=True)
         ]
 
+    def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
+        if not tf.inside_function():
+            return None
+        with tf.init_scope():  # out of what is traced, to which nothing is added
+            held = [local_parts(v) for v in variables]
+            if not tf.executing_eagerly() or any(len(parts) > 1 for parts in held):
+                return None
+            if not all(bool(part.is_initialized()) for (part,) in held):
+                return None
+            return [np.array(part.numpy()) for (part,) in held]
+
     def distribution(self, model: Any) -> Distribution | None:
         return tensorflow_distribution.distribution(model)
 

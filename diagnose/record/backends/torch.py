@@ -36,6 +36,9 @@ class TorchBackend:
             metrics=[v.value for v in variables.metrics],
         )
 
+    def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
+        return None  # this trainer builds the model before its first step
+
     def distribution(self, model: Any) -> Distribution | None:
         return None
 
