@@ -358,7 +358,9 @@ class _Analysis:
     def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
         if self.replayer is None:
             return {}
-        epochs = [e.epoch for e in self.trace.epochs] if is_short(self.trace) else chosen
+        epochs = chosen
+        if is_short(self.trace):  # one that did not end too: nothing was logged for it, but its steps were recorded
+            epochs = list(dict.fromkeys([*(e.epoch for e in self.trace.epochs), *(s.epoch for s in self.trace.steps)]))
         found = {epoch: self._checked(epoch) for epoch in epochs}
         if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
             self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))

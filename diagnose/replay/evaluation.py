@@ -13,7 +13,7 @@ from diagnose.replay.engine import EngineFactory
 from diagnose.replay.runs import FIRST_EPOCH, EvaluationData, joined
 from diagnose.result.texts import Text
 from diagnose.tracefile.digest import row_digests
-from diagnose.tracefile.model import Batch, BatchRef, Json, NDArray
+from diagnose.tracefile.model import Batch, BatchRef, Json, Layout, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
 from diagnose.tracefile.rows import as_recorded_leaves, leaves_of, pack_rows
@@ -46,9 +46,9 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
     signature = Counter(ref.signature for ref in refs).most_common(1)[0][0]
     size = Counter(len(ref.row_ids) for ref in refs).most_common(1)[0][0]
     rows, ordered = _as_given(trace, signature, _once_an_epoch(trace, signature))
-    batches = [
-        trace.batch(BatchRef(signature, rows[start : start + size])) for start in range(0, len(rows), max(size, 1))
-    ]
+    layout = Layout(bare=any(ref.layout.bare for ref in refs))
+    parts = [rows[start : start + size] for start in range(0, len(rows), max(size, 1))]
+    batches = [trace.batch(BatchRef(signature, part, layout=layout)) for part in parts]
     spread = Spread.of(trace)
     local = None if spread is None or spread.partial is None else spread.local
     count = None if spread is None else spread.count
@@ -59,7 +59,7 @@ def rows_fit_used(trace: Trace) -> EvaluationData:
 def _first_epoch(trace: Trace) -> EvaluationData:
     """The batches of the first epoch: what cannot be told apart by row is evaluated as fit first saw it."""
     batches = [trace.batch(step.batch) for step in trace.index.steps_of(trace.steps[0].epoch)]
-    plain = tuple(Batch(b.x, b.y, None, b.rows, b.size) for b in batches)
+    plain = tuple(Batch(b.x, b.y, None, b.rows, b.size, bare=b.bare) for b in batches)
     return EvaluationData(FIRST_EPOCH(), plain, plain[0].size)
 
 
@@ -112,7 +112,8 @@ def given(trace: Trace, data: Any, factory: EngineFactory) -> EvaluationData:
         x, y = factory.arrays(x), factory.arrays(y)
         ids, unknown = _identify(trace, known, x, y, unknown)
         columns, tree = as_columns(weight)
-        batches.append(Batch(x, y, columns, ids, len(ids), tree))
+        bare = y is None and not isinstance(x, (tuple, list))  # as Keras hands on arrays
+        batches.append(Batch(x, y, columns, ids, len(ids), tree, bare=bare))
     if not batches:
         raise DiagnoseError("evaluate= holds no batch.")
     return EvaluationData(GIVEN(), tuple(batches), batches[0].size)

@@ -77,7 +77,10 @@ class Remaker:
         for epoch in self._trace.epochs:
             if state.version is not None and epoch.first_version < state.version <= epoch.last_version:
                 return epoch.epoch
-        raise ReplayError(f"the weights of version {state.version} were not kept, and its epoch did not end")
+        for step in self._trace.steps:  # of an epoch that did not end
+            if step.produced == state.version:
+                return step.epoch
+        raise ReplayError(f"the weights of version {state.version} were not kept, nor was the step that made them")
 
     def _make(self, epoch: int) -> None:
         if epoch in self._failed:

@@ -92,7 +92,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     x, y = (_concatenated([getattr(b, name) for b in batches]) for name in ("x", "y"))
     weight = np.concatenate(weights) if len(weights) == len(batches) else None
     rows = np.concatenate([b.rows for b in batches])
-    return Batch(x, y, weight, rows, len(rows), batches[0].weight_tree)
+    return Batch(x, y, weight, rows, len(rows), batches[0].weight_tree, bare=batches[0].bare)
 
 
 def _concatenated(trees: Sequence[Any]) -> Any:

@@ -87,6 +87,38 @@ def test_every_step_and_every_epoch_is_reproduced(name: str, tmp_path: Path) -> 
     assert all(error <= 1e-5 for error in replay.max_abs_error.values()), replay.max_abs_error
 
 
+class Interrupts(keras.callbacks.Callback):
+    """After so many steps of an epoch (0-based)."""
+
+    def __init__(self, epoch: int, steps: int) -> None:
+        super().__init__()
+        self.at = epoch, steps
+        self.now = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.now = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if (self.now, batch + 1) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("weights", ["auto", "epochs"])
+@pytest.mark.parametrize("finished", [0, 2])
+def test_the_steps_of_an_epoch_that_did_not_end_are_reproduced(weights: Any, finished: int, tmp_path: Path) -> None:
+    x, y = labels()
+    tracer = Tracer(tmp_path / "fit.diag", weights=weights)
+    with pytest.raises(KeyboardInterrupt):
+        classifier(keras.layers.Dropout(0.4)).fit(
+            x, y, batch_size=4, epochs=4, verbose=0, callbacks=[Interrupts(finished, 3), tracer]
+        )
+    replay = tracer.diagnose().replay
+    assert replay is not None
+    expected = 6 * finished + 3
+    assert (replay.steps, replay.reproduced) == (expected, expected)
+    assert replay.epochs == tuple(range(1, finished + 2))
+
+
 @ONE_STEP
 def test_steps_inside_one_execution_are_reproduced(tmp_path: Path) -> None:
     x, y = labels()

@@ -55,6 +55,7 @@ class OwnSteps:
                 as_values.tree(batch.x),
                 as_values.tree(batch.y),
                 as_values.weights(run.sample_weight, batch.weight_tree),
+                bare=batch.bare,
             )
         values = runner.weights()
         return Pass(runner.metrics(), [values[place] for place in as_values.carried], None, logs)

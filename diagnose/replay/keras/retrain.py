@@ -58,7 +58,7 @@ class KerasRetrainer:
         seed = self._seed if batch.global_seed is None else batch.global_seed
         with values.backend.generator(generator), global_seed_set(seed):
             weight = values.weights(batch.sample_weight, batch.weight_tree)
-            runner.step(values.tree(batch.x), values.tree(batch.y), weight)
+            runner.step(values.tree(batch.x), values.tree(batch.y), weight, bare=batch.bare)
             # Inside an execution of several steps nobody looked at it: each goes on from where the one before left it.
             self._seed = None if seed is None else global_seed()
         array = values.backend.array

@@ -22,8 +22,12 @@ class Runner(Protocol):
     def set_metrics(self, values: Sequence[Any]) -> None:
         """Sets the metrics' variables, in the order of `model.metrics_variables`."""
 
-    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
-        """One step. Returns what it returned, if that is a dict."""
+    def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
+        """One step. Returns what it returned, if that is a dict.
+
+        Args:
+            bare: x is handed on by itself, not as the first of a tuple.
+        """
 
     def weights(self) -> list[Any]:
         """The model's variables after the step, as backend values that the next step leaves alone."""

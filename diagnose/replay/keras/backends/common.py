@@ -65,8 +65,10 @@ def initial_optimizer_state(model: Any, contents: Callable[[Any], NDArray]) -> l
     return [contents(v) for v in fresh.variables]
 
 
-def batch_of(x: Any, y: Any, sample_weight: Any) -> tuple[Any, ...]:
-    """A batch as fit's iterators give it."""
+def batch_of(x: Any, y: Any, sample_weight: Any, *, bare: bool) -> Any:
+    """A batch as fit's iterators give it; `bare`: x by itself."""
+    if bare and y is None and sample_weight is None:
+        return x
     if sample_weight is not None:
         return (x, y, sample_weight)
     return (x,) if y is None else (x, y)

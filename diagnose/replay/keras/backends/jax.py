@@ -99,8 +99,8 @@ class JaxRunner:
     def set_metrics(self, values: Sequence[Any]) -> None:
         self._state = (*self._state[:-1], [_copy(value) for value in values])
 
-    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
-        logs, self._state = self._run(self._state, iter([batch_of(x, y, sample_weight)]))
+    def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
+        logs, self._state = self._run(self._state, iter([batch_of(x, y, sample_weight, bare=bare)]))
         return logs if isinstance(logs, Mapping) else None
 
     def weights(self) -> list[Any]:

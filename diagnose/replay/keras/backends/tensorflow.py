@@ -103,8 +103,8 @@ class TensorFlowRunner(AssigningRunner):
         self._fixed = fixed
         self._steps: dict[str, Callable[..., Any]] = {}
 
-    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
-        batch = batch_of(x, y, sample_weight)
+    def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
+        batch = batch_of(x, y, sample_weight, bare=bare)
         logs = self._function(batch)(batch)
         return logs if isinstance(logs, Mapping) else None
 

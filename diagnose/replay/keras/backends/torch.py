@@ -95,9 +95,9 @@ class TorchRunner(AssigningRunner):
         super().__init__(model, training)
         self._training = training
 
-    def step(self, x: Any, y: Any, sample_weight: Any) -> Mapping[str, Any] | None:
+    def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
         self._model.train(self._training)  # as fit and evaluate do before their first step
-        logs = self._run([batch_of(x, y, sample_weight)])
+        logs = self._run([batch_of(x, y, sample_weight, bare=bare)])
         return logs if isinstance(logs, Mapping) else None
 
     def _copy(self, variable: Any) -> Any:
