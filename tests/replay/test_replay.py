@@ -87,6 +87,17 @@ def test_every_step_and_every_epoch_is_reproduced(name: str, tmp_path: Path) -> 
     assert all(error <= 1e-5 for error in replay.max_abs_error.values()), replay.max_abs_error
 
 
+def test_sample_weights_for_one_of_two_outputs(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    x, y = rows(32)
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [keras.layers.Dense(1, name="a")(inputs), keras.layers.Dense(1, name="b")(inputs)])
+    model.compile("adam", ["mse", "mse"])
+    weights = [np.linspace(0, 2, 32, dtype="float32"), None]
+    replay = fit(tmp_path, model, x=x, y=[y, -y], sample_weight=weights, batch_size=8)[0].diagnose().replay
+    assert replay is not None and (replay.steps, replay.reproduced) == (12, 12)
+
+
 class Interrupts(keras.callbacks.Callback):
     """After so many steps of an epoch (0-based)."""
 

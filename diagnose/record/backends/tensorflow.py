@@ -209,7 +209,8 @@ def _one_by_one(
 
 
 def _has_fixed_batch_axis(iterator: Any) -> bool:
-    specs = [specs_of_parts(spec) for spec in tf.nest.flatten(iterator.element_spec)]
+    leaves = [spec for spec in tf.nest.flatten(iterator.element_spec) if tensorflow_source.is_noted(spec)]
+    specs = [specs_of_parts(spec) for spec in leaves]  # not of what is None in all batches
     shapes = [getattr(spec, "shape", None) for parts in specs for spec in parts]
     return all(shape is not None and shape.rank and shape[0] is not None for shape in shapes)
 

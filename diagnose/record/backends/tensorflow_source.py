@@ -74,7 +74,7 @@ class DatasetSource(Source):
 
         @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator, unused-ignore]
         def tap(*data: Any) -> Any:
-            parts = [part for leaf in tf.nest.flatten(data) if _is_noted(leaf) for part in _components(leaf)]
+            parts = [part for leaf in tf.nest.flatten(data) if is_noted(leaf) for part in _components(leaf)]
             with tf.control_dependencies([tf.py_function(note, parts, [])]):
                 return data if several else data[0]
 
@@ -98,7 +98,8 @@ def tap(epoch_iterator: Any, wanted: Callable[[], bool]) -> DatasetSource | None
     return source
 
 
-def _is_noted(leaf: Any) -> bool:
+def is_noted(leaf: Any) -> bool:
+    """Whether there is something at this place of an element, or of its spec: not None, nor an empty Optional."""
     absent = leaf is None or is_spec_of_none(leaf)
     return not absent and not isinstance(leaf, (tf.experimental.Optional, tf.OptionalSpec))
 
@@ -113,7 +114,7 @@ def _packed(spec: Any, tensors: Any) -> Any:
     rest = iter(tensors)
 
     def leaf(own: Any) -> Any:
-        if not _is_noted(own):
+        if not is_noted(own):
             return None
         return tf.nest.pack_sequence_as(own, [next(rest) for _ in _components(own)], expand_composites=True)
 
