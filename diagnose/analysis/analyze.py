@@ -16,6 +16,7 @@ from diagnose.analysis.confirm import confirm
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import kept, own_trace
 from diagnose.analysis.tables import (
+    EVALUATE_DRAWS,
     UNTESTED,
     epoch_rows,
     model_shown,
@@ -275,7 +276,10 @@ class _Analysis:
         if self.data.composite or not self.replayer.evaluates_alike:
             return self.replayer.evaluate_state(state)
         arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
-        return self.replayer.engine.evaluate(arrays, self.data, copies)
+        found = self.replayer.engine.evaluate(arrays, self.data, copies)
+        if self.replayer.engine.evaluate_draws:
+            self.problems.note(EVALUATE_DRAWS())
+        return found
 
     def _restoration(
         self,

@@ -37,6 +37,11 @@ UNTESTED = Text(
     "notice.untested-keras",
     "Keras {version} was not tested with this release of diagnose (tested: {oldest} to {newest}).",
 )
+EVALUATE_DRAWS = Text(
+    "notice.evaluate-draws",
+    "With this model evaluate itself draws random numbers (keras.random without a seed): called again, it may return "
+    "other values.",
+)
 TRACER_ERROR = Text("notice.tracer-error", f"Tracing stopped after an error in the tracer ({{error}}); t{_SO_FAR}")
 TRACING_STOPPED = Text("notice.tracing-stopped", f"Tracing stopped: {{reason}}. T{_SO_FAR}")
 INTERRUPTED = Text(

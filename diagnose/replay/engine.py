@@ -78,6 +78,8 @@ class Engine(Protocol):
     """Whether the train step is the user's code, run as it is: then what it returns counts, too."""
     own_test: bool
     """The same of the step that evaluates."""
+    evaluate_draws: bool
+    """Whether its last `evaluate` was seen to draw random numbers that the next would not draw again."""
     batch_size: int
     """What `evaluate` takes for arrays when it is given none."""
     replicas: int

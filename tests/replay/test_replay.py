@@ -87,6 +87,17 @@ def test_every_step_and_every_epoch_is_reproduced(name: str, tmp_path: Path) -> 
     assert all(error <= 1e-5 for error in replay.max_abs_error.values()), replay.max_abs_error
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="Keras on JAX refuses its global seed generator inside a step")
+@pytest.mark.parametrize("random", [True, False])
+def test_that_evaluate_itself_draws_is_said(random: bool, tmp_path: Path) -> None:
+    x, y = labels()
+    model = classifier(*([Unseeded()] if random else [keras.layers.Dropout(0.4)]))
+    tracer, _ = fit(tmp_path, model, x=x, y=y)
+    assert ("evaluate itself draws" in (tracer.diagnose().notice or "")) is random
+    values = {model.evaluate(x, y, verbose=0)[0] for _ in range(2)}
+    assert len(values) == (2 if random else 1)
+
+
 def test_sample_weights_for_one_of_two_outputs(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     x, y = rows(32)

@@ -14,7 +14,7 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.origin import step_by_keras
-from diagnose.frameworks.keras.seeds import global_seed_set
+from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.engine import Mode, Pass, Retrainer
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
@@ -52,6 +52,7 @@ class KerasEngine:
         self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
         self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
         self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
+        self.evaluate_draws = False
         self.batch_size = KERAS_BATCH_SIZE
         self.replicas = self.backend.spread(model)
         self.value, self.array = self.backend.tensor, self.backend.array
@@ -197,7 +198,10 @@ class KerasEngine:
         self, arrays: Sequence[NDArray], data: EvaluationData, copies: Mapping[tuple[int, int], NDArray]
     ) -> dict[str, float]:
         """`Model.evaluate` itself."""
-        return keras_evaluate(self.model, arrays, data, copies)
+        before = global_seed()
+        found = keras_evaluate(self.model, arrays, data, copies)
+        self.evaluate_draws = global_seed() != before
+        return found
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
