@@ -10,7 +10,7 @@ _NAMES = """
     batches_of_an_epoch because_of before before_the_updates best_after best_at_start best_epoch best_logged better
     by_data_coverage by_timing callback callbacks callbacks_behind carried_in changed changed_in_steps code
     compared_for comparison computed_at_version computed_at_versions computed_with continues_earlier_fit counts
-    data_coverage data_loss decided_by done end_of_epoch epoch epochs epochs_without error evaluated
+    data_coverage data_loss decided_by different_weights done end_of_epoch epoch epochs epochs_without error evaluated
     evaluated_after_first_epoch evaluated_at_start file first_batch first_epoch first_logged first_reached_epoch
     first_reached_value from_zero_state frozen given handed held held_epoch held_value held_version high
     highest_of_a_batch highest_step_value hook in_one_batch initial_epoch initial_share inputs jump kept_epoch

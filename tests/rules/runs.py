@@ -58,12 +58,15 @@ def fit(
     validation: bool = False,
     layers: tuple[Any, ...] = (),
     optimizer: Any = None,
+    freeze: bool = False,
     **arguments: Any,
 ) -> Seen:
-    """A logistic regression on 64 rows, traced and witnessed."""
+    """A logistic regression on 64 rows, traced and witnessed. `freeze`: whatever an optimizer could change."""
     keras.utils.set_random_seed(3)
     x, y = data()
     model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1, activation="sigmoid")])
+    for v in model.trainable_variables if freeze else ():
+        v.trainable = False
     model.compile(optimizer or keras.optimizers.SGD(rate, momentum=0.9), "binary_crossentropy", metrics=["accuracy"])
     witness, tracer = Witness(), Tracer()
     if validation:
