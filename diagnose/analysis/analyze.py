@@ -302,7 +302,7 @@ class _Analysis:
         if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
             note = EVALUATED_AGAIN(epochs=len(self.trace.epochs), again=len(values))
             found = replace(found, notes=(*found.notes, note))
-        return restoration_sentence(found)
+        return restoration_sentence(found, self.restorer, self.trace, {**evaluated, **held_validation})
 
     def _held_validation(self) -> dict[str, float]:
         """The validation metrics of the weights after fit, over the batches of the last validation pass."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["failed", "passed", "not-applicable"]
-Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
+Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced", "put-back"]
 Role = Literal["explains-gap", "explains-restoration", "explains-stop"]
 """What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
 restore went as it did, without which the verdict's "best" misleads; or why the fit stopped when it did."""
@@ -172,7 +172,7 @@ class Restoration(Spoken):
     @property
     def put_back(self) -> bool:
         """Whether the weights the model holds are such as were put back."""
-        return self.verdict in ("aligned", "shifted", "no-owner")
+        return self.verdict in ("aligned", "shifted", "no-owner", "put-back")
 
 
 @dataclass(frozen=True, slots=True)

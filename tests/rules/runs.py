@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ class Seen:
     model: Any
     x: np.ndarray
     y: np.ndarray
+    path: Path
 
     def finding(self, rule: str) -> Any:
         return next(f for f in self.diagnosis.findings if f.rule == rule)
@@ -72,4 +74,4 @@ def fit(
     if validation:
         arguments["validation_data"] = (x, y)
     model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[*callbacks, witness, tracer], **arguments)
-    return Seen(tracer.diagnose(), witness, model, x, y)
+    return Seen(tracer.diagnose(), witness, model, x, y, tracer.path)
