@@ -69,7 +69,8 @@ OWN_SETTINGS = Text(
 ALIGNED = Text(
     "restoration.aligned",
     "{callback} restored the weights that produced the best {monitor} {best:number} (epoch {epoch}, version {version})"
-    "{held:given(; evaluated again, they give {monitor} {held:number})}.",
+    "{held:given(; evaluated again, they give {monitor} {held:number})}"
+    "{other_loss:given(, because the loss itself gives another value now)}.",
 )
 SHIFTED = Text(
     "restoration.shifted",
@@ -187,7 +188,7 @@ def _sentence(r: Restoration) -> Said:
     if r.verdict in ("shifted", "no-owner") and r.chosen_epoch == r.restored_epoch != r.best_epoch:
         return OWN_SETTINGS(**said)
     if r.verdict == "aligned":
-        return ALIGNED(**said)
+        return ALIGNED(**said, other_loss=r.confirmed is False)
     if r.verdict == "shifted" and r.shift_updates is not None and r.owner_versions:
         return SHIFTED(
             **said,

@@ -25,6 +25,11 @@ NOT_CONFIRMED = Text(
     "The weights of version {owner} were the only ones in use when {monitor} was computed, but replaying them did not "
     "give the logged value, so no version is named its owner.",
 )
+OTHER_LOSS = Text(
+    "verdict.other-loss",
+    "With these weights and the same rows, the metrics logged beside {monitor} come out as logged, and it does not: "
+    "the loss itself gives another value now.",
+)
 NEVER_SAW = Text("verdict.never-saw", "{callback} never saw '{monitor}' in the logs")
 NO_NUMBER = Text("verdict.no-number", "{callback} saw no number in '{monitor}'")
 NO_DIRECTION = Text("verdict.no-direction", "which way '{monitor}' is better for {callback} is not known")
@@ -40,6 +45,7 @@ class Values:
 
     `held`: the monitored metric of the weights after fit. `confirm(epoch, key)`: whether replay at the owner
     gives the logged value.
+    `other_loss(epoch, key)`: whether it gives all logged values but this loss, which gives another value now.
     `reevaluated`: epoch -> value of the monitored metric for its last version.
     """
 
@@ -47,6 +53,7 @@ class Values:
     confirm: Callable[[Epoch, str], bool | None]
     reevaluated: Mapping[int, float]
     tolerance: float = 1e-5
+    other_loss: Callable[[Epoch, str], bool] = lambda epoch, key: False
 
 
 def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) -> Restoration | None:
@@ -113,7 +120,10 @@ def _by_owner(
     if not when.owners:
         return replace(base, verdict="no-owner")
     confirmed = values.confirm(best, base.monitor)
-    if confirmed is False:
+    changed = confirmed is False and values.other_loss(best, base.monitor)
+    if changed:
+        base = replace(base, notes=(*base.notes, OTHER_LOSS(monitor=base.monitor)))
+    elif confirmed is False:
         note = NOT_CONFIRMED(owner=when.owners[0], monitor=base.monitor)
         return replace(base, verdict="no-owner", owner_versions=(), confirmed=False, notes=(note,))
     verdict: Verdict = "aligned" if set(when.owners) & set(held) else "shifted"

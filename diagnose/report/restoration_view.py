@@ -56,7 +56,7 @@ APART = Text(
 CONFIRMED = Text(
     "restoration.confirmed",
     "{confirmed:given(Confirmed: re-evaluating that version gives the logged best.|Not confirmed: re-evaluating that "
-    "version does not give the logged best; the ledger says why.)}",
+    "version does not give the logged best; the ledger or a finding says why.)}",
 )
 BETTER = Text("restoration.better", "Better means {mode:select(min=smaller|max=larger)} (mode {mode}).")
 

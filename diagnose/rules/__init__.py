@@ -20,6 +20,7 @@ from diagnose.rules import (
     ema_order,
     evaluate_inside_epoch,
     frozen_after_compile,
+    loss_changed,
     masked_metric,
     metric_after_update,
     metric_mismatch,
@@ -78,6 +79,7 @@ RULES: Final[dict[str, Rule]] = {
     "unadapted-normalization": unadapted_normalization.check,
     "class-weights": class_weights.check,
     "penalty-in-loss": penalty_in_loss.check,
+    "loss-changed": loss_changed.check,
     "batch-averaged-metric": batch_averaged_metric.check,
     "partial-batch-weight": partial_batch_weight.check,
     "masked-metric": masked_metric.check,
@@ -98,6 +100,7 @@ ROLES: Final[dict[str, Role]] = {
     "stale-best": "explains-restoration",
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
+    "loss-changed": "explains-restoration",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 

@@ -79,6 +79,16 @@ class WeightsKept(ByCallback, frozen=True, kw_only=True):
     non_trainable: Hex | None = None
 
 
+class OutsideChanged(Part, frozen=True, kw_only=True):
+    """A number outside the model's variables, which `of` (its loss, a metric, a layer or a callback) holds under
+    `name`, is another than at the last look."""
+
+    of: str
+    name: str
+    before: Number
+    after: Number
+
+
 class TrainEnd(Part, frozen=True, kw_only=True):
     """All callbacks ran their `on_train_end`, which left the state `state`."""
 
@@ -123,6 +133,7 @@ KINDS: Final[Mapping[str, type[Part]]] = {
     "callbacks-final": CallbacksFinal,
     "file-saved": FileSaved,
     "weights-kept": WeightsKept,
+    "outside-changed": OutsideChanged,
     "train-end": TrainEnd,
     "replica-shares": ReplicaShares,
     "tracer-error": TracerError,

@@ -299,6 +299,22 @@ class KeepsWeights(keras.callbacks.Callback):
         self.model.set_weights(self.first)
 
 
+class OutsideLoss(keras.losses.Loss):
+    """Takes a weight from outside the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = keras.Variable(0.0, trainable=False, name="weight")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean(keras.ops.square(y_true - y_pred) + self.weight * keras.ops.square(y_pred), axis=-1)
+
+
+class RaisesWeight(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.loss.weight.assign(0.1 * epoch)
+
+
 class RaisesAt(keras.callbacks.Callback):
     """Raises in `hook` the `nth` time it is called (counted from 1)."""
 
@@ -444,6 +460,7 @@ CASES: dict[str, Case] = {
         data=lambda: arrays(validation_data=rows(9, seed=1)), callbacks=lambda scene: [BatchHooks(scene)]
     ),
     "evaluates_inside": Case(callbacks=lambda scene: [EvaluatesInside(scene)]),
+    "loss_changes": Case(lambda: binary(compiled={"loss": OutsideLoss()}), callbacks=lambda scene: [RaisesWeight()]),
     "keeps_weights": Case(callbacks=lambda scene: [KeepsWeights()]),
     "sets_weights": Case(callbacks=lambda scene: [SetsWeights()]),
     "no_epochs": Case(data=lambda: arrays(epochs=0), next_data=arrays),
