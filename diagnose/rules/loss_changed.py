@@ -23,6 +23,11 @@ NOT_TOLD = Text(
     "{why:select(random=it may as well draw at random|metrics=the metrics do not come out either|no metric beside it "
     "tells whether the step is the same)}.",
 )
+CONSTANT = Text(
+    "loss-changed.constant",
+    "`{name}` of {holder} changed during the fit, but a compiled step on JAX goes by the value it had when it was "
+    "compiled: losses of its epochs are of one scale, and not of that of now.",
+)
 FAILED = Text(
     "loss-changed.failed",
     "The loss changed during the fit: with the same weights and the same rows, {proof:select(metrics=the metrics of "
@@ -66,6 +71,8 @@ def check(facts: Facts) -> Finding:
     by_numbers = [x for x in changed if _tells(facts, x)]
     # A loss that draws at random never comes out again; one that changed does where it is as it is now.
     by_metrics = alone >= wrong and (bool(changed) or _last_comes_out(facts))
+    if facts.trace.header.backend == "jax" and changed and not facts.trace.header.compile.run_eagerly:
+        return not_applicable(NAME, CONSTANT(name=changed[0].name, holder=changed[0].of), {"steps": steps})
     if not by_metrics and not by_numbers:
         why = "random" if alone >= wrong else "metrics" if _metrics(facts) else "none"
         return not_applicable(NAME, NOT_TOLD(steps=wrong, why=why), {"steps": steps})

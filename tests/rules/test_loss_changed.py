@@ -11,6 +11,7 @@ import pytest
 from diagnose import Tracer
 
 RULE = "loss-changed"
+constant_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiled into the step as a constant")
 
 
 class Penalised(keras.losses.Loss):  # type: ignore[misc]
@@ -52,6 +53,7 @@ def values(finding: Any) -> list[float]:
     return [v["value"] for v in changed["values"]]
 
 
+@constant_on_jax
 def test_a_variable_in_a_closure() -> None:
     weight = keras.Variable(0.0, trainable=False, name="weight")
 
@@ -75,6 +77,7 @@ def test_a_plain_number_in_an_attribute_of_the_loss() -> None:
     assert finding.status == "failed" and values(finding) == [0.0, 0.25, 0.5, 0.75, 0.75]
 
 
+@constant_on_jax
 def test_without_a_metric_beside_it_the_number_tells() -> None:
     weight = keras.Variable(0.0, trainable=False, name="weight")
     _, finding = fit(Penalised(weight), Raise(weight.assign), metrics=())
@@ -105,3 +108,10 @@ def test_a_loss_that_draws_is_not_said_to_have_changed() -> None:
 
     _, finding = fit(loss, run_eagerly=True)
     assert finding.status == "not-applicable" and "draw at random" in finding.title
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="others see the change")
+def test_on_jax_a_compiled_step_does_not_see_it() -> None:
+    weight = keras.Variable(0.0, trainable=False, name="weight")
+    _, finding = fit(Penalised(weight), Raise(weight.assign))
+    assert finding.status == "not-applicable" and "compiled step on JAX" in finding.title
