@@ -40,6 +40,7 @@ from diagnose.rules import (
     state_carried,
     stopped_inside_epoch,
     threshold_on_training_metric,
+    trained_on_validation,
     two_bests,
     unadapted_normalization,
     wrong_direction,
@@ -84,6 +85,7 @@ RULES: Final[dict[str, Rule]] = {
     "partial-epoch": partial_epoch.check,
     "split-tail": split_tail.check,
     "reshuffled-split": reshuffled_split.check,
+    "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
 }
 
@@ -98,6 +100,7 @@ ROLES: Final[dict[str, Role]] = {
     "stale-best": "explains-restoration",
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
+    "trained-on-validation": "spoils-validation",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 

@@ -64,6 +64,15 @@ class FileSaved(ByCallback, frozen=True, kw_only=True):
     bytes: Count | None = None
 
 
+class TrainedBefore(Part, frozen=True, kw_only=True):
+    """Earlier fits of the process trained the weights this fit began with on `rows` of the rows of a validation pass
+    (from 0), told once for passes over the same batches; `known`: distinct rows that they are known to have used."""
+
+    evaluation: Count
+    rows: Count
+    known: Count
+
+
 class TrainEnd(Part, frozen=True, kw_only=True):
     """All callbacks ran their `on_train_end`, which left the state `state`."""
 
@@ -107,6 +116,7 @@ KINDS: Final[Mapping[str, type[Part]]] = {
     "changes-left-out": ChangesLeftOut,
     "callbacks-final": CallbacksFinal,
     "file-saved": FileSaved,
+    "trained-before": TrainedBefore,
     "train-end": TrainEnd,
     "replica-shares": ReplicaShares,
     "tracer-error": TracerError,
