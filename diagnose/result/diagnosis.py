@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
-Role = Literal["explains-gap", "explains-restoration", "explains-stop", "spoils-validation"]
+Role = Literal["explains-gap", "explains-restoration", "explains-stop", "spoils-values"]
 """What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
 restore went as it did, without which the verdict's "best" misleads; why the fit stopped when it did; or why no value of
-validation, and so no choice by one, says what it is taken for."""
+validation or evaluation, and so no choice by one, says what it is taken for."""
 
 
 Source = Literal["train-steps", "validation", "end-of-epoch", "own", "learning-rate"]

@@ -32,6 +32,7 @@ from diagnose.rules import (
     partial_epoch,
     patience_conflict,
     penalty_in_loss,
+    random_evaluate,
     reshuffled_split,
     restored_is_not_best,
     running_mean_batch_logs,
@@ -87,6 +88,7 @@ RULES: Final[dict[str, Rule]] = {
     "reshuffled-split": reshuffled_split.check,
     "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
+    "random-evaluate": random_evaluate.check,
 }
 
 
@@ -100,7 +102,8 @@ ROLES: Final[dict[str, Role]] = {
     "stale-best": "explains-restoration",
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
-    "trained-on-validation": "spoils-validation",
+    "trained-on-validation": "spoils-values",
+    "random-evaluate": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 

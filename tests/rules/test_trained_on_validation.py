@@ -45,7 +45,7 @@ def test_fails_where_two_splits_overlap() -> None:
     training = np.random.default_rng(1).permutation(60)[:45]
     held = np.random.default_rng(2).permutation(60)[:15]
     finding = fit(x[training], y[training], (x[held], y[held]))
-    assert finding.status == "failed" and finding.role == "spoils-validation"
+    assert finding.status == "failed" and finding.role == "spoils-values"
     assert finding.evidence["validation_rows"] == 15
     assert finding.evidence["validation_rows_trained_on_before"] == equal_rows(x[held], x[training]) > 3
     assert "permutation" in blocks(finding.advice)[0]
