@@ -10,6 +10,7 @@ from diagnose.ledger.factors import AFTER, AGGREGATION, CLASS_WEIGHTS, FACTORS, 
 from diagnose.ledger.shapley import exact_sum, shapley
 from diagnose.replay.replayer import PENALTIES, Replayer
 from diagnose.result.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
+from diagnose.tracefile import metric_state
 from diagnose.tracefile.model import Epoch
 
 NOISE = 1e-6
@@ -45,8 +46,9 @@ def build_ledgers(
     rest = tuple(f for f in found if f != AGGREGATION)
     start, end = values(frozenset()), values(frozenset(rest))
     ledgers = []
+    carried = _carried(replayer)
     for metric, logged in epoch.logs.items():
-        if metric not in start or metric not in evaluated or not isinstance(logged, (int, float)):
+        if metric in carried or metric not in start or metric not in evaluated or not isinstance(logged, (int, float)):
             continue
         factors = found
         if drawn:
@@ -66,6 +68,16 @@ def build_ledgers(
         split = _split(factors, values) if metric == "loss" else None
         ledgers.append(Ledger(epoch.epoch, metric, float(logged), evaluated[metric], gap, entries, residual, split))
     return ledgers
+
+
+def _carried(replayer: Replayer) -> set[str]:
+    """Metrics that are not reset before each epoch: their values are of no epoch, and replay begins at a reset."""
+    trace = replayer.trace
+    first = [e.epoch for e in trace.epochs[:2]]
+    if replayer.is_loop or trace.unrecorded.intersection(first):
+        return set()
+    slots = metric_state.layout(trace.header.metric_variables)
+    return set(metric_state.carried(slots, [trace.index.steps_of(epoch) for epoch in first])[0])
 
 
 Values = Callable[[frozenset[str]], Mapping[str, float]]

@@ -16,6 +16,7 @@ from diagnose.rules import (
     checkpoint_best_kept,
     checkpoint_on_training_metric,
     class_weights,
+    constant_monitor,
     dropout_gap,
     ema_order,
     evaluate_inside_epoch,
@@ -23,6 +24,7 @@ from diagnose.rules import (
     masked_metric,
     metric_after_update,
     metric_mismatch,
+    metric_never_reset,
     missing_monitor,
     moving_average_of_weights,
     no_restore,
@@ -44,6 +46,7 @@ from diagnose.rules import (
     trained_on_validation,
     two_bests,
     unadapted_normalization,
+    validation_changes,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -89,6 +92,9 @@ RULES: Final[dict[str, Rule]] = {
     "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
     "random-evaluate": random_evaluate.check,
+    "constant-monitor": constant_monitor.check,
+    "validation-changes": validation_changes.check,
+    "metric-never-reset": metric_never_reset.check,
 }
 
 
