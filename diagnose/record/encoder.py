@@ -26,6 +26,7 @@ from diagnose.record.items import (
 )
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
+from diagnose.record.saved_files import SavedFiles
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
 from diagnose.record.trained_rows import TrainedRows
 from diagnose.tracefile.about import Header, header
@@ -67,6 +68,7 @@ class Encoder:
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._start = Start(writer.path.name)
         self._trained = TrainedRows()
+        self._files = SavedFiles(writer.path.name)
         self._told: set[Digest] = set()
         self._pass = _Pass(0)
         self._header = Header()
@@ -111,6 +113,7 @@ class Encoder:
         """To be called when the file is closed."""
         self._room.settle()
         self._start.ended(self._trained.now())
+        self._files.ended()
 
     def _info(self, key: str, value: Json) -> None:
         """The one place where what describes a fit becomes a row of the header, of the type it is read with."""
@@ -138,6 +141,10 @@ class Encoder:
         if not of_step or self._room.open(Tier.STEPS, cost):
             self._room.need(cost)
             self._writer.event(item.kind, detail, epoch=item.epoch, step=item.step)
+        if item.kind == "file-saved":
+            replaced = self._files.saved(str(item.detail["path"]), item.epoch or 0)
+            if replaced is not None:
+                self._event(EventItem("file-replaced", replaced, item.epoch, item.step))
 
     # ── steps and batches ──
 
@@ -268,6 +275,7 @@ class Encoder:
         if made is not None:
             self._start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
         self._sources(map(str, item.logs))
+        self._files.epoch(item.epoch, item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
         self._writer.epoch(
             epoch=item.epoch,

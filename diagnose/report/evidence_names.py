@@ -27,6 +27,7 @@ _NAMES = """
     steps_per_epoch stopped stopping threshold total_variation_distance training_counts training_rows
     validation_rows_trained_on_in_earlier_fits equal_rows_within_training cells_right rows_right
     first_value second_value different_rows rows_in_every_pass largest_change passes updated_in_steps
+    replaced_epoch replaced_value replaced_trace
     training_rows_of_an_epoch updates validated validation_counts validation_proof validation_rows
     validation_rows_not_in_an_earlier_pass validation_rows_of_a_pass validation_rows_trained_on_before
     validation_split validation_steps values version wait_at_start way weight_by_label weighted_by_rows weights

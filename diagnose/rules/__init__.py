@@ -20,6 +20,7 @@ from diagnose.rules import (
     dropout_gap,
     ema_order,
     evaluate_inside_epoch,
+    file_overwritten,
     frozen_after_compile,
     masked_metric,
     metric_after_update,
@@ -94,6 +95,7 @@ RULES: Final[dict[str, Rule]] = {
     "random-evaluate": random_evaluate.check,
     "constant-monitor": constant_monitor.check,
     "validation-changes": validation_changes.check,
+    "file-overwritten": file_overwritten.check,
     "metric-never-reset": metric_never_reset.check,
 }
 

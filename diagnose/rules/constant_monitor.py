@@ -11,6 +11,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
 from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.rules.own_call import own_call
 from diagnose.tracefile import metric_state
 
 NAME = "constant-monitor"
@@ -84,12 +85,8 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
     never = True if updated is False else None
     title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=never)
     other = "val_loss" if facts.validated and w.monitor != "val_loss" else "loss"
-    code = f'watching = keras.callbacks.{w.callback if w.builtin else "EarlyStopping"}({_first(w)}monitor="{other}")'
+    code = own_call(w, monitor=other)
     return Finding(NAME, "failed", title, evidence, ADVICE(never=never, code=code), w.monitor)
-
-
-def _first(w: Watcher) -> str:
-    return f"filepath={str(w.settings.get('filepath'))!r}, " if w.kind == "checkpoint" and w.builtin else ""
 
 
 def _updated(facts: Facts, name: str) -> bool | None:

@@ -64,6 +64,16 @@ class FileSaved(ByCallback, frozen=True, kw_only=True):
     bytes: Count | None = None
 
 
+class FileReplaced(Part, frozen=True, kw_only=True):
+    """The file at `path` took the place of one that an earlier fit of the process had saved, in its trace `trace` and
+    (1-based) epoch, which had these numbers in its log."""
+
+    path: str
+    trace: str
+    epoch: Count
+    logs: dict[str, Json]
+
+
 class TrainedBefore(Part, frozen=True, kw_only=True):
     """Earlier fits of the process trained the weights this fit began with on `rows` of the rows of a validation pass
     (from 0), told once for passes over the same batches; `known`: distinct rows that they are known to have used."""
@@ -116,6 +126,7 @@ KINDS: Final[Mapping[str, type[Part]]] = {
     "changes-left-out": ChangesLeftOut,
     "callbacks-final": CallbacksFinal,
     "file-saved": FileSaved,
+    "file-replaced": FileReplaced,
     "trained-before": TrainedBefore,
     "train-end": TrainEnd,
     "replica-shares": ReplicaShares,
