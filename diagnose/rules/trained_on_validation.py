@@ -103,10 +103,10 @@ def check(facts: Facts) -> Finding:
     assert not isinstance(training, str) and not isinstance(validation, str)
     if not any(map(len, training)):
         return not_applicable(NAME, NOT_KNOWN(reason=NO_STEPS()))
-    drawn = reshuffled_split.check(facts)
-    if drawn.status == "failed":
-        return not_applicable(NAME, DRAWN_ANEW(), {"rows_on_both_sides": drawn.evidence["rows_on_both_sides"]})
     evaluation, rows, seen = _most(trace, validation)
+    drawn = reshuffled_split.check(facts) if seen else None
+    if drawn is not None and drawn.status == "failed":
+        return not_applicable(NAME, DRAWN_ANEW(), {"rows_on_both_sides": drawn.evidence["rows_on_both_sides"]})
     used = distinct(training)
     held = np.unique(rows)
     if trace.header.fit.arguments.validation_is_training or _same_data(rows, max(training, key=len)):
@@ -120,16 +120,17 @@ def check(facts: Facts) -> Finding:
     own = _own_share(training)
     if before is not None and before.detail.rows > seen:
         asked = validation[before.detail.evaluation] if before.detail.evaluation < len(validation) else rows
+        earlier = min(before.detail.rows, len(asked))
         scale = max(1.0, before.detail.known / len(used))
-        chance = _judged(len(asked), before.detail.rows, min(1.0, own * scale), copies=False)
+        chance = _judged(len(asked), earlier, min(1.0, own * scale), copies=False)
         evidence = {
             **counted,
             "epoch": trace.evaluations[min(before.detail.evaluation, len(validation) - 1)].epoch,
             "validation_rows": len(asked),
-            "validation_rows_trained_on_in_earlier_fits": before.detail.rows,
+            "validation_rows_trained_on_in_earlier_fits": earlier,
         }
         if chance is None:
-            return _failed(len(asked), before.detail.rows, evidence, "earlier")
+            return _failed(len(asked), earlier, evidence, "earlier")
     evidence = {**counted, "training_rows": len(used), "equal_rows_within_training": own}
     copies = own > 0 and _are_copies(trace, training, np.intersect1d(held, used))
     reason = _judged(len(rows), seen, own, copies=copies)
