@@ -38,6 +38,7 @@ from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
+from diagnose.rules.random_evaluate import differing
 from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 
@@ -174,9 +175,11 @@ class _Analysis:
         reevaluated |= self._reevaluate(again)
         evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated)
         held_validation: dict[str, float] = attempt("validation", {}, self._held_validation)
+        twice: dict[str, dict[str, float]] = attempt("evaluate, twice", {}, lambda: self._evaluated_twice(evaluated))
         restoration = attempt("verdict", None, lambda: self._restoration(reevaluated, evaluated, held_validation))
         checks = self._check(chosen)
-        ledgers = self._ledgers(chosen, evaluated)
+        drawn = differing(twice)
+        ledgers = self._ledgers(chosen, evaluated, drawn)
         restoration = attempt("verdict's notes", restoration, lambda: with_notes(restoration, ledgers, trace))
         saved: tuple[SavedModel, ...] = attempt("saved files", (), self._saved)
         measured = Measurements(
@@ -185,8 +188,9 @@ class _Analysis:
             held_validation=held_validation,
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
             other_loss={e: n for e, c in checks.items() if (n := other_loss(trace, c, replayer))},
+            evaluated_twice=twice,
             no_replay=None if ledgers else self.problems.reason,
-            **self._asked(chosen, evaluated, ledgers),
+            **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
         facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured)
         findings = run_rules(facts)
@@ -244,6 +248,7 @@ class _Analysis:
         asked: dict[str, Callable[[], Any]] = {
             "from_zero_state": lambda: asked_states.from_zero_state(replayer),
             "in_one_batch": lambda: asked_states.in_one_batch(replayer, data, evaluated),
+            "rows_right": lambda: asked_states.rows_right(replayer, data),
             "scored": lambda: asked_states.scored(replayer, chosen),
             "started": lambda: asked_states.started(replayer),
             "ema_values": lambda: asked_states.ema_values(replayer, self.decisions, self._validation_values),
@@ -270,6 +275,11 @@ class _Analysis:
             return self.replayer.evaluate_state(state)
         arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
         return self.replayer.engine.evaluate(arrays, self.data, copies)
+
+    def _evaluated_twice(self, evaluated: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        if self.replayer is None or self.data is None:
+            return {}
+        return asked_states.evaluated_twice(self.replayer, self.data, evaluated)
 
     def _restoration(
         self,
@@ -363,7 +373,7 @@ class _Analysis:
             self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
 
-    def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
+    def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float], drawn: Mapping[str, float]) -> list[Ledger]:
         if self.replayer is None or self.data is None:
             return []
         from diagnose.ledger.build import build_ledgers
@@ -372,7 +382,7 @@ class _Analysis:
         for epoch in self.trace.epochs:
             if epoch.epoch in chosen:
                 with self.problems.noted("ledgers"):
-                    found.extend(build_ledgers(self.replayer, epoch, evaluated))
+                    found.extend(build_ledgers(self.replayer, epoch, evaluated, drawn))
         return found
 
 

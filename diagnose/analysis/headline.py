@@ -255,6 +255,9 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if not facts.epochs:
         return NO_EPOCH()
     last = facts.epochs[-1]
+    spoilt = next((f for f in findings if f.role == "spoils-values" and f.status == "failed"), None)
+    if spoilt is not None:
+        return spoilt.title
     told = next((f for f in findings if f.role == "explains-restoration" and f.status == "failed"), None)
     if r is not None and told is not None and told.evidence.get("callback") == r.callback:
         return told.title

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced", "put-back"]
-Role = Literal["explains-gap", "explains-restoration", "explains-stop"]
+Role = Literal["explains-gap", "explains-restoration", "explains-stop", "spoils-values"]
 """What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
-restore went as it did, without which the verdict's "best" misleads; or why the fit stopped when it did."""
+restore went as it did, without which the verdict's "best" misleads; why the fit stopped when it did; or why no value of
+validation or evaluation, and so no choice by one, says what it is taken for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,17 @@ from diagnose.rules import (
     checkpoint_best_kept,
     checkpoint_on_training_metric,
     class_weights,
+    constant_monitor,
     dropout_gap,
     ema_order,
     evaluate_inside_epoch,
+    file_overwritten,
     frozen_after_compile,
     loss_changed,
     masked_metric,
     metric_after_update,
     metric_mismatch,
+    metric_never_reset,
     missing_monitor,
     moving_average_of_weights,
     no_restore,
@@ -35,6 +38,7 @@ from diagnose.rules import (
     partial_epoch,
     patience_conflict,
     penalty_in_loss,
+    random_evaluate,
     reshuffled_split,
     restored_is_not_best,
     running_mean_batch_logs,
@@ -43,8 +47,10 @@ from diagnose.rules import (
     state_carried,
     stopped_inside_epoch,
     threshold_on_training_metric,
+    trained_on_validation,
     two_bests,
     unadapted_normalization,
+    validation_changes,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -90,7 +96,13 @@ RULES: Final[dict[str, Rule]] = {
     "partial-epoch": partial_epoch.check,
     "split-tail": split_tail.check,
     "reshuffled-split": reshuffled_split.check,
+    "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
+    "random-evaluate": random_evaluate.check,
+    "constant-monitor": constant_monitor.check,
+    "validation-changes": validation_changes.check,
+    "file-overwritten": file_overwritten.check,
+    "metric-never-reset": metric_never_reset.check,
 }
 
 
@@ -106,6 +118,8 @@ ROLES: Final[dict[str, Role]] = {
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
     "loss-changed": "explains-restoration",
+    "trained-on-validation": "spoils-values",
+    "random-evaluate": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
