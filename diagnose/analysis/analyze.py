@@ -199,7 +199,7 @@ class _Analysis:
         called: tuple[Call, ...] = attempt(
             "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
         )
-        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured)
+        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured, called)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()
         header = self.trace.header

@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
+from diagnose.analysis.maps import Map, between
 from diagnose.record.call_items import Call, CallRows, Calls
 from diagnose.replay.runs import EvaluationData
 from diagnose.result.calls import CallRows as RowsFound
-from diagnose.tracefile.model import Batch, BatchRef, Digest, State
+from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile.model import Batch, BatchRef, Digest, NDArray, State
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.rows import build, leaves_of, pack_rows
 
@@ -103,8 +106,6 @@ class Known:
 
     def _by_input(self, signature: int) -> dict[Digest, int]:
         if signature not in self._inputs:
-            from diagnose.tracefile.digest import row_digests
-
             every = np.array(sorted({*self.training, *self.validation}), np.int64)
             x = leaves_of(self.trace.batch(BatchRef(signature, every)).x)
             digests = row_digests(pack_rows([np.asarray(leaf) for leaf in x]))
@@ -119,20 +120,66 @@ class Known:
     def signature(self) -> int | None:
         return next((s.batch.signature for s in self.trace.steps if s.batch.signature is not None), None)
 
-    def found(self, ids: Sequence[int | None], count: int) -> RowsFound:
+    def changed(self, calls: Calls, call: Call) -> tuple[RowsFound, list[int], Map] | None:
+        """Rows that are those of fit, by their labels in order (or, of inputs alone, by their number), after a simple
+        map; with the recorded rows and that map. Raises ReplayError where the trace lacks them."""
+        rows, number = call.rows, self.signature
+        if rows is None or number is None or rows.x is None or len(rows.leaves) - (rows.y is not None) != 1:
+            return None
+        leaves = calls.arrays(rows.leaves)
+        given = [] if calls.given is None else [self._by_digest.get(d) for d in calls.given.both or ()]
+        trained = [row for row in given if row is not None]
+        candidates: list[tuple[Literal["training", "validation"], list[int]]] = [("validation", self.validation)]
+        candidates.append(("training", trained if len(trained) == len(given) else []))
+        for of, every in candidates:
+            ids = every[: rows.count]
+            if leaves is None or len(ids) < rows.count or (rows.y is None and rows.count != len(every)):
+                continue
+            batch = self.trace.batch(BatchRef(number, np.array(ids, np.int64)))
+            if not isinstance(batch.x, np.ndarray) or (rows.y is not None and not _labels_are(rows.y, batch.y)):
+                continue
+            found = between(leaves[0], batch.x)
+            if found is not None:
+                shown = (found.name, of, found.scale, found.shift)
+                return RowsFound("changed", rows.count, rows.count, len(every), *shown), ids, found
+        return None
+
+    def found(self, calls: Calls, rows: CallRows, ids: Sequence[int | None]) -> RowsFound:
         """Which rows these are."""
+        count, given = rows.count, calls.given
+        ordered: bool | None
+        if rows.both is not None and given is not None and given.both is not None:
+            ordered = rows.both == given.both[:count]
+        else:
+            ordered = None if rows.both is not None or given is None or given.x is None else rows.x == given.x[:count]
         known = [row for row in ids if row is not None]
         trained = [row for row in known if row in self.training]
         validated = [row for row in known if row in set(self.validation)]
         if count and len(validated) == count and (len(trained) < count or sorted(known) == sorted(self.validation)):
             return RowsFound("validation", count, count, len(self.validation))
         if count and len(trained) == count:
-            return RowsFound("training", count, count, self.training.total())
+            return RowsFound("training", count, count, self.training.total(), ordered=ordered)
         return RowsFound("other", count, len(known))
 
 
 def _ids(refs: Iterable[BatchRef]) -> list[int]:
     return [int(row) for ref in refs for row in ref.row_ids if row >= 0]
+
+
+def _labels_are(digests: Sequence[Digest], labels: object) -> bool:
+    """Whether these are the labels, which tell rows apart at least a little."""
+    leaves = [np.asarray(leaf) for leaf in leaves_of(labels)]
+    return len(set(digests)) > 1 and bool(leaves) and tuple(row_digests(pack_rows(leaves))) == tuple(digests)
+
+
+def with_inputs(found: Sequence[Batch], inputs: NDArray) -> list[Batch]:
+    """The same batches, with these inputs in their order."""
+    made, start = [], 0
+    for b in found:
+        x = np.ascontiguousarray(inputs[start : start + b.size])
+        made.append(Batch(x, b.y, b.sample_weight, b.rows, b.size, b.weight_tree))
+        start += b.size
+    return made
 
 
 def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -> list[Batch] | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from diagnose.analysis.call_data import DEFAULT_BATCH, Held, Known, batches, in_batches_of
+from diagnose.analysis.call_data import DEFAULT_BATCH, Held, Known, batches, in_batches_of, with_inputs
 from diagnose.errors import ReplayError
 from diagnose.record.call_items import Call, Calls
 from diagnose.replay.replayer import Replayer
@@ -114,16 +114,22 @@ class _Calls:
             ids = self.known.inputs(rows, signature)
         elif not of_inputs:
             ids = self.known.ids(rows)
-        entry = replace(entry, rows=self.known.found(ids, rows.count))
+        entry = replace(entry, rows=self.known.found(self.calls, rows, ids))
         if held is None:
             return entry
         try:
-            given = batches(self.calls, call, self.known, ids)
+            changed = self.known.changed(self.calls, call) if entry.rows and entry.rows.kind == "other" else None
+            given = undone = batches(self.calls, call, self.known, ids if changed is None else changed[1])
+            if changed is not None and given is not None:
+                entry = replace(entry, rows=changed[0])
+                leaves = self.calls.arrays(rows.leaves)
+                given = None if leaves is None else with_inputs(given, leaves[0])
+                undone = None if undone is None else with_inputs(undone, changed[2].undone)
             values = None if given is None else self._value(call, held, given, "own")
         except ReplayError as reason:
             return replace(entry, why=str(reason))
         entry = replace(entry, replayed=values or {}, reproduced=self._reproduced(entry, values))
-        return self._compared(call, entry, held, given)
+        return self._compared(call, entry, held, undone)
 
     # ── replay ──
 
@@ -158,7 +164,7 @@ class _Calls:
     # ── the way from a logged value ──
 
     def _compared(self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch] | None) -> CallFound:
-        kind = None if entry.rows is None else entry.rows.kind
+        kind = None if entry.rows is None else entry.rows.of or entry.rows.kind
         values = entry.returned or entry.replayed
         if kind not in ("training", "validation") or not values:
             return entry
@@ -172,9 +178,16 @@ class _Calls:
         logged = float(epoch.logs[metric])
         entry = replace(entry, compared_with=ComparedWith(epoch.epoch, metric, logged))
         walk = self._from_validation if kind == "validation" else self._from_training
-        entries = None if given is None else walk(call, entry, held, given, name)
-        if entries is None:
+        # As fit had these rows, where the call had their inputs otherwise.
+        plain = (
+            None
+            if given is None
+            else self._value(call, held, given, "undone" if entry.rows and entry.rows.of else "own")
+        )
+        entries = None if given is None or plain is None else walk(call, entry, held, given, plain, name)
+        if entries is None or plain is None:
             return entry
+        entries.append(CallEntry("rows-changed", entry.replayed.get(name, plain[name]) - plain[name]))
         replayed = entry.replayed.get(name)
         returned = values[name]
         if entry.same_compile is False and replayed is not None and entry.reproduced is False:
@@ -189,11 +202,11 @@ class _Calls:
         return found or (self.trace.epochs[-1] if self.trace.epochs else None)
 
     def _from_training(
-        self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch], name: str
+        self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch], plain: Values, name: str
     ) -> list[CallEntry] | None:
         assert entry.compared_with is not None
         ledger = self.ledgers.get((entry.compared_with.epoch, name))
-        if ledger is None or self.replayer is None or self.data is None or name not in entry.replayed:
+        if ledger is None or self.replayer is None or self.data is None or name not in plain:
             return None
         entries = [CallEntry(e.factor, e.amount) for e in ledger.entries]
         with_these = ledger.evaluated
@@ -213,16 +226,16 @@ class _Calls:
         return [
             *entries,
             *([] if every else [CallEntry("other-rows", in_fits[name] - with_these)]),
-            CallEntry("batching", entry.replayed[name] - (with_these if every else in_fits[name])),
+            CallEntry("batching", plain[name] - (with_these if every else in_fits[name])),
         ]
 
     def _from_validation(
-        self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch], name: str
+        self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch], plain: Values, name: str
     ) -> list[CallEntry] | None:
         compared = entry.compared_with
         assert compared is not None
         evaluation = self.trace.index.validation_of(compared.epoch)
-        if evaluation is None or name not in entry.replayed or held.state is None:
+        if evaluation is None or name not in plain or held.state is None:
             return None
         then = self.trace.states[evaluation.state]
         at_log, now = (self.validated(state, compared.epoch).get(compared.metric) for state in (then, held.state))
@@ -230,7 +243,7 @@ class _Calls:
             return None
         every = entry.rows is not None and entry.rows.count == entry.rows.known
         rest = "batching" if every else "other-rows"
-        return [CallEntry("other-weights", now - at_log), CallEntry(rest, entry.replayed[name] - now)]
+        return [CallEntry("other-weights", now - at_log), CallEntry(rest, plain[name] - now)]
 
 
 def _number(value: Any) -> float | None:

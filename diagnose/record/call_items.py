@@ -29,6 +29,8 @@ MOST_BYTES: Final = 64 << 20
 """What all calls of a process keep of rows and weights, which are there once however often they come. What is beyond
 has digests only: its rows and weights are looked for in the trace."""
 
+_AT_ONCE: Final = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class CallRows:
@@ -72,6 +74,8 @@ class Calls:
     """The calls that belong to one fit, in order, and what is kept of their contents, by digest."""
 
     made: list[Call] = field(default_factory=list)
+    given: CallRows | None = None
+    """The rows that the fit itself was given, in the order of its arrays; none of them is kept here."""
     left_out: int = 0
     contents: dict[Digest, NDArray] = field(default_factory=dict)
     error: str | None = None
@@ -101,10 +105,11 @@ class Calls:
         self.contents |= {d: a.copy() for d, a in new.items()}
         return digests
 
-    def keep_rows(self, taken: TakenBatch) -> CallRows:
-        """The rows of a call."""
-        leaves = self.keep(taken.leaves)
-        weight = None if taken.sample_weight is None else self.keep([taken.sample_weight])[0]
+    def keep_rows(self, taken: TakenBatch, *, contents: bool = True) -> CallRows:
+        """The rows of a call; their contents, too, where there is room."""
+        keep = self.keep if contents else _digests_of
+        leaves = keep(taken.leaves)
+        weight = None if taken.sample_weight is None else keep([taken.sample_weight])[0]
         both = x = y = None
         if not taken.whole and taken.rows <= MOST_ROWS:
             own = len(leaves_of(build(taken.signature.structure["x"], taken.leaves)))
@@ -119,8 +124,17 @@ class Calls:
         return kept if len(kept) == len(found) else None
 
 
+def _digests_of(arrays: Sequence[NDArray]) -> tuple[Digest, ...]:
+    return tuple(map(array_digest, arrays))
+
+
 def _digests(leaves: Sequence[NDArray]) -> tuple[Digest, ...] | None:
-    return tuple(row_digests(pack_rows(leaves))) if leaves else None
+    if not leaves:
+        return None
+    found: list[Digest] = []
+    for start in range(0, len(leaves[0]), _AT_ONCE):  # packing copies
+        found += row_digests(pack_rows([leaf[start : start + _AT_ONCE] for leaf in leaves]))
+    return tuple(found)
 
 
 class _Bytes:

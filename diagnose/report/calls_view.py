@@ -27,9 +27,10 @@ ROWS = Text(
     "call.rows",
     "rows: {kind:select(training={whole:given(the {known:,} fit trained on|{count:,} of the {known:,} fit trained on)}|"
     "validation={whole:given(the {known:,} validation rows|{count:,} of the {known:,} validation rows)}|"
-    "changed={count:,} whose labels fit had with other inputs{map:given(: {map})}|"
+    "changed={whole:given(the {known:,}|{count:,} of the {known:,})} {of:select(training=fit trained on|"
+    "validation=validation rows)}, but {map}|"
     "other={same:given({count:,}, of which fit had {same:,}|{count:,} that fit did not have)})}"
-    "{weighted:given(, weighted)}{size:given(, batches of {size})}",
+    "{ordered:given(, in order)}{weighted:given(, weighted)}{size:given(, batches of {size})}",
 )
 NO_ROWS = Text("call.no-rows", "rows: not known{why:given( ({why}))}")
 COMPARED = Text(
@@ -109,7 +110,9 @@ def _rows(call: Call, rows: CallRows | None) -> str:
         count=rows.count,
         known=rows.known or 0,
         same=rows.same or None,
-        map=rows.map,
+        map=rows.mapped,
+        of=rows.of or "training",
+        ordered=rows.ordered,
         weighted=call.weighted,
         size=call.batch_size,
     )

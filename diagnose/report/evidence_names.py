@@ -8,15 +8,15 @@ from diagnose.result.texts import Text
 _NAMES = """
     after_the_updates all amount average_value batch batches batches_covered batches_done batches_never_used
     batches_of_an_epoch because_of before before_the_updates best_after best_at_start best_epoch best_logged better
-    by_data_coverage by_timing callback callbacks callbacks_behind carried_in changed changed_in_steps code
+    by_data_coverage by_timing callback callbacks calls callbacks_behind carried_in changed changed_in_steps code
     compared_for comparison computed_at_version computed_at_versions computed_with continues_earlier_fit counts
     data_coverage data_loss decided_by done end_of_epoch epoch epochs epochs_without error evaluated
     evaluated_after_first_epoch evaluated_at_start file first_batch first_epoch first_logged first_reached_epoch
     first_reached_value from_zero_state frozen given handed held held_epoch held_value held_version high
     highest_of_a_batch highest_step_value hook in_one_batch initial_epoch initial_share inputs jump kept_epoch
-    kept_logged key known_by label_dtype label_shape labels largest_gap_by_timing last_epoch layers ledger_epoch logged
-    logged_in_epochs loss losses losses_counted_so low lowered_in_epochs lowest_of_a_batch lowest_step_value
-    masking_layers matches metric metrics mode momentum monitor monitors names nearest next_epoch_now
+    kept_logged key known_by label_dtype label_shape labels largest_gap_by_timing last_epoch layers ledger_epoch line
+    logged logged_in_epochs loss losses losses_counted_so low lowered_in_epochs lowest_of_a_batch lowest_step_value
+    map masking_layers matches metric metrics mode momentum monitor monitors names nearest next_epoch_now
     next_epoch_then not_of_that_moment of_the_batch one_update_later only_in_training only_in_validation
     optimizer_at_end_of_that_fit optimizer_at_start optimizer_of optimizer_then other_rows_each_epoch
     other_validation_rows_each_epoch output_units over_all_batches own_best_epoch own_best_logged penalties plateau

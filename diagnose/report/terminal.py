@@ -1,4 +1,4 @@
-"""The summary of one fit for a terminal: at most 15 lines of at most 100 columns, and three for each of the last few of
+"""The summary of one fit for a terminal: at most 15 lines of at most 100 columns, and four for each of the last few of
 the script's own calls; plain characters only in what is ours."""
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _summary(diagnosis: Diagnosis) -> str:
 
 def _calls(view: FitView) -> list[str]:
     more = len(view.calls) - CALLS
-    lines = [line for call in view.calls[-CALLS:] for line in _wrap(call.text, 3, "  ")]
+    lines = [line for call in view.calls[-CALLS:] for line in _wrap(call.text, 4, "  ")]
     return [*([MORE_CALLS.say(count=more)] if more > 0 else []), *lines]
 
 

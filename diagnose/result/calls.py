@@ -7,6 +7,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from diagnose.result.kinds import Count, Real
+from diagnose.result.texts import Said, Text
+
+MAPPED = Text(
+    "call.map",
+    "{map:select(scaled=scaled otherwise than fit had them (fit's are {scale:.6g} times these, plus {shift:.6g})|"
+    "scaled-by-column=scaled otherwise than fit had them, column by column|cast=cast to whole numbers|"
+    "channels-reversed=with the channels in reverse order|columns-reversed=with the columns in reverse order|"
+    "transposed=transposed|channels-moved=with the channels in another place|reshaped=in another shape|{map})}",
+)
 
 CallKind = Literal["evaluate", "predict", "test_on_batch", "predict_on_batch"]
 
@@ -15,14 +24,24 @@ CallKind = Literal["evaluate", "predict", "test_on_batch", "predict_on_batch"]
 class CallRows:
     """Which rows a call went over. `kind`: all of them are such as fit trained on, or validated on; "changed": other
     inputs for the labels of these, in their order; else "other". `count`: how many; `same`: of these, those that fit
-    trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, where
-    it is known."""
+    trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, `of`
+    which rows these were; fit's inputs are `scale` times these, plus `shift`, where that is one number for all.
+    `ordered`: whether they are in the order of the arrays given to fit (None: not known)."""
 
     kind: Literal["training", "validation", "other", "changed"]
     count: Count
     same: Count
     known: Count | None = None
     map: str | None = None
+    of: Literal["training", "validation"] | None = None
+    scale: Real | None = None
+    shift: Real | None = None
+    ordered: bool | None = None
+
+    @property
+    def mapped(self) -> Said | None:
+        """What was done to the inputs, as a clause."""
+        return None if self.map is None else MAPPED(map=self.map, scale=self.scale, shift=self.shift)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from diagnose.rules import (
     partial_epoch,
     patience_conflict,
     penalty_in_loss,
+    preprocessing_differs,
     reshuffled_split,
     restored_is_not_best,
     running_mean_batch_logs,
@@ -85,6 +86,7 @@ RULES: Final[dict[str, Rule]] = {
     "split-tail": split_tail.check,
     "reshuffled-split": reshuffled_split.check,
     "metric-mismatch": metric_mismatch.check,
+    "preprocessing-differs": preprocessing_differs.check,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,36 @@ def test_a_line_for_each_in_terminal_and_page(made: Made) -> None:
     text, page = str(made.diagnosis), html.render([made.diagnosis])
     site = f"test_calls.py:{made.calls[-1].line} test_on_batch returned accuracy"
     assert site in text and site in page
-    assert "version 18, the end of epoch 3, as after fit" in page and "the 48 fit trained on, batches of 32" in page
+    assert (
+        "version 18, the end of epoch 3, as after fit" in page
+        and "the 48 fit trained on, in order, batches of 32" in page
+    )
     assert "no version of this fit (2 variables are not as after fit)" in page
+
+
+def test_the_contract_of_its_keys(made: Made) -> None:
+    (document,) = json.loads(dumps([made.diagnosis]))["fits"]
+    call = document["calls"][EPOCHS]
+    keys = ["call", "file", "line", "epoch", "returned", "version", "rows", "batch_size", "compared_with", "entries"]
+    assert [key for key in call if key in keys] == keys and {"residual", "reproduced"} <= set(call)
+    assert {"kind", "count", "same", "map"} <= set(call["rows"])
+    assert list(call["compared_with"]) == ["epoch", "metric", "logged"]
+    assert list(call["entries"][0]) == ["factor", "amount"]
+
+
+def test_the_headline_is_about_the_scripts_own_number(made: Made) -> None:
+    """The weights that were set by hand moved the loss and the accuracy; the largest difference comes first."""
+    after = [
+        c
+        for c in made.calls
+        if c.epoch is None and c.compared_with is not None and c.residual is not None and c.returned
+    ]
+    gaps = {
+        c.line: abs(c.returned["accuracy"] / c.compared_with.logged - 1) for c in after if c.compared_with is not None
+    }
+    line = max(gaps, key=lambda n: gaps[n])
+    assert made.diagnosis.headline.startswith(f"test_calls.py:{line}: ")
+    assert " where fit logged " in made.diagnosis.headline and "mostly because" in made.diagnosis.headline
 
 
 def test_another_compile_is_named() -> None:

@@ -16,7 +16,7 @@ from tests.report.test_json import diagnoses
 
 def check(text: str) -> None:
     lines = text.split("\n")
-    assert len(lines) <= LINES + 3 * CALLS + 1
+    assert len(lines) <= LINES + 4 * CALLS + 1
     assert all(width(line) <= COLUMNS for line in lines)
     assert all(character == "\n" or character.isprintable() for character in text)
 
