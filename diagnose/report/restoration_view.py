@@ -31,6 +31,9 @@ MEANING = Text(
     "shifted=The best logged value belongs to one weights version, but the model holds another: the number and the "
     "weights were filed under the same epoch, yet are updates apart.|no-owner=The best logged value is an average over "
     "steps with different weights. No single weights version has it, so no restore can bring it back.|"
+    "not-known=When the best logged value was computed is not known, so no weights version is named its owner.|"
+    "not-reproduced=Replaying the only weights in use did not give the best logged value, so no weights version is "
+    "named its owner.|"
     "not-restored=Nothing was put back: the model simply holds the weights of its last update.|replaced=The weights "
     "compared are not versions that training made: something else wrote them (a moving average, another callback, or "
     "code unknown).)}",
@@ -106,7 +109,7 @@ def build_restoration(r: Restoration) -> RestorationView:
         verdict=r.verdict,
         word=verdict_word(r.verdict),
         tone=TONES[r.verdict],
-        meaning=MEANING.say(verdict=r.verdict),
+        meaning=MEANING.say(verdict=_meant(r)),
         sentence=inline(printable(say(r.sentence))),
         rows=tuple(rows),
         notes=tuple(_restoration_notes(r)),
@@ -116,6 +119,13 @@ def build_restoration(r: Restoration) -> RestorationView:
 def verdict_word(verdict: str, shift: int | None = None) -> str:
     """The verdict as a word, with the updates of a shift."""
     return VERDICT.say(verdict=verdict, updates=abs(shift) if shift else None)
+
+
+def _meant(r: Restoration) -> str:
+    """The verdict, and of one without an owner, why there is none."""
+    if r.verdict != "no-owner" or (r.computed_at is not None and r.confirmed is not False):
+        return r.verdict
+    return "not-reproduced" if r.confirmed is False else "not-known"
 
 
 def _restoration_notes(r: Restoration) -> list[str]:
