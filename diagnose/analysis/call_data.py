@@ -32,6 +32,8 @@ class Held:
     ends_epoch: int | None
     after_fit: bool
     changed: int
+    strange: tuple[str, ...]
+    """Variables with contents that no version after the first had, by their paths."""
 
 
 class Known:
@@ -41,6 +43,7 @@ class Known:
         self.trace = trace
         groups = [v.group for v in trace.header.variables]
         self._own = [i for i, group in enumerate(groups) if group in ("trainable", "non_trainable")]
+        self._paths = [trace.header.variables[i].path for i in self._own]
         self.variables = len([group for group in groups if group != "replica"])
 
     # ── weights ──
@@ -55,6 +58,16 @@ class Known:
         for state in self.trace.states:
             if len(state.arrays) >= self.variables:
                 found.setdefault(self._key(state.arrays), []).append(state)
+        return found
+
+    @cached_property
+    def _trained(self) -> list[set[Digest]]:
+        """Of each variable all contents that training made; what it began with, a fresh model may have as well."""
+        found: list[set[Digest]] = [set() for _ in self._own]
+        for key, states in self._states.items():
+            if any(s.version != 0 for s in states):
+                for seen, digest in zip(found, key, strict=True):
+                    seen.add(digest)
         return found
 
     def held(self, call: Call) -> Held | None:
@@ -74,6 +87,7 @@ class Known:
             ends_epoch=max(own, default=None),
             after_fit=key == end,
             changed=changed,
+            strange=tuple(self._paths[i] for i, d in enumerate(key) if d not in self._trained[i]),
         )
 
     # ── rows ──

@@ -25,6 +25,9 @@ from diagnose.tracefile.reader import Trace
 MOST_ROWS: Final = 500_000
 """Of all calls together that are replayed; the last calls first."""
 
+MOST_NAMES: Final = 100
+"""Variables that are named."""
+
 NOISE: Final = 1e-6
 """Relative size below which an amount is float rounding, and stays in the residual."""
 
@@ -94,6 +97,7 @@ class _Calls:
             ends_epoch=None if held is None else held.ends_epoch,
             after_fit=held is not None and held.after_fit,
             changed=self.known.variables if held is None else held.changed,
+            strange=() if held is None or held.version is not None else held.strange[:MOST_NAMES],
             same_model=call.same_model,
             same_compile=call.same_compile,
             rows=None if call.rows is None else RowsFound("other", call.rows.count, 0),
@@ -144,6 +148,8 @@ class _Calls:
             arrays = None if held.state is not None else self.calls.arrays(call.weights)
             if count > self._left or (held.state is None and arrays is None):
                 return None
+            if arrays is not None and [a.shape for a in arrays] != replayer.engine.shapes:
+                return None  # a model of other layers
             self._left -= count
             if held.state is not None:
                 self._values[key] = replayer.over(held.state, given)

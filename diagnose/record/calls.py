@@ -2,7 +2,7 @@
 under our eyes. Changes nothing in them: not what they return, print or raise.
 
 A call belongs to the last fit of its model, or, of a model of which no fit is known, to the last of one with the same
-variables: it was loaded or built again.
+variables, or most of them: it was loaded or built again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -146,6 +146,7 @@ def _run_of(model: Any) -> Run | None:
         if found is None and runs:
             shapes = shapes_of(model)
             found = next((run for run in runs if shapes and run.shapes == shapes), None)
+            found = found or next((run for run in runs if shapes and _alike(run.shapes, shapes)), None)
         if found is None or found.calls.error is not None:
             return None
         if found.calls.full:
@@ -155,6 +156,11 @@ def _run_of(model: Any) -> Run | None:
     except Exception as error:
         let_through(error)
         return None
+
+
+def _alike(a: Sequence[Any] | None, b: Sequence[Any]) -> bool:
+    """Whether one model may have been meant to be the other: as many variables, and most of the same shapes."""
+    return a is not None and len(a) == len(b) and 2 * sum(x == y for x, y in zip(a, b, strict=True)) >= len(a)
 
 
 class _Note:

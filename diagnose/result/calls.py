@@ -66,8 +66,9 @@ class Call:
     """One call of the script's. `file`, `line`: where the script makes it. `epoch`: that it was made in (None: after
     the fit, or before its first epoch). `returned`: by name, for predictions empty. `version`: of training that the
     model held (None: weights that no update made); `ends_epoch`: the epoch which that one ends; `after_fit`: whether
-    these are the weights that fit left; `changed`: how many variables are not as after fit. `same_model`: whether it is
-    the model object that was fit; `same_compile`: whether it was compiled as in the fit (None: not known).
+    these are the weights that fit left; `changed`: how many variables are not as after fit; `strange`: of weights that
+    no update made, the variables that no version had so, by their paths. `same_model`: whether it is the model object
+    that was fit; `same_compile`: whether it was compiled as in the fit (None: not known).
 
     `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
     predictions; `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`:
@@ -95,6 +96,7 @@ class Call:
     reproduced: bool | None = None
     replayed: Mapping[str, Real] = field(default_factory=dict)
     why: str | None = None
+    strange: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         from diagnose.report.calls_view import call_line

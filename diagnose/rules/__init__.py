@@ -20,6 +20,7 @@ from diagnose.rules import (
     ema_order,
     evaluate_inside_epoch,
     frozen_after_compile,
+    loaded_model_differs,
     masked_metric,
     metric_after_update,
     metric_mismatch,
@@ -87,6 +88,7 @@ RULES: Final[dict[str, Rule]] = {
     "reshuffled-split": reshuffled_split.check,
     "metric-mismatch": metric_mismatch.check,
     "preprocessing-differs": preprocessing_differs.check,
+    "loaded-model-differs": loaded_model_differs.check,
 }
 
 
