@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from diagnose.result.calls import Call
 from diagnose.result.clocks import Clock as Clock
 from diagnose.result.clocks import Source as Source
 from diagnose.result.clocks import Span as Span
@@ -265,7 +266,7 @@ class Diagnosis(Spoken):
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
     for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
     in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
-    `measurements`: what the findings rest on, beside the ledgers.
+    `measurements`: what the findings rest on, beside the ledgers. `calls`: the script's own, in their order.
     """
 
     fit: Count
@@ -292,6 +293,7 @@ class Diagnosis(Spoken):
     texts: Mapping[str, Any] = field(default_factory=dict)
     framework: str = "keras"
     measurements: Measurements = field(default_factory=Measurements)
+    calls: tuple[Call, ...] = ()
 
     @property
     def key_metric(self) -> str | None:

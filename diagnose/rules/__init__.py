@@ -23,6 +23,7 @@ from diagnose.rules import (
     evaluate_inside_epoch,
     file_overwritten,
     frozen_after_compile,
+    loaded_model_differs,
     loss_changed,
     masked_metric,
     metric_after_update,
@@ -38,6 +39,7 @@ from diagnose.rules import (
     partial_epoch,
     patience_conflict,
     penalty_in_loss,
+    preprocessing_differs,
     random_evaluate,
     reshuffled_split,
     restored_is_not_best,
@@ -103,6 +105,8 @@ RULES: Final[dict[str, Rule]] = {
     "validation-changes": validation_changes.check,
     "file-overwritten": file_overwritten.check,
     "metric-never-reset": metric_never_reset.check,
+    "preprocessing-differs": preprocessing_differs.check,
+    "loaded-model-differs": loaded_model_differs.check,
 }
 
 
