@@ -11,6 +11,7 @@ import msgspec
 
 from diagnose.decide.clock import clocks, of_source
 from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
+from diagnose.result.measurements import Measurements
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.tracefile.about import Model
@@ -65,6 +66,7 @@ LIMIT = Text(
 if TYPE_CHECKING:
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.replayer import Replayer
+    from diagnose.replay.runs import EvaluationData
 
 
 def epoch_rows(
@@ -98,7 +100,8 @@ def _validation_version(trace: Trace, epoch: Epoch) -> int | None:
 
 def _confirmed(clock: Clock, epoch: Epoch, key: str, r: Restoration | None) -> Clock:
     """What replay showed to have no owner, has none."""
-    denied = r is not None and r.confirmed is False and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    about = r is not None and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    denied = about and r is not None and r.confirmed is False and r.verdict == "no-owner"
     return replace(clock, owned=False) if denied else clock
 
 
@@ -176,6 +179,16 @@ def model_shown(model: Model) -> dict[str, Any]:
     del shown["architecture"]
     layers = [{"name": layer.name, "class": layer.class_name, "kind": layer.kind} for layer in model.layers]
     return {**shown, "layers": layers}
+
+
+def evaluation_data(data: EvaluationData | None, replayer: Replayer | None, measured: Measurements) -> dict[str, Any]:
+    """Which rows evaluation went over, in which batches, and what other ones give."""
+    if data is None or replayer is None:
+        return {}
+    found: dict[str, Any] = {"source": data.source, "rows": data.rows, "batch_size": data.batch_size}
+    if measured.in_default_batches:
+        found["by_default"] = {"batch_size": replayer.engine.batch_size, **measured.in_default_batches}
+    return found
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:
