@@ -45,6 +45,8 @@ from diagnose.rules import (
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
+from diagnose.rules.severity import severity
+from diagnose.rules.size import weight
 
 NOT_LOOKED_AT = Text("rule.not-looked-at", "This could not be looked at: {reason}.")
 CRASHED = Text("rule.crashed", "This rule could not be applied: {error}: {message}")
@@ -111,12 +113,12 @@ def run_rule(name: str, facts: Facts) -> Finding:
     except Exception as error:
         title = CRASHED(error=type(error).__name__, message=str(error))
         found = Finding(name, "not-applicable", title, {"error": type(error).__name__}, "")
-    return replace(found, role=ROLES.get(name))
+    return replace(found, role=ROLES.get(name), severity=severity(facts, found))
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
-    """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not
-    applicable; the others run."""
+    """All findings: failed ones first, what is wrong before what is notable, each by the size of its effect relative to
+    the gap. A rule that crashes is reported as not applicable; the others run."""
     order = {"failed": 0, "not-applicable": 1, "passed": 2}
     found = [run_rule(name, facts) for name in RULES]
-    return tuple(sorted(found, key=lambda f: (order[f.status], -abs(f.effect or 0.0))))
+    return tuple(sorted(found, key=lambda f: (order[f.status], f.severity == "notable", -weight(facts, f))))

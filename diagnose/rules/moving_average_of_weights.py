@@ -17,6 +17,7 @@ from diagnose.rules.common import (
 )
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import deciding_call
+from diagnose.rules.size import material, resolution, scale
 
 NAME = "moving-average-of-weights"
 
@@ -30,13 +31,13 @@ NOT_DECIDED = Text(
 NOT_KNOWN = Text("moving-average-of-weights.not-known", "Where {metric} was computed is not known.")
 NO_GAP = Text(
     "moving-average-of-weights.no-gap",
-    "The weights moved within the epochs, but {metric} did not: no gap comes from it.",
+    "The weights moved within the epochs; no more than {moved:number} of the gap in {metric} comes from it.",
 )
 FAILED = Text(
     "moving-average-of-weights.failed",
     "The {metric} logged for epoch {epoch} ({logged:number}) averages {batches} batches, each scored with other "
-    "weights; no version of the model has it. At the end of that epoch it is {end:number} on the same batches. "
-    "{decides}",
+    "weights; no version of the model has it. At the end of that epoch it is {end:number} on the same "
+    "batches.{decides:given( {decides}|)}",
 )
 ADVICE = Text(
     "moving-average-of-weights.advice",
@@ -65,11 +66,13 @@ def check(facts: Facts) -> Finding:
         return Finding(NAME, "passed", NOT_DECIDED(), {"decided_by": [d.monitor for d in facts.decisions]}, "")
     metric = metric_in_question(facts, decisions)
     many = {e.epoch for e in facts.epochs if e.last_version - e.first_version > 1}
-    ledgers = [x for x in facts.ledgers if x.metric == metric and x.epoch in many]
+    ledgers = [x for x in facts.ledgers if (x.metric == metric or not decisions) and x.epoch in many]
     if not ledgers:
         return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
-    ledger = max(ledgers, key=lambda x: abs(timing(x)))
-    moved = timing(ledger)
+    # Of what nothing was decided by, only a gap is told: the largest that this explains.
+    told = [(bool(decisions) or material(facts, x, timing(x)), abs(timing(x)) / (scale(x) or 1.0), x) for x in ledgers]
+    matters, _, ledger = max(told, key=lambda each: each[:2])
+    metric, moved = ledger.metric, timing(ledger)
     at = facts.clock(metric, ledger.epoch).span
     if at is None:
         return not_applicable(NAME, NOT_KNOWN(metric=metric), {"metric": metric})
@@ -83,8 +86,9 @@ def check(facts: Facts) -> Finding:
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
     }
-    if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
-        return Finding(NAME, "passed", NO_GAP(metric=metric), evidence, "", metric, abs(moved))
+    matters = matters and abs(moved) >= resolution(facts, metric) * 0.9999
+    if not matters or abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
+        return Finding(NAME, "passed", NO_GAP(metric=metric, moved=abs(moved)), evidence, "", metric, abs(moved))
     title = FAILED(
         metric=metric,
         epoch=ledger.epoch,

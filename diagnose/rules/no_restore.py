@@ -4,9 +4,11 @@ tf#35634)."""
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 
-from diagnose.decide.watched import restoring
-from diagnose.result.diagnosis import Finding
+from diagnose.decide.kept import kept_epoch
+from diagnose.decide.watched import Watcher, restoring, watchers
+from diagnose.result.diagnosis import Finding, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_EPOCH, NO_STOPPING, not_applicable
 from diagnose.rules.facts import Facts
@@ -19,6 +21,11 @@ REPLACED = Text("no-restore.replaced", "The weights after fit are not the last o
 ADVICE = Text("no-restore.advice", "{code:python}\n")
 RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
 BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
+IN_A_FILE = Text(
+    "no-restore.in-a-file",
+    "The model after fit holds the last weights (epoch {epoch}); those of its best epoch {best_epoch} "
+    "({monitor} {best:number}) are in {callback}'s file{file:given( '{file}'|)}.",
+)
 FAILED = Text(
     "no-restore.failed",
     "The model after fit holds the last weights (epoch {epoch}, {monitor} {logged:number}), not those of its best "
@@ -34,8 +41,16 @@ def _advice(facts: Facts) -> Said:
     return ADVICE(code=call)
 
 
+def _saved(facts: Facts, r: Restoration) -> Watcher | None:
+    """The ModelCheckpoint whose file holds the weights of the best epoch; None where there is none."""
+    for w in watchers(facts.trace):
+        if w.kind == "checkpoint" and w.monitor == r.monitor and kept_epoch(facts.trace, w) == r.best_epoch:
+            return w
+    return None
+
+
 def check(facts: Facts) -> Finding:
-    """Fails where the weights after fit are the last ones and the best epoch is another."""
+    """Fails where the weights after fit are the last ones, the best epoch is another, and no file has its weights."""
     r = facts.restoration
     if r is None:
         return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
@@ -60,6 +75,19 @@ def check(facts: Facts) -> Finding:
         return Finding(NAME, "passed", title, evidence, "", r.monitor)
     if r.best_epoch == last.epoch:
         return Finding(NAME, "passed", BEST_IS_LAST(), evidence, "", r.monitor, 0.0)
+    saving = _saved(facts, r)
+    if saving is not None:
+        file = saving.settings.get("filepath")
+        evidence["file"] = None if file is None else PurePath(str(file)).name
+        title = IN_A_FILE(
+            epoch=last.epoch,
+            best_epoch=r.best_epoch,
+            monitor=r.monitor,
+            best=r.best_logged,
+            callback=saving.callback,
+            file=evidence["file"],
+        )
+        return Finding(NAME, "passed", title, evidence, "", r.monitor)
     logged = last.logs.get(r.monitor)
     title = FAILED(epoch=last.epoch, monitor=r.monitor, logged=logged, best_epoch=r.best_epoch, best=r.best_logged)
     effect = (

@@ -34,7 +34,7 @@ NO_CHANGE = Text("one-step-epoch.no-change", "One step per epoch, but the update
 FAILED = Text(
     "one-step-epoch.failed",
     "One batch per epoch: the {metric} logged for epoch {epoch} ({logged:number}) is that of the weights before the "
-    "epoch's only update; after it, it is {later:number}. {decides}",
+    "epoch's only update; after it, it is {later:number}.{decides:given( {decides}|)}",
 )
 ADVICE = Text(
     "one-step-epoch.advice",
