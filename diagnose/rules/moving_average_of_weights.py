@@ -50,6 +50,11 @@ monitor `val_…`:
 To compare with the training data at the end, use `model.evaluate(x, y)`, not the last line of the log.
 """,
 )
+COMPARE = Text(
+    "moving-average-of-weights.compare",
+    "The model's value on the training rows is what `evaluate` returns, not what the log says last:\n\n{code:python}\n",
+)
+CODE = "model.evaluate(x, y, return_dict=True)"
 
 
 def check(facts: Facts) -> Finding:
@@ -97,6 +102,8 @@ def check(facts: Facts) -> Finding:
         end=end,
         decides=consequence(decisions),
     )
+    if not decisions:
+        return Finding(NAME, "failed", title, evidence, COMPARE(code=CODE), metric, abs(moved))
     code = f"""\
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
           callbacks=[{deciding_call(facts, decisions)}])"""
