@@ -56,7 +56,7 @@ MORE_UPDATES = Text(
     """\
 The moving averages need about {needed} updates at momentum {momentum:number} until 99 % of them comes from batches;
 this fit made {updates}. Train for more steps, or let them settle before the model is judged or saved. This moves the
-averages and no weight:
+averages and no weight{quicker:given(, with a shorter memory, as the weights stand still|)}:
 
 {code:python}
 """,
@@ -78,6 +78,19 @@ class EvaluateTrainingRows(keras.callbacks.Callback):
 
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[EvaluateTrainingRows()])"""
 
+SETTLING, SETTLED = 0.9, 1e-6
+"""The longest memory that settling needs, and the share of their initial values that it leaves."""
+
+SHORTER = """\
+def norms(layer):
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [layer]
+    return [norm for inner in getattr(layer, "layers", []) for norm in norms(inner)]
+
+for norm in norms(model):
+    norm.momentum = {momentum}
+"""
+
 
 def _updates(facts: Facts) -> int:
     """How many updates the evaluated weights had in this fit."""
@@ -87,17 +100,21 @@ def _updates(facts: Facts) -> int:
 
 
 def _more_updates(facts: Facts, momentum: float, updates: int) -> Said:
-    """Another momentum is no advice: with it the averages are those of the last few batches, of weights that moved."""
+    """Another momentum in training is no advice: with it the averages are those of the last few batches, of weights
+    that moved. Where these stand still, a short memory is enough, and nothing of an initial variance may be left, which
+    can be many times that of the data."""
     needed = math.ceil(math.log(FORGOTTEN) / math.log(momentum))
-    passes = max(1, math.ceil((needed - updates) / max(facts.steps_per_epoch)))
+    short = min(momentum, SETTLING)
+    passes = math.ceil(math.log(SETTLED) / math.log(short) / max(facts.steps_per_epoch))
     rows = facts.trace.header.fit.arguments.batch_size
     size = f"batch_size={int(rows)}, " if rows else ""
+    faster = SHORTER.format(momentum=short) if short < momentum else ""
     code = f"""\
-settled = keras.Model(model.inputs, model.outputs)  # the same layers
+{faster}settled = keras.Model(model.inputs, model.outputs)  # the same layers
 settled.compile(keras.optimizers.SGD(0.0), model.loss)
 settled.fit(x, y, {size}epochs={passes}, verbose=0)
 model.evaluate(x, y)"""
-    return MORE_UPDATES(needed=needed, momentum=momentum, updates=updates, code=code)
+    return MORE_UPDATES(needed=needed, momentum=momentum, updates=updates, quicker=bool(faster), code=code)
 
 
 def _untouched_momentum(facts: Facts, layers: Sequence[Layer]) -> float | None:
