@@ -56,6 +56,10 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
     if r.best_epoch is None:
         return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
+    own = restoring(facts.decisions)
+    if own is not None and own.finished and own.settings.get("restore_best_weights") and not own.compared():
+        # The value came into the logs behind it, or is one that nothing is better than: other rules say so.
+        return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
     if r.best_logged is not None and math.isnan(r.best_logged):
         return not_applicable(NAME, NAN_ONLY(callback=r.callback, monitor=r.monitor))
     if r.verdict == "replaced":
