@@ -19,10 +19,12 @@ TONES: Mapping[str, Tone] = {
     "no-owner": "bad",
     "not-restored": "neutral",
     "replaced": "bad",
+    "put-back": "neutral",
 }
 VERDICT = Text(
     "verdict",
-    "{verdict:select(aligned=aligned|shifted=shifted|no-owner=no-owner|not-restored=not-restored|replaced=replaced)}"
+    "{verdict:select(aligned=aligned|shifted=shifted|no-owner=no-owner|not-restored=not-restored|replaced=replaced|"
+    "put-back=put-back)}"
     "{updates:given(, {updates:plural(# update|# updates)})}",
 )
 MEANING = Text(
@@ -31,9 +33,13 @@ MEANING = Text(
     "shifted=The best logged value belongs to one weights version, but the model holds another: the number and the "
     "weights were filed under the same epoch, yet are updates apart.|no-owner=The best logged value is an average over "
     "steps with different weights. No single weights version has it, so no restore can bring it back.|"
+    "not-known=When the best logged value was computed is not known, so no weights version is named its owner.|"
+    "not-reproduced=Replaying the only weights in use did not give the best logged value, so no weights version is "
+    "named its owner.|"
     "not-restored=Nothing was put back: the model simply holds the weights of its last update.|replaced=The weights "
     "compared are not versions that training made: something else wrote them (a moving average, another callback, or "
-    "code unknown).)}",
+    "code unknown).|put-back=Earlier weights were put back by code of the script. What they were chosen by is not one "
+    "logged value that these weights have.)}",
 )
 BEST_LOGGED = Text("marks.best-logged", "best logged")
 HELD = Text("marks.held", "{restored:given(restored|held after fit)}")
@@ -53,7 +59,7 @@ APART = Text(
 CONFIRMED = Text(
     "restoration.confirmed",
     "{confirmed:given(Confirmed: re-evaluating that version gives the logged best.|Not confirmed: re-evaluating that "
-    "version does not give the logged best; the ledger says why.)}",
+    "version does not give the logged best; the ledger or a finding says why.)}",
 )
 BETTER = Text("restoration.better", "Better means {mode:select(min=smaller|max=larger)} (mode {mode}).")
 
@@ -108,7 +114,7 @@ def build_restoration(r: Restoration, *, wrong: bool) -> RestorationView:
         verdict=r.verdict,
         word=verdict_word(r.verdict),
         tone="neutral" if tone == "bad" and not wrong else tone,
-        meaning=MEANING.say(verdict=r.verdict),
+        meaning=MEANING.say(verdict=_meant(r)),
         sentence=inline(printable(say(r.sentence))),
         rows=tuple(rows),
         notes=tuple(_restoration_notes(r)),
@@ -118,6 +124,13 @@ def build_restoration(r: Restoration, *, wrong: bool) -> RestorationView:
 def verdict_word(verdict: str, shift: int | None = None) -> str:
     """The verdict as a word, with the updates of a shift."""
     return VERDICT.say(verdict=verdict, updates=abs(shift) if shift else None)
+
+
+def _meant(r: Restoration) -> str:
+    """The verdict, and of one without an owner, why there is none."""
+    if r.verdict != "no-owner" or (r.computed_at is not None and r.confirmed is not False):
+        return r.verdict
+    return "not-reproduced" if r.confirmed is False else "not-known"
 
 
 def _restoration_notes(r: Restoration) -> list[str]:

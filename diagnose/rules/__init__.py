@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -16,22 +17,30 @@ from diagnose.rules import (
     checkpoint_best_kept,
     checkpoint_on_training_metric,
     class_weights,
+    constant_monitor,
     dropout_gap,
     ema_order,
     evaluate_inside_epoch,
+    file_overwritten,
     frozen_after_compile,
+    loaded_model_differs,
+    loss_changed,
     masked_metric,
     metric_after_update,
     metric_mismatch,
+    metric_never_reset,
     missing_monitor,
     moving_average_of_weights,
     no_restore,
+    not_finite,
     one_step_epoch,
     optimizer_not_restored,
     partial_batch_weight,
     partial_epoch,
     patience_conflict,
     penalty_in_loss,
+    preprocessing_differs,
+    random_evaluate,
     reshuffled_split,
     restored_is_not_best,
     running_mean_batch_logs,
@@ -40,8 +49,10 @@ from diagnose.rules import (
     state_carried,
     stopped_inside_epoch,
     threshold_on_training_metric,
+    trained_on_validation,
     two_bests,
     unadapted_normalization,
+    validation_changes,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -49,6 +60,7 @@ from diagnose.rules.severity import severity
 from diagnose.rules.size import weight
 
 NOT_LOOKED_AT = Text("rule.not-looked-at", "This could not be looked at: {reason}.")
+NO_NUMBERS = Text("rule.no-numbers", "{metric} is NaN or infinite, so there is nothing to measure.")
 CRASHED = Text("rule.crashed", "This rule could not be applied: {error}: {message}")
 
 Rule = Callable[[Facts], Finding]
@@ -68,6 +80,7 @@ RULES: Final[dict[str, Rule]] = {
     "wrong-direction": wrong_direction.check,
     "patience-conflict": patience_conflict.check,
     "missing-monitor": missing_monitor.check,
+    "not-finite": not_finite.check,
     "restored-is-not-best": restored_is_not_best.check,
     "two-bests": two_bests.check,
     "optimizer-not-restored": optimizer_not_restored.check,
@@ -80,13 +93,22 @@ RULES: Final[dict[str, Rule]] = {
     "unadapted-normalization": unadapted_normalization.check,
     "class-weights": class_weights.check,
     "penalty-in-loss": penalty_in_loss.check,
+    "loss-changed": loss_changed.check,
     "batch-averaged-metric": batch_averaged_metric.check,
     "partial-batch-weight": partial_batch_weight.check,
     "masked-metric": masked_metric.check,
     "partial-epoch": partial_epoch.check,
     "split-tail": split_tail.check,
     "reshuffled-split": reshuffled_split.check,
+    "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
+    "random-evaluate": random_evaluate.check,
+    "constant-monitor": constant_monitor.check,
+    "validation-changes": validation_changes.check,
+    "file-overwritten": file_overwritten.check,
+    "metric-never-reset": metric_never_reset.check,
+    "preprocessing-differs": preprocessing_differs.check,
+    "loaded-model-differs": loaded_model_differs.check,
 }
 
 
@@ -97,23 +119,34 @@ ROLES: Final[dict[str, Role]] = {
     "batch-norm-gap": "explains-gap",
     "dropout-gap": "explains-gap",
     "augmentation-gap": "explains-gap",
+    "not-finite": "explains-gap",
     "stale-best": "explains-restoration",
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
+    "loss-changed": "explains-restoration",
+    "trained-on-validation": "spoils-values",
+    "random-evaluate": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
 
 def run_rule(name: str, facts: Facts) -> Finding:
-    """What one rule finds; not applicable where it crashes, with the reason."""
+    """What one rule finds; not applicable where it crashes, with the reason. Nothing is measured by, and nothing passes
+    on, a ledger whose ends are not finite."""
+    finite = tuple(x for x in facts.ledgers if math.isfinite(x.logged) and math.isfinite(x.evaluated))
+    lost = {x.metric for x in facts.ledgers} - {x.metric for x in finite}
     try:
-        found = RULES[name](facts)
+        found = RULES[name](replace(facts, ledgers=finite))
+        metric = found.metric or found.evidence.get("metric")
+        if found.status != "failed" and metric in lost:
+            found = Finding(name, "not-applicable", NO_NUMBERS(metric=metric), dict(found.evidence), "")
+        found = replace(found, severity=severity(facts, found))
     except ReplayError as error:
         found = Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, "")
     except Exception as error:
         title = CRASHED(error=type(error).__name__, message=str(error))
         found = Finding(name, "not-applicable", title, {"error": type(error).__name__}, "")
-    return replace(found, role=ROLES.get(name), severity=severity(facts, found))
+    return replace(found, role=ROLES.get(name))
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:

@@ -201,11 +201,16 @@ def _passed(facts: Facts, averages: Averages, held: Content) -> Finding:
 def _in_question(facts: Facts, averages: Averages) -> tuple[str, int, Content] | None:
     """The validation value that a restore went by, else the last one: its name, its epoch, and what it scored."""
     r = facts.restoration
-    if r is not None and r.monitor.startswith("val_") and r.best_epoch is not None and _restores(facts):
+    if (
+        r is not None
+        and facts.trace.source(r.monitor) == "validation"
+        and r.best_epoch is not None
+        and _restores(facts)
+    ):
         monitor, epoch = r.monitor, r.chosen_epoch or r.best_epoch
     elif facts.trace.evaluations:
         epoch = facts.trace.evaluations[-1].epoch
-        names = [k for e in facts.epochs if e.epoch == epoch for k in e.logs if k.startswith("val_")]
+        names = [k for e in facts.epochs if e.epoch == epoch for k in e.logs if facts.trace.source(k) == "validation"]
         if not names:
             return None
         monitor = "val_loss" if "val_loss" in names else names[0]

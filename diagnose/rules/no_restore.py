@@ -19,6 +19,7 @@ NAME = "no-restore"
 NO_BEST = Text("no-restore.no-best", "{callback} never saw '{monitor}', so there was no best epoch to restore.")
 REPLACED = Text("no-restore.replaced", "The weights after fit are not the last ones of training: {who} wrote others.")
 ADVICE = Text("no-restore.advice", "{code:python}\n")
+OWN_ADVICE = Text("no-restore.own-advice", "Have {callback} put back what it keeps:\n\n{code:python}\n")
 RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
 BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
 IN_A_FILE = Text(
@@ -49,6 +50,29 @@ def _saved(facts: Facts, r: Restoration) -> Watcher | None:
     return None
 
 
+def _of_own(facts: Facts, r: Restoration, watcher: Watcher) -> Finding:
+    """Of a callback of the user's own: the verdict's sentence says what it did."""
+    own = watcher.own
+    assert own is not None
+    evidence = {
+        "callback": r.callback,
+        "monitor": r.monitor,
+        "best_epoch": r.best_epoch,
+        "held_version": r.restored_version,
+        "last_epoch": facts.epochs[-1].epoch,
+        "known_by": "content",
+    }
+    if own.back:
+        return Finding(NAME, "passed", r.sentence, evidence, "", r.monitor)
+    code = f"""\
+def on_train_end(self, logs=None):
+    self.model.set_weights(self.{own.attribute})"""
+    logged = facts.epochs[-1].logs.get(r.monitor)
+    known = isinstance(logged, (int, float)) and r.best_logged is not None
+    effect = abs(float(logged or 0) - (r.best_logged or 0)) if known else None
+    return Finding(NAME, "failed", r.sentence, evidence, OWN_ADVICE(callback=r.callback, code=code), r.monitor, effect)
+
+
 def check(facts: Facts) -> Finding:
     """Fails where the weights after fit are the last ones, the best epoch is another, and no file has its weights."""
     r = facts.restoration
@@ -57,6 +81,8 @@ def check(facts: Facts) -> Finding:
     if r.best_epoch is None:
         return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
     own = restoring(facts.decisions)
+    if own is not None and own.own is not None:
+        return _of_own(facts, r, own)
     if own is not None and own.finished and own.settings.get("restore_best_weights") and not own.compared():
         # The value came into the logs behind it, or is one that nothing is better than: other rules say so.
         return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))

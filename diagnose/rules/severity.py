@@ -89,6 +89,8 @@ _JUDGES: Final[dict[str, Judge]] = {
     "partial-batch-weight": _where_watched,
     "masked-metric": _where_watched,
     "partial-epoch": _notable,
+    "loss-changed": _notable,
+    "random-evaluate": _notable,
 }
 
 

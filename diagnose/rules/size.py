@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import math
 
-from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.rules.common import MATERIAL
 from diagnose.rules.facts import Facts
-
-ROWS = 2
-"""Rows that a share of rows must change by."""
-
-_SHARES = frozenset({
-    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy", "TopKCategoricalAccuracy",
-    "SparseTopKCategoricalAccuracy", "Precision", "Recall",
-})  # fmt: skip
-"""Metric classes whose value is a share of rows."""
+from diagnose.rules.resolution import resolution as of_epoch
 
 
 def scale(ledger: Ledger) -> float:
@@ -27,12 +18,7 @@ def scale(ledger: Ledger) -> float:
 def resolution(facts: Facts, metric: str) -> float:
     """The smallest difference in this metric that is one of the data: two rows for a share of rows; 0 for a metric that
     counts no rows, or where their number is not known."""
-    name = metric.removeprefix("val_")
-    found = [m for m in facts.trace.header.metrics or () if m.name == name]
-    if not facts.epochs or not any(m.class_name in _SHARES or m.function in HIGHER_FUNCTIONS for m in found):
-        return 0.0
-    rows = _rows(facts, facts.epochs[0].epoch)
-    return ROWS / rows if rows else 0.0
+    return 0.0 if not facts.epochs else of_epoch(facts, metric.removeprefix("val_"), facts.epochs[0].epoch)
 
 
 def material(facts: Facts, ledger: Ledger, amount: float) -> bool:
@@ -82,9 +68,3 @@ def weight(facts: Facts, finding: Finding) -> float:
 def _less(resolution: float) -> float:
     """A difference of exactly two rows counts, whatever float32 makes of it."""
     return resolution * (1 - 1e-4)
-
-
-def _rows(facts: Facts, epoch: int) -> int:
-    """Rows in the batches of an epoch; 0 where some batch has no rows to count."""
-    counts = [len(step.batch.row_ids) for step in facts.trace.index.steps_of(epoch)]
-    return sum(counts) if all(counts) else 0

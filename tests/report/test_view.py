@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from diagnose.report.epoch_table import MOST_ROWS, build_epochs
 from diagnose.report.evidence_view import size_text
@@ -95,6 +98,21 @@ def test_restoration() -> None:
     assert "The version held is 1 update later than that." in view.notes
     not_restored = build(examples.interrupted()).restoration
     assert not_restored is not None and not_restored.rows[1].what == "held after fit"
+
+
+@pytest.mark.parametrize(
+    ("change", "meaning"),
+    [
+        ({}, "is an average over steps with different weights"),
+        ({"computed_at": None}, "computed is not known"),
+        ({"confirmed": False}, "did not give the best logged value"),
+    ],
+)
+def test_a_verdict_without_an_owner_says_why(change: dict[str, Any], meaning: str) -> None:
+    diagnosis = examples.many_batches()
+    assert diagnosis.restoration is not None and diagnosis.restoration.verdict == "no-owner"
+    view = build(replace(diagnosis, restoration=replace(diagnosis.restoration, **change)))
+    assert view.restoration is not None and meaning in view.restoration.meaning
 
 
 def test_findings_wrong_first_then_notable_each_in_the_order_of_the_diagnosis() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from diagnose import rules
 from diagnose.result.diagnosis import Finding, Ledger
+from diagnose.rules.facts import Facts
 
 
 def test_a_crashing_rule_is_reported_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +18,7 @@ def test_a_crashing_rule_is_reported_and_the_others_run(monkeypatch: pytest.Monk
         return Finding("fine", "passed", "", {}, "")
 
     monkeypatch.setattr(rules, "RULES", {"crash": crash, "fine": fine})
-    found = rules.run_rules(SimpleNamespace(ledgers=(), epochs=()))  # type: ignore[arg-type]
+    found = rules.run_rules(Facts(SimpleNamespace(epochs=()), (), None))  # type: ignore[arg-type]
     assert [(f.rule, f.status) for f in found] == [("crash", "not-applicable"), ("fine", "passed")]
     assert "ZeroDivisionError: oh" in found[0].title
 
@@ -38,7 +39,7 @@ def test_what_is_wrong_comes_first_then_the_largest_share_of_its_gap(monkeypatch
     }
     monkeypatch.setattr(rules, "RULES", made)
     ledgers = (Ledger(2, "loss", 20.0, 10.0, -10.0, (), 0.0), Ledger(2, "accuracy", 0.9, 0.4, -0.5, (), 0.0))
-    facts = SimpleNamespace(ledgers=ledgers, epochs=())
-    found = rules.run_rules(facts)  # type: ignore[arg-type]
+    facts = Facts(SimpleNamespace(epochs=()), (), None, ledgers)  # type: ignore[arg-type]
+    found = rules.run_rules(facts)
     assert [f.rule for f in found] == ["accuracy", "loss", "unsized", "calm", "none", "passed"]
     assert [f.severity for f in found] == ["wrong", "wrong", "wrong", "notable", None, None]
