@@ -16,7 +16,7 @@ import numpy as np
 EXPECTED = {
     "verdict": None,
     "shows": "state-carried",
-    "failed": ["moving-average-of-weights", "state-carried"],
+    "failed": ["state-carried"],
     "other_backends": {"jax": ["moving-average-of-weights"]},
 }
 

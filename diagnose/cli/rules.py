@@ -31,7 +31,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _text(finding: Finding, *, whole: bool) -> str:
-    lines = [f"[{finding.status}] {finding.rule}: {finding.title}"]
+    lines = [f"[{finding.severity or finding.status}] {finding.rule}: {finding.title}"]
     if whole:
         lines += [f"  {key}: {value}" for key, value in finding.evidence.items()]
         if finding.effect is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,9 @@ from diagnose.tracefile.model import Json
 HOOKS = ("on_epoch_end", "on_train_batch_end", "on_batch_end", "on_test_end")
 ALL = "*"
 """Among the keys a hook reads: whatever is in its logs."""
+_MEAN = re.compile(
+    r"\b(average|averaged|avg|running|so far|mean(?! (absolute|squared|abs|sq|error|percentage|log)))\b", re.IGNORECASE
+)
 _OPERATORS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
@@ -35,7 +39,8 @@ def thresholds(callback: Any) -> list[dict[str, Json]]:
 def reads(callback: Any) -> dict[str, list[str]]:
     """The keys of `logs` that each hook's own code reads, in the order of the code; `ALL` where it takes all of them.
 
-    A batch hook's value that the code multiplies by its batch number is left out: so a running mean is undone."""
+    A batch hook's value is left out where the code multiplies it by its batch number, which undoes a running mean, and
+    where all the code does is to show it as an average."""
     return {hook.name: keys for hook in _hooks(callback) if (keys := hook.reads())}
 
 
@@ -109,6 +114,7 @@ class _Hook:
             for value, factor in ((node.left, node.right), (node.right, node.left))
             if (key := self._key(value, held)) is not None and self._mentions_batch(factor)
         }
+        undone |= self._shown_as_means(held) if self.batch is not None else set()
         found: dict[str, None] = {}
         nodes = [n for n in ast.walk(self.tree) if isinstance(n, ast.expr)]
         for node in sorted(nodes, key=lambda n: (n.lineno, n.col_offset)):
@@ -117,6 +123,21 @@ class _Hook:
                 if name not in undone:
                     found[name] = None
         return list(found)
+
+    def _shown_as_means(self, held: dict[str, str]) -> set[str]:
+        """The keys whose every use stands in a statement with a text that calls it a mean."""
+        whole = [self.tree] if isinstance(self.tree, ast.Lambda) else []
+        statements = [n for n in ast.walk(self.tree) if isinstance(n, ast.stmt) and not hasattr(n, "body")]
+        saying = [n for n in (*whole, *statements) if _says_mean(n)]
+        naming = [
+            n
+            for n in statements
+            if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name) and n.targets[0].id in held
+        ]
+        shown = {key for statement in saying for n in ast.walk(statement) if (key := self._key(n, held)) is not None}
+        apart = {id(n) for statement in (*saying, *naming) for n in ast.walk(statement)}
+        used = {key for n in ast.walk(self.tree) if id(n) not in apart and (key := self._key(n, held)) is not None}
+        return shown - used
 
     def _looped(self, node: ast.AST) -> list[str]:
         """The keys of `logs[name]` or `logs.get(name)` where a loop runs `name` over keys that can be read."""
@@ -248,6 +269,12 @@ class _Hook:
         if isinstance(function, ast.Attribute) and function.attr == "append":  # self.history.append(logs)
             return given
         return isinstance(function, ast.Name) and function.id == "dict" and given
+
+
+def _says_mean(statement: ast.AST) -> bool:
+    """Whether a text in it speaks of an average; the names of metrics that are means do not."""
+    texts = (n.value for n in ast.walk(statement) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    return any(_MEAN.search(text) for text in texts)
 
 
 def _comparisons(node: ast.AST, negated: bool) -> Iterator[tuple[ast.Compare, bool]]:

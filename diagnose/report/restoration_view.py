@@ -86,7 +86,9 @@ class RestorationView:
     notes: tuple[str, ...]
 
 
-def build_restoration(r: Restoration) -> RestorationView:
+def build_restoration(r: Restoration, *, wrong: bool) -> RestorationView:
+    """`wrong`: whether something in this fit is; a shift that did no harm is not shown as bad."""
+    tone = TONES[r.verdict]
     best = r.best_by_reevaluation
     texts = spell([r.best_logged, r.restored_value, None if best is None else best.value])
     at = COMPUTED_AT.say(at=None if r.computed_at is None else versions(r.computed_at.first, r.computed_at.last))
@@ -111,7 +113,7 @@ def build_restoration(r: Restoration) -> RestorationView:
         monitor=printable(r.monitor),
         verdict=r.verdict,
         word=verdict_word(r.verdict),
-        tone=TONES[r.verdict],
+        tone="neutral" if tone == "bad" and not wrong else tone,
         meaning=MEANING.say(verdict=_meant(r)),
         sentence=inline(printable(say(r.sentence))),
         rows=tuple(rows),

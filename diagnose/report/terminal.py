@@ -15,14 +15,17 @@ from diagnose.result.texts import Text, Texts, speaking
 REPLAY = Text("terminal.replay", "replay: {replay}{errors:given( Largest error: {errors:list})}")
 ERROR = Text("terminal.error", "{metric} {error}")
 NO_VERDICT = Text("terminal.no-verdict", "no verdict")
-ONE_LINE = Text("terminal.one-line", "fit {fit} | {verdict}{failed:given(, {failed} failed)} | {headline}")
+ONE_LINE = Text("terminal.one-line", "fit {fit} | {verdict}{found:given(, {found})} | {headline}")
 WATCHES = Text("terminal.watches", "{verdict}: {callback} on {monitor}")
 LEDGER = Text("terminal.ledger", "ledger {title}{amounts:given(: {amounts:list})}")
 AMOUNT = Text("terminal.amount", "{factor} {amount}")
 FINDINGS = Text("terminal.findings", "findings: {counts}")
-MORE_FAILED = Text("terminal.more-failed", "[failed] {count} more, see the report")
+MORE_FAILED = Text(
+    "terminal.more-failed",
+    "[{severity:select(wrong=wrong|notable=notable|none=failed)}] {count} more, see the report",
+)
 MORE_CALLS = Text("terminal.more-calls", "{count:plural(# earlier call|# earlier calls)} of the script, see the report")
-FAILED = Text("terminal.failed", "[failed] {rule}: {title}")
+FAILED = Text("terminal.failed", "[{severity:select(wrong=wrong|notable=notable|none=failed)}] {rule}: {title}")
 QUIET = Text("terminal.quiet", "[{status:select(passed=passed|not-applicable=not applicable)}] {rules:list}")
 
 LINES = 15
@@ -69,8 +72,7 @@ def one_line(diagnosis: Diagnosis, texts: Texts | None = None) -> str:
         view = build(diagnosis)
         verdict = NO_VERDICT.say() if view.restoration is None else view.restoration.word
         headline = ("! " if view.notice is not None else "") + _text(view.headline)
-        failed = len(view.failed) or None
-        return _plain_clip(ONE_LINE.say(fit=diagnosis.fit, verdict=verdict, failed=failed, headline=headline))
+        return _plain_clip(ONE_LINE.say(fit=diagnosis.fit, verdict=verdict, found=view.found, headline=headline))
 
 
 def _restoration(view: FitView) -> list[str]:
@@ -106,7 +108,8 @@ def _findings(view: FitView, room: int) -> list[str]:
         quiet = [_plain_clip(FINDINGS.say(counts=view.counts))][: max(0, room - 1)]
     if len(failed) + len(quiet) > room:
         kept = max(0, room - len(quiet) - 1)
-        more = MORE_FAILED.say(count=len(failed) - kept)
+        severity = view.failed[kept].severity if failed else None
+        more = MORE_FAILED.say(count=len(failed) - kept, severity=severity or "none")
         return [line for lines in failed[:kept] for line in lines] + ([more] if failed else []) + quiet
     spare = room - len(failed) - len(quiet)
     for index, f in enumerate(view.failed):
@@ -126,7 +129,7 @@ def _quiet(view: FitView) -> list[str]:
 
 
 def _finding(f: FindingView) -> str:
-    return FAILED.say(rule=f.rule, title=_text(f.title))
+    return FAILED.say(severity=f.severity or "none", rule=f.rule, title=_text(f.title))
 
 
 def _text(pieces: Sequence[Piece]) -> str:

@@ -3,7 +3,8 @@ here draws."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diagnose.report.calls_view import CallLine, call_line
@@ -16,14 +17,20 @@ from diagnose.report.restoration_view import RestorationView, Tone, build_restor
 from diagnose.report.saved_view import SavedLine, saved_line
 from diagnose.report.thin import thinned
 from diagnose.report.timeline import TimelineView, build_timeline
-from diagnose.result.diagnosis import Diagnosis, Finding
+from diagnose.result.diagnosis import Diagnosis, Finding, Severity
 from diagnose.result.text import exact, number, printable
 from diagnose.result.texts import Text, say
 
 MOST_ADVICE = 20_000
 """Characters of one finding's advice that are shown."""
-STATUS = Text("status", "{status:select(failed=Failed|not-applicable=Not applicable|passed=Passed)}")
-COUNT = Text("count", "{count} {status:select(failed=failed|not-applicable=not applicable|passed=passed)}")
+STATUS = Text(
+    "status",
+    "{status:select(failed=Failed|wrong=Wrong|notable=Notable|not-applicable=Not applicable|passed=Passed)}",
+)
+COUNT = Text(
+    "count",
+    "{count} {status:select(failed=failed|wrong=wrong|notable=notable|not-applicable=not applicable|passed=passed)}",
+)
 EFFECT = Text("effect", "effect")
 META = Text(
     "meta",
@@ -36,6 +43,7 @@ META = Text(
 class FindingView:
     rule: str
     status: str
+    severity: Severity | None
     word: str
     title: tuple[Piece, ...]
     effect: Fact | None
@@ -68,9 +76,21 @@ class FitView:
 
     @property
     def counts(self) -> str:
-        """`2 failed, 1 not applicable, 4 passed`."""
-        groups = (("failed", self.failed), ("not-applicable", self.not_applicable), ("passed", self.passed))
-        return ", ".join(COUNT.say(count=len(findings), status=status) for status, findings in groups if findings)
+        """`1 wrong, 1 notable, 1 not applicable, 4 passed`."""
+        return _counted([*self.failed, *self.not_applicable, *self.passed])
+
+    @property
+    def found(self) -> str:
+        """The same of the failed ones."""
+        return _counted(self.failed)
+
+
+def _counted(findings: Sequence[FindingView]) -> str:
+    counts = Counter(f.severity or f.status for f in findings)
+    return ", ".join(COUNT.say(count=counts[status], status=status) for status in _ORDER if counts[status])
+
+
+_ORDER = ("wrong", "failed", "notable", "not-applicable", "passed")
 
 
 def build(diagnosis: Diagnosis) -> FitView:
@@ -78,7 +98,8 @@ def build(diagnosis: Diagnosis) -> FitView:
     diagnosis, left_out = thinned(diagnosis)
     drawn, others = build_ledgers(diagnosis)
     findings = [_finding(finding) for finding in sorted(diagnosis.findings, key=_weight)]
-    restoration = None if diagnosis.restoration is None else build_restoration(diagnosis.restoration)
+    wrong = any(f.status == "failed" and f.severity != "notable" for f in findings)
+    restoration = None if diagnosis.restoration is None else build_restoration(diagnosis.restoration, wrong=wrong)
     failed = tuple(f for f in findings if f.status == "failed")
     return FitView(
         fit=diagnosis.fit,
@@ -88,7 +109,7 @@ def build(diagnosis: Diagnosis) -> FitView:
         left_out=left_out,
         meta=_meta(diagnosis),
         verdict=None if restoration is None else restoration.verdict,
-        tone=_tone(restoration, bool(failed)),
+        tone=_tone(restoration, wrong),
         timeline=build_timeline(diagnosis),
         ledgers=drawn,
         other_ledgers=others,
@@ -104,10 +125,10 @@ def build(diagnosis: Diagnosis) -> FitView:
     )
 
 
-def _tone(restoration: RestorationView | None, failed: bool) -> Tone:
+def _tone(restoration: RestorationView | None, wrong: bool) -> Tone:
     if restoration is not None:
         return restoration.tone
-    return "bad" if failed else "neutral"
+    return "bad" if wrong else "neutral"
 
 
 def _meta(d: Diagnosis) -> str:
@@ -117,11 +138,9 @@ def _meta(d: Diagnosis) -> str:
     )
 
 
-def _weight(finding: Finding) -> tuple[int, float, str]:
-    """Failed first, larger effects first; a finding without an effect after those with one."""
-    order = ("failed", "not-applicable", "passed").index(finding.status)
-    size = -1.0 if finding.effect is None else abs(finding.effect)
-    return (order, -math.inf if math.isnan(size) else -size, finding.rule)
+def _weight(finding: Finding) -> int:
+    """What is wrong first, then what is notable; else in the order of the diagnosis."""
+    return _ORDER.index(finding.severity or finding.status)
 
 
 def _finding(f: Finding) -> FindingView:
@@ -131,7 +150,8 @@ def _finding(f: Finding) -> FindingView:
     return FindingView(
         rule=printable(f.rule),
         status=f.status,
-        word=STATUS.say(status=f.status),
+        severity=f.severity,
+        word=STATUS.say(status=f.severity or f.status),
         title=inline(printable(say(f.title))),
         effect=effect,
         evidence=facts(f.evidence),

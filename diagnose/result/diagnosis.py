@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["failed", "passed", "not-applicable"]
+Severity = Literal["wrong", "notable"]
+"""Of a failed finding. "wrong": the model, a file or a decision is not what the script takes it for. "notable": it
+explains a gap between two numbers, and nothing has to be repaired."""
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced", "put-back"]
 Role = Literal["explains-gap", "explains-restoration", "explains-stop", "spoils-values"]
 """What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
@@ -242,7 +245,8 @@ class SavedModel:
 @dataclass(frozen=True, slots=True)
 class Finding(Spoken):
     """One rule's result. `effect` is the size of what it found in units of `metric`; None where it moves no number.
-    `role`: what a failed finding does for the other parts of a report (None: it stands for itself)."""
+    `severity`: what a failed one asks of its reader (None: it did not fail). `role`: what a failed finding does for the
+    other parts of a report (None: it stands for itself)."""
 
     rule: str
     status: Status
@@ -252,6 +256,7 @@ class Finding(Spoken):
     metric: str | None = None
     effect: Real | None = None
     role: Role | None = None
+    severity: Severity | None = None
     texts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -308,12 +313,8 @@ class Diagnosis(Spoken):
 
     @property
     def mismatch(self) -> bool:
-        """Whether a rule failed, or the weights after fit are not those the best logged value belongs to: what the exit
-        code 3 says."""
-        r = self.restoration
-        return any(f.status == "failed" for f in self.findings) or (
-            r is not None and r.verdict in ("shifted", "no-owner", "replaced")
-        )
+        """Whether the model, a file or a decision is not what the script takes it for: what the exit code 3 says."""
+        return any(f.severity == "wrong" for f in self.findings)
 
     def to_html(self, path: str | os.PathLike[str], texts: Texts | None = None) -> None:
         """Writes the report of this fit as one self-contained page, in the place of a file of this name; `texts` is

@@ -56,6 +56,8 @@ from diagnose.rules import (
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
+from diagnose.rules.severity import severity
+from diagnose.rules.size import weight
 
 NOT_LOOKED_AT = Text("rule.not-looked-at", "This could not be looked at: {reason}.")
 NO_NUMBERS = Text("rule.no-numbers", "{metric} is NaN or infinite, so there is nothing to measure.")
@@ -138,6 +140,7 @@ def run_rule(name: str, facts: Facts) -> Finding:
         metric = found.metric or found.evidence.get("metric")
         if found.status != "failed" and metric in lost:
             found = Finding(name, "not-applicable", NO_NUMBERS(metric=metric), dict(found.evidence), "")
+        found = replace(found, severity=severity(facts, found))
     except ReplayError as error:
         found = Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, "")
     except Exception as error:
@@ -147,8 +150,8 @@ def run_rule(name: str, facts: Facts) -> Finding:
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
-    """All findings: failed ones first, by the size of their effect. A rule that crashes is reported as not
-    applicable; the others run."""
+    """All findings: failed ones first, what is wrong before what is notable, each by the size of its effect relative to
+    the gap. A rule that crashes is reported as not applicable; the others run."""
     order = {"failed": 0, "not-applicable": 1, "passed": 2}
     found = [run_rule(name, facts) for name in RULES]
-    return tuple(sorted(found, key=lambda f: (order[f.status], -abs(f.effect or 0.0))))
+    return tuple(sorted(found, key=lambda f: (order[f.status], f.severity == "notable", -weight(facts, f))))

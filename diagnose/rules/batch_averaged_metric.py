@@ -8,8 +8,9 @@ from typing import Any
 from diagnose.result.diagnosis import Finding, Ledger
 from diagnose.result.texts import Said, Text
 from diagnose.rules.batch_means import BatchMeans, batch_means, close
-from diagnose.rules.common import MATERIAL, NO_EPOCH, NOT_MEASURED, material, not_applicable
+from diagnose.rules.common import MATERIAL, NO_EPOCH, NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.rules.size import material
 
 NAME = "batch-averaged-metric"
 
@@ -95,7 +96,7 @@ def _measure(facts: Facts, means: BatchMeans) -> Finding | None:
         title = OTHER_BATCHES(
             **mean, amount=amount, logged=ledger.logged, epoch=ledger.epoch, evaluated=ledger.evaluated
         )
-        failed = material(ledger, amount)
+        failed = material(facts, ledger, amount)
     evidence["relative"] = effect / against if against else 0.0
     if not failed:
         return Finding(NAME, "passed", SMALL(**mean, effect=effect), evidence, "", metric, effect)

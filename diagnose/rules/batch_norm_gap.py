@@ -35,7 +35,7 @@ def check(facts: Facts) -> Finding:
     title, advice = FAILED(**gap.said), ADVICE(code=CODE)
     if momentum is not None and share is not None and share > FORGOTTEN:
         title = FAILED_EARLY(**gap.said, percent=100 * share, updates=updates, momentum=momentum)
-        advice = BOTH(first=_more_updates(momentum, updates), second=advice)
+        advice = BOTH(first=_more_updates(facts, momentum, updates), second=advice)
     return Finding(NAME, "failed", title, evidence, advice, gap.ledger.metric, abs(gap.entry.amount))
 
 
@@ -53,9 +53,13 @@ FAILED_EARLY = Text(
 BOTH = Text("batch-norm-gap.both", "{first}\n{second}")
 MORE_UPDATES = Text(
     "batch-norm-gap.more-updates",
-    "The moving averages need about {needed} updates at momentum {momentum:number} until 99 % of them comes from "
-    "batches; this fit made {updates}. Train for more steps (more epochs, or smaller batches)"
-    "{code:given(, or let them forget sooner:\n\n{code:python}|.)}\n",
+    """\
+The moving averages need about {needed} updates at momentum {momentum:number} until 99 % of them comes from batches;
+this fit made {updates}. Train for more steps, or let them settle before the model is judged or saved. This moves the
+averages and no weight{quicker:given(, with a shorter memory, as the weights stand still|)}:
+
+{code:python}
+""",
 )
 ADVICE = Text(
     "batch-norm-gap.advice",
@@ -74,6 +78,19 @@ class EvaluateTrainingRows(keras.callbacks.Callback):
 
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[EvaluateTrainingRows()])"""
 
+SETTLING, SETTLED = 0.9, 1e-6
+"""The longest memory that settling needs, and the share of their initial values that it leaves."""
+
+SHORTER = """\
+def norms(layer):
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [layer]
+    return [norm for inner in getattr(layer, "layers", []) for norm in norms(inner)]
+
+for norm in norms(model):
+    norm.momentum = {momentum}
+"""
+
 
 def _updates(facts: Facts) -> int:
     """How many updates the evaluated weights had in this fit."""
@@ -82,11 +99,22 @@ def _updates(facts: Facts) -> int:
     return max(held, default=facts.trace.epochs[-1].last_version)
 
 
-def _more_updates(momentum: float, updates: int) -> Said:
+def _more_updates(facts: Facts, momentum: float, updates: int) -> Said:
+    """Another momentum in training is no advice: with it the averages are those of the last few batches, of weights
+    that moved. Where these stand still, a short memory is enough, and nothing of an initial variance may be left, which
+    can be many times that of the data."""
     needed = math.ceil(math.log(FORGOTTEN) / math.log(momentum))
-    suited = math.floor(100 * FORGOTTEN ** (1 / updates)) / 100
-    code = None if suited < 0.5 else f"keras.layers.BatchNormalization(momentum={suited})"
-    return MORE_UPDATES(needed=needed, momentum=momentum, updates=updates, code=code)
+    short = min(momentum, SETTLING)
+    passes = math.ceil(math.log(SETTLED) / math.log(short) / max(facts.steps_per_epoch))
+    rows = facts.trace.header.fit.arguments.batch_size
+    size = f"batch_size={int(rows)}, " if rows else ""
+    faster = SHORTER.format(momentum=short) if short < momentum else ""
+    code = f"""\
+{faster}settled = keras.Model(model.inputs, model.outputs)  # the same layers
+settled.compile(keras.optimizers.SGD(0.0), model.loss)
+settled.fit(x, y, {size}epochs={passes}, verbose=0)
+model.evaluate(x, y)"""
+    return MORE_UPDATES(needed=needed, momentum=momentum, updates=updates, quicker=bool(faster), code=code)
 
 
 def _untouched_momentum(facts: Facts, layers: Sequence[Layer]) -> float | None:

@@ -3,6 +3,8 @@ saves nothing of this one (keras#2768; Keras 3.15.1 as before)."""
 
 from __future__ import annotations
 
+import json
+from pathlib import PurePath
 from typing import Any
 
 from diagnose.decide.better import best as best_of
@@ -97,7 +99,10 @@ ADVICE = Text(
 
 
 def _advice(w: Watcher) -> Said:
-    best = own_call(w, filepath=Code('f"fold-{fold}.keras"'))
+    name = PurePath(str(w.settings.get("filepath") or "best.keras")).name
+    ending = ".weights.h5" if name.endswith(".weights.h5") else PurePath(name).suffix
+    stem = name.removesuffix(ending).replace("{", "{{").replace("}", "}}")  # Keras fills in a name template
+    best = own_call(w, filepath=Code(f"f{json.dumps(stem + '-{fold}' + ending)}"))
     code = f"""\
 for fold in range(5):
     model = build_model()

@@ -10,8 +10,9 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
-from diagnose.rules.common import NOT_MEASURED, largest, material, not_applicable
+from diagnose.rules.common import NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.rules.size import largest, material
 from diagnose.tracefile.model import Batch
 
 NAME = "class-weights"
@@ -93,7 +94,7 @@ def check(facts: Facts) -> Finding:
         "weights": weights,
         "weight_by_label": {str(k): v for k, v in by_label.items()},
     }
-    if not material(ledger, entry.amount):
+    if not material(facts, ledger, entry.amount):
         title = SMALL(given=given, metric=ledger.metric, amount=abs(entry.amount))
         return Finding(NAME, "passed", title, evidence, "", ledger.metric, abs(entry.amount))
     spread = {} if by_label or weights is None else weights

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnose.decide.watched import Watcher
-from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
+from diagnose.result.diagnosis import Finding, Ledger
 from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
 
@@ -15,7 +15,6 @@ TIMING = ("weights-lag", "weights-drift")
 
 MATERIAL = 0.01
 """Share of a metric's value below which a factor's amount is not worth a finding."""
-
 
 NO_EPOCH = Text("no-epoch", "No epoch was finished.")
 NO_STOPPING = Text("no-early-stopping", "No EarlyStopping in this fit.")
@@ -39,23 +38,6 @@ def timing(ledger: Ledger) -> float:
     return math.fsum(e.amount for e in ledger.entries if e.factor in TIMING)
 
 
-def scale(ledger: Ledger) -> float:
-    """The larger of the two values a ledger stands between."""
-    return max(abs(ledger.logged), abs(ledger.evaluated))
-
-
-def material(ledger: Ledger, amount: float) -> bool:
-    """Whether an amount is clearly more than the replay error and at least `MATERIAL` of the metric's value."""
-    return abs(amount) > 2 * abs(ledger.residual) and abs(amount) >= MATERIAL * scale(ledger) and amount != 0.0
-
-
-def largest(facts: Facts, *factors: str) -> tuple[Ledger, LedgerEntry] | None:
-    """The entry of these factors with the largest amount relative to its metric's value, with its ledger; None where
-    no ledger has one, which means that none of these factors can differ in this run."""
-    found = [(x, e) for x in facts.ledgers for e in x.entries if e.factor in factors and not math.isnan(e.amount)]
-    return max(found, key=lambda pair: abs(pair[1].amount) / (scale(pair[0]) or 1.0), default=None)
-
-
 def rests_on_training(facts: Facts) -> list[Watcher] | None:
     """The decisions that rest on training values; [] where nothing decides and the log is all there is; None where
     everything that decides (or can be read beside the log) comes from validation passes."""
@@ -75,7 +57,6 @@ def metric_in_question(facts: Facts, decisions: list[Watcher]) -> str:
     return "loss"
 
 
-NOBODY_DECIDES = Text("nobody-decides", "Nothing else in this run says how good the weights are.")
 DECIDES = Text("decides", "It is what decides here: {who:list}.")
 DECIDER = Text(
     "decider",
@@ -84,8 +65,8 @@ DECIDER = Text(
 )
 
 
-def consequence(decisions: list[Watcher]) -> Said:
-    """Who relies on the value, as a sentence."""
+def consequence(decisions: list[Watcher]) -> Said | None:
+    """Who relies on the value, as a sentence; None where nothing is known to."""
     if not decisions:
-        return NOBODY_DECIDES()
+        return None
     return DECIDES(who=sorted({DECIDER(callback=d.callback, kind=d.kind, monitor=d.monitor) for d in decisions}))

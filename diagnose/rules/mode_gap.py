@@ -8,9 +8,9 @@ from typing import Any
 
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.texts import Said, Text
-from diagnose.rules.common import FIRST_NAMES, NO_EPOCH, NOT_MEASURED, largest, material, not_applicable, scale
+from diagnose.rules.common import FIRST_NAMES, NO_EPOCH, NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.resolution import resolution
+from diagnose.rules.size import largest, material, scale
 from diagnose.tracefile.about import Layer
 
 NO_LAYER = Text(
@@ -87,10 +87,7 @@ def find_gap(facts: Facts, rule: str, factor: str) -> Gap | Finding:
         Gap(ledger, entry, layers)
         for ledger in facts.ledgers
         for entry in ledger.entries
-        if entry.factor == factor
-        and not math.isnan(entry.amount)
-        and material(ledger, entry.amount)
-        and abs(entry.amount) > resolution(facts, ledger.metric, ledger.epoch)
+        if entry.factor == factor and not math.isnan(entry.amount) and material(facts, ledger, entry.amount)
     ]
     if gaps:
         return max(gaps, key=lambda gap: abs(gap.entry.amount) / scale(gap.ledger))

@@ -17,6 +17,7 @@ from diagnose.rules.common import (
 )
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import deciding_call
+from diagnose.rules.size import material, resolution, scale
 
 NAME = "moving-average-of-weights"
 
@@ -34,14 +35,14 @@ NOT_DECIDED = Text(
 NOT_KNOWN = Text("moving-average-of-weights.not-known", "Where {metric} was computed is not known.")
 NO_GAP = Text(
     "moving-average-of-weights.no-gap",
-    "The weights moved within the epochs, but {metric} did not: no gap comes from it.",
+    "The weights moved within the epochs; no more than {moved:number} of the gap in {metric} comes from it.",
 )
 FAILED = Text(
     "moving-average-of-weights.failed",
     "The {metric} logged for epoch {epoch} ({logged:number}) averages {batches} batches, "
     "{different:select(each=each scored with other weights|some=scored with {weights} different sets of weights|"
     "scored while the weights moved)}; no version of the model has it. At the end of that epoch it is {end:number} on "
-    "the same batches. {decides}",
+    "the same batches.{decides:given( {decides}|)}",
 )
 ADVICE = Text(
     "moving-average-of-weights.advice",
@@ -54,6 +55,11 @@ monitor `val_…`:
 To compare with the training data at the end, use `model.evaluate(x, y)`, not the last line of the log.
 """,
 )
+COMPARE = Text(
+    "moving-average-of-weights.compare",
+    "The model's value on the training rows is what `evaluate` returns, not what the log says last:\n\n{code:python}\n",
+)
+CODE = "model.evaluate(x, y, return_dict=True)"
 
 
 def check(facts: Facts) -> Finding:
@@ -69,15 +75,18 @@ def check(facts: Facts) -> Finding:
     if decisions is None:
         return Finding(NAME, "passed", NOT_DECIDED(), {"decided_by": [d.monitor for d in facts.decisions]}, "")
     metric = metric_in_question(facts, decisions)
-    many = {e.epoch for e in facts.epochs if facts.averaged(metric, e.epoch) != 1}
-    if not many:
+    names = [metric] if decisions else list(dict.fromkeys(x.metric for x in facts.ledgers))
+    many = {(m, e.epoch) for m in names for e in facts.epochs if facts.averaged(m, e.epoch) != 1}
+    if facts.ledgers and not many:
         evidence = {"metric": metric, "different_weights": 1}
         return Finding(NAME, "passed", SAME_WEIGHTS(), evidence, "", metric, 0.0)
-    ledgers = [x for x in facts.ledgers if x.metric == metric and x.epoch in many]
+    ledgers = [x for x in facts.ledgers if (x.metric, x.epoch) in many]
     if not ledgers:
         return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
-    ledger = max(ledgers, key=lambda x: abs(timing(x)))
-    moved = timing(ledger)
+    # Of what nothing was decided by, only a gap is told: the largest that this explains.
+    told = [(bool(decisions) or material(facts, x, timing(x)), abs(timing(x)) / (scale(x) or 1.0), x) for x in ledgers]
+    matters, _, ledger = max(told, key=lambda each: each[:2])
+    metric, moved = ledger.metric, timing(ledger)
     when = facts.clock(metric, ledger.epoch)
     at = when.span
     if at is None:
@@ -93,8 +102,9 @@ def check(facts: Facts) -> Finding:
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
     }
-    if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
-        return Finding(NAME, "passed", NO_GAP(metric=metric), evidence, "", metric, abs(moved))
+    matters = matters and abs(moved) >= resolution(facts, metric) * 0.9999
+    if not matters or abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
+        return Finding(NAME, "passed", NO_GAP(metric=metric, moved=abs(moved)), evidence, "", metric, abs(moved))
     batches = when.batches or at.last - at.first + 1
     title = FAILED(
         metric=metric,
@@ -106,6 +116,8 @@ def check(facts: Facts) -> Finding:
         end=end,
         decides=consequence(decisions),
     )
+    if not decisions:
+        return Finding(NAME, "failed", title, evidence, COMPARE(code=CODE), metric, abs(moved))
     code = f"""\
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
           callbacks=[{deciding_call(facts, decisions)}])"""

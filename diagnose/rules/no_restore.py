@@ -4,8 +4,10 @@ tf#35634)."""
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 
-from diagnose.decide.watched import Watcher, restoring
+from diagnose.decide.kept import kept_epoch
+from diagnose.decide.watched import Watcher, restoring, watchers
 from diagnose.result.diagnosis import Finding, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_EPOCH, NO_STOPPING, not_applicable
@@ -20,6 +22,11 @@ ADVICE = Text("no-restore.advice", "{code:python}\n")
 OWN_ADVICE = Text("no-restore.own-advice", "Have {callback} put back what it keeps:\n\n{code:python}\n")
 RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
 BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
+IN_A_FILE = Text(
+    "no-restore.in-a-file",
+    "The model after fit holds the last weights (epoch {epoch}); those of its best epoch {best_epoch} "
+    "({monitor} {best:number}) are in {callback}'s file{file:given( '{file}'|)}.",
+)
 FAILED = Text(
     "no-restore.failed",
     "The model after fit holds the last weights (epoch {epoch}, {monitor} {logged:number}), not those of its best "
@@ -33,6 +40,14 @@ def _advice(facts: Facts) -> Said:
     stopping = own is not None and own.kind == "early-stopping"
     call = own_call(own, restore_best_weights=True) if own is not None and stopping else call_with("early-stopping")
     return ADVICE(code=call)
+
+
+def _saved(facts: Facts, r: Restoration) -> Watcher | None:
+    """The ModelCheckpoint whose file holds the weights of the best epoch; None where there is none."""
+    for w in watchers(facts.trace):
+        if w.kind == "checkpoint" and w.monitor == r.monitor and kept_epoch(facts.trace, w) == r.best_epoch:
+            return w
+    return None
 
 
 def _of_own(facts: Facts, r: Restoration, watcher: Watcher) -> Finding:
@@ -59,7 +74,7 @@ def on_train_end(self, logs=None):
 
 
 def check(facts: Facts) -> Finding:
-    """Fails where the weights after fit are the last ones and the best epoch is another."""
+    """Fails where the weights after fit are the last ones, the best epoch is another, and no file has its weights."""
     r = facts.restoration
     if r is None:
         return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
@@ -68,6 +83,9 @@ def check(facts: Facts) -> Finding:
     own = restoring(facts.decisions)
     if own is not None and own.own is not None:
         return _of_own(facts, r, own)
+    if own is not None and own.finished and own.settings.get("restore_best_weights") and not own.compared():
+        # The value came into the logs behind it, or is one that nothing is better than: other rules say so.
+        return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
     if r.best_logged is not None and math.isnan(r.best_logged):
         return not_applicable(NAME, NAN_ONLY(callback=r.callback, monitor=r.monitor))
     if r.verdict == "replaced":
@@ -87,6 +105,19 @@ def check(facts: Facts) -> Finding:
         return Finding(NAME, "passed", title, evidence, "", r.monitor)
     if r.best_epoch == last.epoch:
         return Finding(NAME, "passed", BEST_IS_LAST(), evidence, "", r.monitor, 0.0)
+    saving = _saved(facts, r)
+    if saving is not None:
+        file = saving.settings.get("filepath")
+        evidence["file"] = None if file is None else PurePath(str(file)).name
+        title = IN_A_FILE(
+            epoch=last.epoch,
+            best_epoch=r.best_epoch,
+            monitor=r.monitor,
+            best=r.best_logged,
+            callback=saving.callback,
+            file=evidence["file"],
+        )
+        return Finding(NAME, "passed", title, evidence, "", r.monitor)
     logged = last.logs.get(r.monitor)
     title = FAILED(epoch=last.epoch, monitor=r.monitor, logged=logged, best_epoch=r.best_epoch, best=r.best_logged)
     effect = (

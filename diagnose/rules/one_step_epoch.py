@@ -38,7 +38,7 @@ FAILED = Text(
     "one-step-epoch.failed",
     "{batches:given(All {batches} batches of the epoch were scored with the same weights|One batch per epoch)}: the "
     "{metric} logged for epoch {epoch} ({logged:number}) is that of the weights before the "
-    "epoch's only update; after it, it is {later:number}. {decides}",
+    "epoch's only update; after it, it is {later:number}.{decides:given( {decides}|)}",
 )
 ADVICE = Text(
     "one-step-epoch.advice",

@@ -73,12 +73,15 @@ def call_with(kind: Kind, **settings: Any) -> str:
 
 
 def deciding_call(facts: Facts, decisions: list[Watcher]) -> str:
-    """An EarlyStopping like the one that rests on a training value, on the validation value of the same metric, which a
-    value that the user's own code logs does not have."""
+    """The call that rests on a training value, of an EarlyStopping before a checkpoint, on the validation value of the
+    same metric, which a value that the user's own code logs does not have."""
     names = ["loss", *(m.name for m in facts.trace.header.metrics or ())]
-    found = next((d for d in decisions if d.kind == "early-stopping"), None)
-    if found is None or found.monitor not in names:
+    kinds = ("early-stopping", "checkpoint")
+    found = next((d for kind in kinds for d in decisions if d.kind == kind and d.monitor in names), None)
+    if found is None:
         return call_with("early-stopping")
+    if found.kind == "checkpoint":
+        return own_call(found, monitor=f"val_{found.monitor}")
     return own_call(found, monitor=f"val_{found.monitor}", restore_best_weights=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules import reshuffled_split
-from diagnose.rules.common import NO_EPOCH, largest, material, not_applicable
+from diagnose.rules.common import NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import (
     Rows,
@@ -22,6 +22,7 @@ from diagnose.rules.passes import (
     training_passes,
     validation_passes,
 )
+from diagnose.rules.size import largest, material
 from diagnose.tracefile.about import Arguments
 
 NAME = "partial-epoch"
@@ -185,7 +186,7 @@ def _training_part(facts: Facts, part: _Part, validation: _Part | None, argument
     }
     also = "" if validation is None else _validation_sentence(validation)
     found = largest(facts, "data-coverage")
-    if found is None or not material(found[0], found[1].amount):
+    if found is None or not material(facts, found[0], found[1].amount):
         if unused:
             title = sentences(UNUSED(**covers), also)
             return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))

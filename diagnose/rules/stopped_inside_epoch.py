@@ -53,13 +53,13 @@ class StopAfterEpoch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.updates += 1
-        self.due = self.due or self.updates >= 1000
+        self.due = self.due or self.updates >= UPDATES
 
     def on_epoch_end(self, epoch, logs=None):
         if self.due:
             self.model.stop_training = True
 
-model.fit(x, y, callbacks=[StopAfterEpoch()])"""
+model.fit(x, y, epochs=..., callbacks=[StopAfterEpoch()])"""
 
 
 def check(facts: Facts) -> Finding:
@@ -108,7 +108,8 @@ def check(facts: Facts) -> Finding:
     )
     missed = evidence["by_data_coverage"] = _missed(facts, metric, last.epoch)
     title = sentences(failed, MISSED(missed=missed) if missed else "")
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric, None if missed is None else abs(missed))
+    advice = ADVICE(code=CODE.replace("UPDATES", str(facts.trace.updates)))
+    return Finding(NAME, "failed", title, evidence, advice, metric, None if missed is None else abs(missed))
 
 
 def _stop(facts: Facts, epoch: int) -> Event[StopRequested] | None:

@@ -189,5 +189,5 @@ class StopAt(keras.callbacks.Callback):
         if logs["val_{decision.monitor}"] {decision.op} {short(decision.value)}:
             self.model.stop_training = True
 
-model.fit(x, y, validation_data=(x, y), callbacks=[StopAt()])"""
+model.fit(x, y, epochs=..., validation_data=(x, y), callbacks=[StopAt()])"""
     return ADVICE(code=code)

@@ -430,6 +430,47 @@ def test_a_lambda_inside_a_call_of_several_lines_is_read() -> None:
     assert reads(found) == {"on_train_batch_end": ["loss"]}
 
 
+def says_mean(self: Any, batch: int, logs: Any = None) -> None:
+    print("Up to batch {}, the average loss is {:7.2f}.".format(batch, logs["loss"]))
+
+
+def says_mean_of_a_local_name(self: Any, batch: int, logs: Any = None) -> None:
+    value = float(logs["loss"])
+    print(f"{batch}: running loss {value:.3f}")
+
+
+def says_mean_and_keeps(self: Any, batch: int, logs: Any = None) -> None:
+    print(f"average loss {logs['loss']:.3f}")
+    self.losses.append(logs["loss"])
+
+
+def averages_it_again(self: Any, batch: int, logs: Any = None) -> None:
+    self.total += logs["loss"]
+    print(f"average loss {self.total / (batch + 1):.3f}")
+
+
+def names_a_metric(self: Any, batch: int, logs: Any = None) -> None:
+    print(f"mean absolute error {logs['mean_absolute_error']:.3f}")
+
+
+@pytest.mark.parametrize(
+    ("function", "read"),
+    [
+        (says_mean, []),
+        (says_mean_of_a_local_name, []),
+        (says_mean_and_keeps, ["loss"]),
+        (averages_it_again, ["loss"]),
+        (names_a_metric, ["mean_absolute_error"]),
+    ],
+)
+def test_a_running_mean_that_is_shown_as_one_is_not_taken_for_more(function: Any, read: list[str]) -> None:
+    assert reads(method(function, "on_train_batch_end")).get("on_train_batch_end", []) == read
+
+
+def test_at_the_end_of_an_epoch_a_value_shown_as_a_mean_is_read_all_the_same() -> None:
+    assert reads(method(says_mean, "on_epoch_end")) == {"on_epoch_end": ["loss"]}
+
+
 def test_callbacks_of_keras_itself_are_not_read() -> None:
     assert reads(keras.callbacks.ProgbarLogger()) == {}
     assert describe.callback(keras.callbacks.ReduceLROnPlateau())["reads"] == {}

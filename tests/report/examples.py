@@ -136,6 +136,7 @@ def single_batch() -> Diagnosis:
                 "It costs one forward pass per epoch.",
                 metric="loss",
                 effect=lag,
+                severity="wrong",
             ),
             Finding(
                 "threshold-on-training-metric",
@@ -250,6 +251,7 @@ def many_batches(epochs: int = 10, steps: int = 16) -> Diagnosis:
                 "Compare with `evaluate` on the training rows:\n```python\nmodel.evaluate(x, y)\n```",
                 metric="loss",
                 effect=gap,
+                severity="wrong",
             ),
             Finding("one-step-epoch", "passed", f"Every epoch has {steps} updates.", {"steps_per_epoch": steps}, ""),
             Finding("no-restore", "passed", "EarlyStopping put weights back.", {}, ""),
@@ -351,6 +353,7 @@ def threshold(epochs: int = 300, steps: int = 4) -> Diagnosis:
                 metric="accuracy",
                 effect=0.0,
                 role="explains-stop",
+                severity="wrong",
             ),
         ),
         name="threshold",

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -100,11 +101,25 @@ def test_the_headline_is_the_first_line() -> None:
 
 def test_findings_of_each_status_have_their_word_and_class() -> None:
     source = html.render([examples.single_batch()])
-    for status, mark in (("failed", "✕ Failed"), ("not-applicable", "– Not applicable"), ("passed", "✓ Passed")):
+    for status, mark in (
+        ("failed dg-wrong", "✕ Wrong"),
+        ("not-applicable", "– Not applicable"),
+        ("passed", "✓ Passed"),
+    ):
         section = source.partition(f'class="dg-finding dg-{status}"')[2]
         assert section and mark in section[:200]
     assert source.index("dg-finding dg-failed") < source.index("dg-finding dg-passed")
     assert source.index("dg-finding dg-passed") < source.index("dg-finding dg-not-applicable")
+
+
+def test_severity_decides_the_colour_of_a_finding() -> None:
+    """A notable one has the calm class after the loud one, whose rule for the colour comes later in the style."""
+    base = examples.single_batch()
+    calm = tuple(replace(f, severity="notable") if f.status == "failed" else f for f in base.findings)
+    loud, quiet = html.render([base]), html.render([replace(base, findings=calm)])
+    assert 'class="dg-finding dg-failed dg-wrong"' in loud and 'class="dg-finding dg-failed dg-notable"' not in loud
+    assert 'class="dg-finding dg-failed dg-notable"' in quiet and 'dg-badge dg-bad"' not in quiet
+    assert loud.index(".dg-finding.dg-failed {") < loud.index(".dg-finding.dg-notable {")
 
 
 def test_code_of_an_advice_can_be_pasted() -> None:

@@ -36,10 +36,12 @@ def test_any_diagnosis_fits(diagnosis: Diagnosis) -> None:
 
 def test_the_fullest_case_keeps_the_headline_the_verdict_and_the_failures() -> None:
     base = examples.hostile()
-    failed = tuple(replace(f, rule=f"rule-{i}", status="failed") for i, f in enumerate(base.findings * 5))
+    failed = tuple(
+        replace(f, rule=f"rule-{i}", status="failed", severity="wrong") for i, f in enumerate(base.findings * 5)
+    )
     text = str(replace(base, findings=(*failed, *base.findings)))
     check(text)
-    assert "shifted: " in text and "[failed] " in text and "see the report" in text and "replay: " in text
+    assert "shifted: " in text and "[wrong] " in text and "see the report" in text and "replay: " in text
 
 
 def test_what_it_says() -> None:
@@ -49,7 +51,7 @@ def test_what_it_says() -> None:
     assert lines[1].startswith("EarlyStopping restored version 6, whose loss is 38.882, not the 33.216 logged")
     assert "  best logged            33.216  epoch 6, computed at version 5" in lines
     assert "  restored               38.882  epoch 6, version 6" in lines
-    assert any(line.startswith("[failed] one-step-epoch: ") for line in lines)
+    assert any(line.startswith("[wrong] one-step-epoch: ") for line in lines)
     assert "[not applicable] moving-average-of-weights, threshold-on-training-metric" in lines
     assert any(line.startswith("ledger loss, epoch 6: 33.216 logged, 38.882 evaluated") for line in lines)
     assert text.isascii()

@@ -115,22 +115,35 @@ def test_a_verdict_without_an_owner_says_why(change: dict[str, Any], meaning: st
     assert view.restoration is not None and meaning in view.restoration.meaning
 
 
-def test_findings_failed_first_and_larger_effects_first() -> None:
-    def finding(rule: str, status: str, effect: float | None) -> Finding:
-        return Finding(rule, status, rule, {}, "", "loss", effect)  # type: ignore[arg-type]
+def test_findings_wrong_first_then_notable_each_in_the_order_of_the_diagnosis() -> None:
+    def finding(rule: str, status: str, severity: str | None = None) -> Finding:
+        return Finding(rule, status, rule, {}, "", "loss", 1.0, severity=severity)  # type: ignore[arg-type]
 
     given = (
-        finding("p", "passed", 9.0),
-        finding("n", "not-applicable", None),
-        finding("small", "failed", 0.1),
-        finding("none", "failed", None),
-        finding("negative", "failed", -3.0),
-        finding("nan", "failed", math.nan),
+        finding("p", "passed"),
+        finding("n", "not-applicable"),
+        finding("calm", "failed", "notable"),
+        finding("first", "failed", "wrong"),
+        finding("old", "failed"),  # of a release that knew no severity
+        finding("second", "failed", "wrong"),
     )
     view = build(replace(examples.single_batch(), findings=given))
-    assert [f.rule for f in view.failed] == ["nan", "negative", "small", "none"]
+    assert [f.rule for f in view.failed] == ["first", "second", "old", "calm"]
     assert ([f.rule for f in view.not_applicable], [f.rule for f in view.passed]) == (["n"], ["p"])
-    assert view.counts == "4 failed, 1 not applicable, 1 passed"
+    assert view.counts == "2 wrong, 1 failed, 1 notable, 1 not applicable, 1 passed"
+    assert [f.word for f in view.failed] == ["Wrong", "Wrong", "Failed", "Notable"]
+
+
+def test_what_is_only_notable_is_not_shown_as_bad() -> None:
+    base = examples.single_batch()
+    calm = tuple(replace(f, severity="notable") if f.status == "failed" else f for f in base.findings)
+    assert (base.mismatch, build(base).tone) == (True, "bad")
+    notable = replace(base, findings=calm)
+    view = build(notable)
+    assert not notable.mismatch and view.restoration is not None
+    assert (view.tone, view.restoration.tone, view.restoration.verdict) == ("neutral", "neutral", "shifted")
+    without = build(replace(notable, restoration=None))
+    assert (without.tone, build(replace(base, restoration=None)).tone) == ("neutral", "bad")
 
 
 def test_advice_is_split_into_text_and_code() -> None:

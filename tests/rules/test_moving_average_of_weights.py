@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.rules.runs import fit
+from diagnose import Tracer
+from tests.rules.runs import data, fit
 
 RULE = "moving-average-of-weights"
 
@@ -21,7 +22,48 @@ def test_fails_where_early_stopping_goes_by_an_average() -> None:
 
 
 def test_fails_where_the_log_is_all_there_is() -> None:
-    assert fit().finding(RULE).status == "failed"
+    """By the metric that moved most for its size, which is compared here by hand; nothing was decided, so it is only
+    notable, and nothing is said about what else the script may look at."""
+    seen = fit()
+    finding = seen.finding(RULE)
+    assert (finding.status, finding.severity) == ("failed", "notable") and not seen.diagnosis.mismatch
+    assert "Nothing else" not in finding.title and not finding.title.rstrip().endswith("decides here")
+    moved = {
+        (x.metric, x.epoch): abs(sum(e.amount for e in x.entries if "weights-" in e.factor))
+        / max(abs(x.logged), abs(x.evaluated))
+        for x in seen.diagnosis.ledgers
+        if x.gap * sum(e.amount for e in x.entries if "weights-" in e.factor) > 0
+    }
+    assert (finding.metric, finding.evidence["epoch"]) == max(moved, key=lambda key: moved[key])
+
+
+def test_the_metric_that_moved_is_told_not_the_loss_that_did_not() -> None:
+    """A model whose loss is nearly all a constant, while its accuracy goes from half to nearly all."""
+    keras.utils.set_random_seed(3)
+    x, y = data()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile(
+        keras.optimizers.SGD(2.0), lambda t, p: 100.0 + keras.losses.binary_crossentropy(t, p), metrics=["accuracy"]
+    )
+    model.layers[0].set_weights([np.array([[-1.0], [0.5], [0.0]]), np.zeros(1)])
+    tracer = Tracer()
+    history = model.fit(x, y, batch_size=4, verbose=0, callbacks=[tracer]).history
+    evaluated = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert evaluated["accuracy"] - history["accuracy"][0] > 0.1
+    assert abs(evaluated["loss"] - history["loss"][0]) < 1.0
+    finding = next(f for f in tracer.diagnose().findings if f.rule == RULE)
+    assert finding.status == "failed" and finding.metric == "accuracy"
+    assert finding.evidence["logged"] == history["accuracy"][0]
+
+
+def test_an_accuracy_that_moved_by_less_than_two_rows_is_no_finding() -> None:
+    seen = fit(keras.callbacks.EarlyStopping("accuracy", patience=10), rate=0.02, epochs=1)
+    moved = [
+        abs(seen.evaluate(w)["accuracy"] - log["accuracy"])
+        for w, log in zip(seen.witness.weights, seen.witness.logs, strict=True)
+    ]
+    assert 0 < max(moved) < 2 / 64
+    assert seen.finding(RULE).status == "passed"
 
 
 def test_control_restore_on_validation() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
+import pytest
 
 from tests.rules.runs import fit
 
@@ -41,3 +44,25 @@ def test_does_not_apply_where_the_monitor_never_appeared() -> None:
     finding = fit(keras.callbacks.EarlyStopping("val_loss", patience=2)).finding(RULE)
     assert finding.status == "not-applicable"
     assert "never saw 'val_loss'" in finding.title
+
+
+def test_control_the_best_epoch_is_in_a_file(tmp_path: Path) -> None:
+    """The usual pair: EarlyStopping to stop, ModelCheckpoint to keep. Oracle: the file, loaded."""
+    saving = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), "val_loss", save_best_only=True)
+    seen = fit(keras.callbacks.EarlyStopping("val_loss", patience=50), saving, **ARGUMENTS)
+    values = [log["val_loss"] for log in seen.witness.logs]
+    assert int(np.argmin(values)) != len(values) - 1
+    loaded = keras.saving.load_model(tmp_path / "best.keras")
+    assert seen.evaluate(loaded.get_weights())["loss"] == pytest.approx(min(values), rel=1e-5)
+    finding = seen.finding(RULE)
+    assert finding.status == "passed" and "'best.keras'" in finding.title
+    assert str(tmp_path) not in finding.title + str(finding.evidence)
+
+
+def test_fails_where_the_checkpoint_wrote_no_file(tmp_path: Path) -> None:
+    saving = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "last.keras"), "val_loss", save_best_only=True, initial_value_threshold=0.0
+    )
+    seen = fit(keras.callbacks.EarlyStopping("val_loss", patience=50), saving, **ARGUMENTS)
+    assert not (tmp_path / "last.keras").exists()
+    assert seen.finding(RULE).status == "failed" and seen.finding(RULE).severity == "wrong"

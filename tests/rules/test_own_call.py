@@ -50,6 +50,8 @@ def test_pasted_advice_keeps_the_best_epoch_of_an_error() -> None:
     trained([stop, seen, tracer])
     finding = next(f for f in tracer.diagnose().findings if f.rule == "missing-monitor")
     assert finding.status == "failed" and "behind it (RMSE)" in finding.title
+    # It does restore, so the same call with `restore_best_weights=True` is no advice.
+    assert next(f for f in tracer.diagnose().findings if f.rule == "no-restore").status == "not-applicable"
     again = RMSE()
     code = blocks(finding.advice)[0].replace("adds_the_value = ...", "adds_the_value = again")
     names: dict[str, Any] = {"keras": keras, "again": again}

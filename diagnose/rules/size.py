@@ -1,0 +1,70 @@
+"""How large an amount must be to be worth a finding, and how amounts of different metrics compare."""
+
+from __future__ import annotations
+
+import math
+
+from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
+from diagnose.rules.common import MATERIAL
+from diagnose.rules.facts import Facts
+from diagnose.rules.resolution import resolution as of_epoch
+
+
+def scale(ledger: Ledger) -> float:
+    """The larger of the two values a ledger stands between."""
+    return max(abs(ledger.logged), abs(ledger.evaluated))
+
+
+def resolution(facts: Facts, metric: str) -> float:
+    """The smallest difference in this metric that is one of the data: two rows for a share of rows; 0 for a metric that
+    counts no rows, or where their number is not known."""
+    return 0.0 if not facts.epochs else of_epoch(facts, metric.removeprefix("val_"), facts.epochs[0].epoch)
+
+
+def material(facts: Facts, ledger: Ledger, amount: float) -> bool:
+    """Whether an amount explains a gap: it is part of the way from the logged to the evaluated value, clearly more than
+    the replay error, at least `MATERIAL` of the metric's value, and not less than the resolution of the data, which the
+    gap is not either."""
+    fine = _less(resolution(facts, ledger.metric))
+    share = MATERIAL * scale(ledger)
+    return (
+        amount * ledger.gap > 0.0
+        and abs(amount) >= max(share, fine)
+        and abs(ledger.gap) >= (fine or share)
+        and abs(amount) > 2 * abs(ledger.residual)
+    )
+
+
+def largest(facts: Facts, *factors: str) -> tuple[Ledger, LedgerEntry] | None:
+    """The entry of these factors with the largest amount relative to its metric's value, with its ledger, those before
+    the others that are material; None where no ledger has one, which means that none of these factors can differ in
+    this run."""
+    found = [(x, e) for x in facts.ledgers for e in x.entries if e.factor in factors and not math.isnan(e.amount)]
+    return max(
+        found,
+        key=lambda pair: (material(facts, pair[0], pair[1].amount), abs(pair[1].amount) / (scale(pair[0]) or 1.0)),
+        default=None,
+    )
+
+
+def weight(facts: Facts, finding: Finding) -> float:
+    """The effect of a finding for comparison with those of other metrics: as a share of the gap it is about, else of
+    the metric's value."""
+    if finding.effect is None:
+        return 0.0
+    effect, metric = abs(finding.effect), finding.metric
+    if math.isnan(effect):
+        return math.inf
+    epoch = finding.evidence.get("epoch")
+    ledgers = [x for x in facts.ledgers if x.metric == metric]
+    ledger = next((x for x in ledgers if x.epoch == epoch), max(ledgers, key=lambda x: x.epoch, default=None))
+    if ledger is not None:
+        return effect / (abs(ledger.gap) or scale(ledger) or 1.0)
+    logged = [e.logs.get(metric) for e in facts.epochs[-1:] if metric is not None]
+    value = next((abs(v) for v in logged if isinstance(v, (int, float)) and math.isfinite(v)), 0.0)
+    return effect / (value or 1.0)
+
+
+def _less(resolution: float) -> float:
+    """A difference of exactly two rows counts, whatever float32 makes of it."""
+    return resolution * (1 - 1e-4)
