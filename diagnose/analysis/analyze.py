@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnose.analysis import asked_states
+from diagnose.analysis.calls import calls_found
 from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
-from diagnose.analysis.confirm import confirm
+from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
-from diagnose.analysis.own_trace import kept, own_trace
+from diagnose.analysis.own_trace import earlier_calls, kept, own_trace
 from diagnose.analysis.tables import (
     UNTESTED,
     epoch_rows,
@@ -33,6 +34,7 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
+from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
 from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.problems import Problems
@@ -43,6 +45,7 @@ from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 
 if TYPE_CHECKING:
+    from diagnose.record.call_items import Calls
     from diagnose.record.run import Run
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.engine import EngineFactory
@@ -76,6 +79,7 @@ def diagnose_run(
             epochs=epochs,
             name=name,
             number=number or run.number,
+            calls=run.calls,
             no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
@@ -95,6 +99,7 @@ def analyse(
     epochs: Wanted = None,
     name: str = "fit",
     number: int = 1,
+    calls: Calls | None = None,
     no_model: str = "it needs the model",
 ) -> Diagnosis:
     """Analyses a trace.
@@ -105,6 +110,7 @@ def analyse(
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
         evaluate, data, epochs: see `Tracer.diagnose`.
+        calls: what was noted of the script's own calls of `evaluate` and `predict`.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
     """
@@ -118,7 +124,7 @@ def analyse(
             problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
-        diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
+        diagnosis = _Analysis(trace, replayer, found, problems, epochs, calls).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis
@@ -154,7 +160,9 @@ class _Analysis:
         data: EvaluationData | None,
         problems: Problems,
         wanted: Wanted,
+        calls: Calls | None = None,
     ) -> None:
+        self.calls = calls
         self.trace = trace
         self.replayer = replayer
         self.data = data
@@ -187,11 +195,16 @@ class _Analysis:
             evaluated=evaluated,
             held_validation=held_validation,
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
+            other_loss={e: n for e, c in checks.items() if (n := other_loss(trace, c, replayer))},
             evaluated_twice=twice,
             no_replay=None if ledgers else self.problems.reason,
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
-        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured)
+        validated = self._validation_values
+        called: tuple[Call, ...] = attempt(
+            "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
+        )
+        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured, called)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()
         header = self.trace.header
@@ -227,6 +240,7 @@ class _Analysis:
             problems=self.problems.all,
             notice=notice(trace, self.problems),
             measurements=measured,
+            calls=called,
         )
 
     def _saved(self) -> tuple[SavedModel, ...]:
@@ -305,14 +319,14 @@ class _Analysis:
             self.trace,
             self.restorer,
             self.trace.final,
-            Values(held=held, confirm=self._confirm, reevaluated=values),
+            Values(held=held, confirm=self._confirm, reevaluated=values, other_loss=self._other_loss),
         )
         if found is None:
             return None
         if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
             note = EVALUATED_AGAIN(epochs=len(self.trace.epochs), again=len(values))
             found = replace(found, notes=(*found.notes, note))
-        return restoration_sentence(found)
+        return restoration_sentence(found, self.restorer, self.trace, {**evaluated, **held_validation})
 
     def _held_validation(self) -> dict[str, float]:
         """The validation metrics of the weights after fit, over the batches of the last validation pass."""
@@ -339,6 +353,11 @@ class _Analysis:
         if self.replayer is None:
             return None
         return confirm(self.replayer, epoch, key, self._checked, self._validation_values)
+
+    def _other_loss(self, epoch: Epoch, key: str) -> bool:
+        if self.replayer is None:
+            return False
+        return only_the_loss(self.replayer, epoch, key, self._checked, self._validation_values)
 
     def _chosen_epochs(self) -> list[int]:
         nothing = Values(held=None, confirm=lambda epoch, key: None, reevaluated={})
@@ -388,6 +407,7 @@ def analyse_file(
     try:
         number = trace.header.fit.number
         diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
+        diagnosis = replace(diagnosis, calls=earlier_calls(trace))
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one

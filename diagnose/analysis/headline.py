@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
-from diagnose.rules.common import timing
+from diagnose.rules.common import MATERIAL, timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
 
@@ -22,11 +23,18 @@ CAUSE = Text(
     "batch-norm=batch normalisation uses batch statistics in fit only|augmentation=augmentation is active in fit only|"
     "other-training-mode=a layer or the model's own step does something else in training|stateful=a stateful layer "
     "goes on from where fit left it|class-weights=samples are weighted in fit only|data-coverage=fit and evaluate went "
-    "over different rows|aggregation=the metric depends on how rows are batched)} ({amount:+.4g})",
+    "over different rows|aggregation=the metric depends on how rows are batched|batching=the metric depends on how "
+    "rows are batched|other-rows=these are other rows|rows-changed=the inputs are not as fit had them|"
+    "other-weights=the model held other weights|other-compile=it was compiled otherwise)} ({amount:+.4g})",
 )
 GAP = Text(
     "headline.gap",
     "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
+    "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
+)
+OWN = Text(
+    "headline.own",
+    "{file}:{line}: {call} returned {metric} {returned:number} where fit logged {logged:number} for epoch {epoch}"
     "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
 )
 UNPROVEN = Text(
@@ -68,7 +76,8 @@ OWN_SETTINGS = Text(
 ALIGNED = Text(
     "restoration.aligned",
     "{callback} restored the weights that produced the best {monitor} {best:number} (epoch {epoch}, version {version})"
-    "{held:given(; evaluated again, they give {monitor} {held:number})}.",
+    "{held:given(; evaluated again, they give {monitor} {held:number})}"
+    "{other_loss:given(, because the loss itself gives another value now)}.",
 )
 SHIFTED = Text(
     "restoration.shifted",
@@ -95,6 +104,24 @@ REPLACED = Text(
     "The weights do not all come from training steps: some were written{writer:given( by {writer})}."
     "{held:given( The model after fit gives {monitor} {held:number}; the best logged was {monitor} {best:number} "
     "(epoch {epoch}).)}",
+)
+PUT_BACK = Text(
+    "restoration.put-back",
+    "{callback} put back {part:select(whole=the weights|trainable=the trainable weights)} of "
+    "{epoch:given({end:given(the end of |)}epoch {epoch}|the beginning of the fit)} (version {version})"
+    "{reads:given(, which it chose by {several:given(a score of )}{reads:and}|; by what it chose is not known)}"
+    "{part:select(whole=|trainable=; the others, statistics of layers, are not of that version)}."
+    "{held:given( With the weights after fit: {held:and}.)}",
+)
+KEPT_ASIDE = Text(
+    "restoration.kept-aside",
+    "{callback} keeps the weights of {end:given(the end of |)}epoch {epoch} in `{attribute}`"
+    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but never put them back: the model after fit "
+    "holds the last weights."
+    "{held:given( They give {held:and}.)}",
+)
+HELD_VALUE = Text(
+    "restoration.held-value", "{metric} {value:number}{logged:given( (logged for epoch {epoch}: {logged:number}))}"
 )
 NOTHING = Text("restoration.nothing", "Nothing was restored: {why}.")
 NOTHING_BUT_LAST = Text(
@@ -125,9 +152,32 @@ REPLICAS_NOTE = Text(
 )
 
 
-def restoration_sentence(r: Restoration) -> Restoration:
-    """The verdict with its sentence."""
-    return replace(r, sentence=_sentence(r))
+def restoration_sentence(
+    r: Restoration, decision: Watcher, trace: Trace, held: Mapping[str, float] | None = None
+) -> Restoration:
+    """The verdict with its sentence. `held`: values of the weights after fit, by their names in the logs."""
+    own = decision.own
+    if own is None or (own.back and decision.reads_one):
+        return replace(r, sentence=_sentence(r))
+    epoch = next((e for e in trace.epochs if e.epoch == own.epoch), None)
+    said = {
+        "callback": own.callback,
+        "part": own.part,
+        "epoch": own.epoch,
+        "end": epoch is not None and epoch.last_version == own.version,
+        "version": own.version,
+        "attribute": own.attribute,
+        "reads": list(own.reads) or None,
+        "several": len(own.reads) > 1,
+        "held": [
+            HELD_VALUE(
+                metric=key, value=held[key], epoch=own.epoch, logged=None if epoch is None else epoch.logs.get(key)
+            )
+            for key in own.reads
+            if held and key in held
+        ],
+    }
+    return replace(r, sentence=PUT_BACK(**said) if own.back else KEPT_ASIDE(**said))
 
 
 def _sentence(r: Restoration) -> Said:
@@ -145,7 +195,7 @@ def _sentence(r: Restoration) -> Said:
     if r.verdict in ("shifted", "no-owner") and r.chosen_epoch == r.restored_epoch != r.best_epoch:
         return OWN_SETTINGS(**said)
     if r.verdict == "aligned":
-        return ALIGNED(**said)
+        return ALIGNED(**said, other_loss=r.confirmed is False)
     if r.verdict == "shifted" and r.shift_updates is not None and r.owner_versions:
         return SHIFTED(
             **said,
@@ -247,6 +297,9 @@ def _gap(facts: Facts, metric: str) -> Said:
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
         began = [*(x.text for x in (first, batch) if x is not None), None]
         return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
+    own = _own(facts)
+    if own is not None:
+        return own
     if ledger is None:
         replayed = last.epoch in facts.measured.replayed and facts.measured.replayed[last.epoch].steps > 0
         return NO_LEDGER(
@@ -271,6 +324,34 @@ def _gap(facts: Facts, metric: str) -> Said:
     return GAP(
         **ends,
         causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
+    )
+
+
+def _own(facts: Facts) -> Said | None:
+    """The script's own number that is farthest from what fit logged over such rows; None where there is none."""
+    found = []
+    for call in facts.calls:
+        logged, metric = call.compared_with, None
+        if logged is not None and call.epoch is None and call.residual is not None:
+            metric = logged.metric if logged.metric in call.returned else logged.metric.removeprefix("val_")
+        if logged is not None and metric is not None and metric in call.returned:
+            gap = call.returned[metric] - logged.logged
+            if math.isfinite(gap) and abs(gap) >= MATERIAL * max(abs(logged.logged), abs(call.returned[metric])):
+                found.append((abs(gap) / max(abs(logged.logged), 1e-12), call, metric, logged))
+    if not found:
+        return None
+    _, call, metric, logged = max(found, key=lambda x: x[0])
+    # As in a ledger: a cause that is smaller than what is left over is none that is proven.
+    proven = [e for e in call.entries if abs(e.amount) > abs(call.residual or 0.0)]
+    return OWN(
+        file=call.file,
+        line=call.line,
+        call=call.call,
+        metric=metric,
+        returned=call.returned[metric],
+        logged=logged.logged,
+        epoch=logged.epoch,
+        causes=[CAUSE(factor=e.factor, amount=e.amount) for e in sorted(proven, key=lambda e: -abs(e.amount))[:2]],
     )
 
 

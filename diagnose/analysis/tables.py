@@ -93,7 +93,8 @@ def _validation_version(trace: Trace, epoch: Epoch) -> int | None:
 
 def _confirmed(clock: Clock, epoch: Epoch, key: str, r: Restoration | None) -> Clock:
     """What replay showed to have no owner, has none."""
-    denied = r is not None and r.confirmed is False and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    about = r is not None and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    denied = about and r is not None and r.confirmed is False and r.verdict == "no-owner"
     return replace(clock, owned=False) if denied else clock
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from diagnose.decide.clock import clock
 from diagnose.decide.watched import Watcher
+from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Clock, Ledger, Restoration
 from diagnose.result.measurements import Measurements
 from diagnose.tracefile.model import Epoch
@@ -21,6 +22,7 @@ class Facts:
     restoration: Restoration | None
     ledgers: tuple[Ledger, ...] = ()
     measured: Measurements = field(default_factory=Measurements)
+    calls: tuple[Call, ...] = ()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
@@ -41,6 +43,11 @@ class Facts:
     def clock(self, metric: str, epoch: int) -> Clock:
         """When the value of this name in a (1-based) epoch's log was computed."""
         return clock(self.trace, next(e for e in self.epochs if e.epoch == epoch), metric)
+
+    def averaged(self, metric: str, epoch: int) -> int | None:
+        """Over how many different (trainable) weights the value of this name in a (1-based) epoch's log averages; None
+        where that is not known."""
+        return self.clock(metric, epoch).different
 
     def ledger(self, metric: str, epoch: int) -> Ledger | None:
         return next((x for x in self.ledgers if x.metric == metric and x.epoch == epoch), None)
