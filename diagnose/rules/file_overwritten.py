@@ -14,6 +14,7 @@ from diagnose.decide.watched import watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
+from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import Code, call_with, own_call
 from diagnose.tracefile.events import FileReplaced, FileSaved
@@ -25,6 +26,11 @@ NO_FILE = Text("file-overwritten.no-file", "No callback was seen to write a file
 NO_OTHER = Text(
     "file-overwritten.no-other",
     "No file was written in the place of one that an earlier fit or another callback wrote.",
+)
+OTHER_MODEL = Text(
+    "file-overwritten.other-model",
+    "'{file}' was written in the place of another model's, of an earlier fit ({trace}), with which its values are not "
+    "compared: it may have been done with, and other rows may have been validated.",
 )
 BETTER = Text(
     "file-overwritten.better",
@@ -67,7 +73,10 @@ def _judged(facts: Facts, event: Event[FileSaved]) -> Iterator[Finding]:
         return
     own = listed[event.detail.place]
     for earlier in trace.events_of(FileReplaced):
-        if earlier.detail.path == event.detail.path:
+        if earlier.detail.path == event.detail.path and not continues(facts):
+            file = PurePath(event.detail.path).name
+            yield not_applicable(NAME, OTHER_MODEL(file=file, trace=earlier.detail.trace), {"file": file})
+        elif earlier.detail.path == event.detail.path:
             yield from _compared(facts, event, own, own, now, earlier.detail.logs, earlier.detail.epoch,
                                  earlier.detail.trace)  # fmt: skip
     for before in trace.events_of(FileSaved):

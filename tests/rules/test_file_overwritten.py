@@ -81,6 +81,13 @@ def test_does_not_apply_where_the_later_fit_saved_nothing() -> None:
     assert finding.status == "not-applicable"
 
 
+def test_does_not_apply_to_another_model() -> None:
+    """A model for each fold, one file, which is done with after each."""
+    fit(model(), best(), epochs=6)
+    finding, _ = fit(model(), best(), rate=1.5)
+    assert finding.status == "not-applicable" and "another model's" in finding.title
+
+
 def test_fails_where_another_callback_of_the_fit_writes_over_the_best() -> None:
     class Grow(keras.callbacks.Callback):
         """From the third epoch on the model gets worse."""
