@@ -13,7 +13,7 @@ from diagnose.analysis import asked_states
 from diagnose.analysis.calls import calls_found
 from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
-from diagnose.analysis.confirm import confirm
+from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
 from diagnose.analysis.own_trace import earlier_calls, kept, own_trace
 from diagnose.analysis.tables import (
@@ -22,8 +22,8 @@ from diagnose.analysis.tables import (
     model_shown,
     notice,
     replay_check,
-    shown_path,
     step_rows,
+    trace_shown,
     versions,
 )
 from diagnose.decide.clock import clock, held_value
@@ -192,6 +192,7 @@ class _Analysis:
             evaluated=evaluated,
             held_validation=held_validation,
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
+            other_loss={e: n for e, c in checks.items() if (n := other_loss(trace, c, replayer))},
             no_replay=None if ledgers else self.problems.reason,
             **self._asked(chosen, evaluated, ledgers),
         )
@@ -223,12 +224,7 @@ class _Analysis:
             else {"source": self.data.source, "rows": self.data.rows, "batch_size": self.data.batch_size},
             environment=environment,
             model=model_shown(header.model),
-            trace={
-                "path": shown_path(self.trace.path),
-                "bytes": self.trace.nbytes,
-                "format": self.trace.format,
-                "status": self.trace.status,
-            },
+            trace=trace_shown(trace),
             saved=saved,
             policies=attempt("policies", None, lambda: policies_table(trace, self.decisions, reevaluated)),
             # Last: what could not be done until here.
@@ -308,14 +304,14 @@ class _Analysis:
             self.trace,
             self.restorer,
             self.trace.final,
-            Values(held=held, confirm=self._confirm, reevaluated=values),
+            Values(held=held, confirm=self._confirm, reevaluated=values, other_loss=self._other_loss),
         )
         if found is None:
             return None
         if self.restorer.on_training_value and len(values) < len(self.trace.epochs):
             note = EVALUATED_AGAIN(epochs=len(self.trace.epochs), again=len(values))
             found = replace(found, notes=(*found.notes, note))
-        return restoration_sentence(found)
+        return restoration_sentence(found, self.restorer, self.trace, {**evaluated, **held_validation})
 
     def _held_validation(self) -> dict[str, float]:
         """The validation metrics of the weights after fit, over the batches of the last validation pass."""
@@ -342,6 +338,11 @@ class _Analysis:
         if self.replayer is None:
             return None
         return confirm(self.replayer, epoch, key, self._checked, self._validation_values)
+
+    def _other_loss(self, epoch: Epoch, key: str) -> bool:
+        if self.replayer is None:
+            return False
+        return only_the_loss(self.replayer, epoch, key, self._checked, self._validation_values)
 
     def _chosen_epochs(self) -> list[int]:
         nothing = Values(held=None, confirm=lambda epoch, key: None, reevaluated={})

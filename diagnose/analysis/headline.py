@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, timing
@@ -75,7 +76,8 @@ OWN_SETTINGS = Text(
 ALIGNED = Text(
     "restoration.aligned",
     "{callback} restored the weights that produced the best {monitor} {best:number} (epoch {epoch}, version {version})"
-    "{held:given(; evaluated again, they give {monitor} {held:number})}.",
+    "{held:given(; evaluated again, they give {monitor} {held:number})}"
+    "{other_loss:given(, because the loss itself gives another value now)}.",
 )
 SHIFTED = Text(
     "restoration.shifted",
@@ -102,6 +104,24 @@ REPLACED = Text(
     "The weights do not all come from training steps: some were written{writer:given( by {writer})}."
     "{held:given( The model after fit gives {monitor} {held:number}; the best logged was {monitor} {best:number} "
     "(epoch {epoch}).)}",
+)
+PUT_BACK = Text(
+    "restoration.put-back",
+    "{callback} put back {part:select(whole=the weights|trainable=the trainable weights)} of "
+    "{epoch:given({end:given(the end of |)}epoch {epoch}|the beginning of the fit)} (version {version})"
+    "{reads:given(, which it chose by {several:given(a score of )}{reads:and}|; by what it chose is not known)}"
+    "{part:select(whole=|trainable=; the others, statistics of layers, are not of that version)}."
+    "{held:given( With the weights after fit: {held:and}.)}",
+)
+KEPT_ASIDE = Text(
+    "restoration.kept-aside",
+    "{callback} keeps the weights of {end:given(the end of |)}epoch {epoch} in `{attribute}`"
+    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but never put them back: the model after fit "
+    "holds the last weights."
+    "{held:given( They give {held:and}.)}",
+)
+HELD_VALUE = Text(
+    "restoration.held-value", "{metric} {value:number}{logged:given( (logged for epoch {epoch}: {logged:number}))}"
 )
 NOTHING = Text("restoration.nothing", "Nothing was restored: {why}.")
 NOTHING_BUT_LAST = Text(
@@ -132,9 +152,32 @@ REPLICAS_NOTE = Text(
 )
 
 
-def restoration_sentence(r: Restoration) -> Restoration:
-    """The verdict with its sentence."""
-    return replace(r, sentence=_sentence(r))
+def restoration_sentence(
+    r: Restoration, decision: Watcher, trace: Trace, held: Mapping[str, float] | None = None
+) -> Restoration:
+    """The verdict with its sentence. `held`: values of the weights after fit, by their names in the logs."""
+    own = decision.own
+    if own is None or (own.back and decision.reads_one):
+        return replace(r, sentence=_sentence(r))
+    epoch = next((e for e in trace.epochs if e.epoch == own.epoch), None)
+    said = {
+        "callback": own.callback,
+        "part": own.part,
+        "epoch": own.epoch,
+        "end": epoch is not None and epoch.last_version == own.version,
+        "version": own.version,
+        "attribute": own.attribute,
+        "reads": list(own.reads) or None,
+        "several": len(own.reads) > 1,
+        "held": [
+            HELD_VALUE(
+                metric=key, value=held[key], epoch=own.epoch, logged=None if epoch is None else epoch.logs.get(key)
+            )
+            for key in own.reads
+            if held and key in held
+        ],
+    }
+    return replace(r, sentence=PUT_BACK(**said) if own.back else KEPT_ASIDE(**said))
 
 
 def _sentence(r: Restoration) -> Said:
@@ -152,7 +195,7 @@ def _sentence(r: Restoration) -> Said:
     if r.verdict in ("shifted", "no-owner") and r.chosen_epoch == r.restored_epoch != r.best_epoch:
         return OWN_SETTINGS(**said)
     if r.verdict == "aligned":
-        return ALIGNED(**said)
+        return ALIGNED(**said, other_loss=r.confirmed is False)
     if r.verdict == "shifted" and r.shift_updates is not None and r.owner_versions:
         return SHIFTED(
             **said,

@@ -93,7 +93,8 @@ def _validation_version(trace: Trace, epoch: Epoch) -> int | None:
 
 def _confirmed(clock: Clock, epoch: Epoch, key: str, r: Restoration | None) -> Clock:
     """What replay showed to have no owner, has none."""
-    denied = r is not None and r.confirmed is False and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    about = r is not None and (r.best_epoch, r.monitor) == (epoch.epoch, key)
+    denied = about and r is not None and r.confirmed is False and r.verdict == "no-owner"
     return replace(clock, owned=False) if denied else clock
 
 
@@ -171,6 +172,16 @@ def model_shown(model: Model) -> dict[str, Any]:
     del shown["architecture"]
     layers = [{"name": layer.name, "class": layer.class_name, "kind": layer.kind} for layer in model.layers]
     return {**shown, "layers": layers}
+
+
+def trace_shown(trace: Trace) -> dict[str, Any]:
+    """The file as it stands in a diagnosis."""
+    return {
+        "path": shown_path(trace.path),
+        "bytes": trace.nbytes,
+        "format": trace.format,
+        "status": trace.status,
+    }
 
 
 def notice(trace: Trace, problems: Problems) -> str | None:

@@ -3,18 +3,23 @@ of them owns it. The only place that tells; equal numbers make no owner. Reads t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from diagnose.decide.callbacks import Callback, callbacks
 from diagnose.result.diagnosis import Clock, Source, Span
 from diagnose.result.texts import Text
 from diagnose.tracefile import sources
 from diagnose.tracefile.events import MetricsReset, WeightsChanged
+from diagnose.tracefile.increments import held as means_held
 from diagnose.tracefile.model import Epoch, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.steps import was_reset
 
 UNKNOWN = Text("writer.unknown", "unknown")
+CLOSE = 1e-5
+"""Relative; what a log and the state it was computed from, in float32, differ by at most."""
 SOMEBODY = Text("writer.somebody", "Keras or the script, before {hook}")
 
 # ── from where ──
@@ -44,7 +49,10 @@ def _is_ours(cb: Callback) -> bool:
 
 def clock(trace: Trace, epoch: Epoch, key: str) -> Clock:
     """The clock of one logged value."""
-    return of_source(trace, epoch, source(trace, key))
+    where = source(trace, key)
+    if where == "train-steps" and is_last_batchs(trace, epoch, key):
+        return _of_steps(trace, epoch, last=True)
+    return of_source(trace, epoch, where)
 
 
 def of_source(trace: Trace, epoch: Epoch, source: Source) -> Clock:
@@ -67,8 +75,34 @@ def clocks(trace: Trace) -> dict[int, dict[str, Clock]]:
     found = {}
     for epoch in trace.epochs:
         known = {kind: of_source(trace, epoch, kind) for kind in {sources[name] for name in epoch.logs}}
-        found[epoch.epoch] = {name: known[sources[name]] for name in epoch.logs}
+        found[epoch.epoch] = {
+            name: clock(trace, epoch, name) if is_last_batchs(trace, epoch, name) else known[sources[name]]
+            for name in epoch.logs
+        }
     return found
+
+
+def is_last_batchs(trace: Trace, epoch: Epoch, key: str) -> bool:
+    """Whether a training value is what the last step of a train step of the user's own returned, not what a metric
+    holds: no metric of the model has its name, or that was not updated, or Keras's own mean of the loss is another."""
+    header = trace.header
+    own = header.compile.custom_train_step and header.fit.loop != "train_on_batch"
+    if not own or epoch.epoch in trace.unrecorded or source(trace, key) != "train-steps":
+        return False
+    steps = trace.index.steps_of(epoch.epoch)
+    if not steps or "metric_variables" not in trace.info:
+        return False
+    names = {v.log for v in header.metric_variables} | {v.metric for v in header.metric_variables}
+    if key not in names | {m.name for m in header.metrics or ()}:
+        return True
+    state, logged = means_held(trace, steps[-1]).get(key), epoch.logs.get(key)
+    if state is None or isinstance(logged, bool) or not isinstance(logged, (int, float)) or not math.isfinite(logged):
+        return False
+    if math.isnan(state):  # nothing was counted: its result is 0
+        return logged != 0
+    # What else keeps a total and a count may log something made of them, a root.
+    of_loss = any(v.of_loss for v in header.metric_variables if key in (v.log, v.metric))
+    return of_loss and not abs(state - logged) <= CLOSE * max(abs(logged), abs(state))
 
 
 def computed_with(trace: Trace, epoch: Epoch, key: str) -> State | None:
@@ -104,20 +138,23 @@ def steps_before_reset(trace: Trace, epoch: Epoch) -> int:
     return next((i for i in range(len(steps) - 1, 0, -1) if was_reset(steps[i - 1], steps[i])), 0)
 
 
-def _of_steps(trace: Trace, epoch: Epoch) -> Clock:
+def _of_steps(trace: Trace, epoch: Epoch, *, last: bool = False) -> Clock:
+    """`last`: of the epoch's last step alone."""
     if epoch.epoch in trace.unrecorded:
         return _without_steps(trace, epoch)
-    steps: Sequence[Step] = trace.index.steps_of(epoch.epoch)[steps_before_reset(trace, epoch) :]
+    steps: Sequence[Step] = trace.index.steps_of(epoch.epoch)[-1 if last else steps_before_reset(trace, epoch) :]
     if not steps:
         return Clock("train-steps")
     span = Span(steps[0].computed_at, steps[-1].computed_at)
     states = [trace.index.computed_with(step) for step in steps]
     known = [state for state in states if state is not None]
+    different = len({state.trainable for state in known}) if len(known) == len(states) else None
+    counted = Clock("train-steps", span, batches=len(steps), different=1 if len(steps) == 1 else different)
     changed = next((state for state in known if _overwritten(trace, state)), None)
     if changed is not None:
-        return Clock("train-steps", span, written_by=writer(trace, changed))
+        return replace(counted, written_by=writer(trace, changed))
     same = len(steps) == 1 or (len(known) == len(states) and len({state.weights for state in known}) == 1)
-    return Clock("train-steps", span, owned=same)
+    return replace(counted, owned=same)
 
 
 def _without_steps(trace: Trace, epoch: Epoch) -> Clock:
@@ -125,10 +162,10 @@ def _without_steps(trace: Trace, epoch: Epoch) -> Clock:
     span = Span(epoch.first_version, epoch.last_version - 1)
     state = trace.index.held_at(span.first)
     if span.first < span.last or state is None or trace.index.any_of("changes-left-out"):
-        return Clock("train-steps", span)
+        return Clock("train-steps", span, batches=span.last - span.first + 1)
     if _overwritten(trace, state):
-        return Clock("train-steps", span, written_by=writer(trace, state))
-    return Clock("train-steps", span, owned=True)
+        return Clock("train-steps", span, written_by=writer(trace, state), batches=1, different=1)
+    return Clock("train-steps", span, owned=True, batches=1, different=1)
 
 
 def _evaluated_with(trace: Trace, epoch: Epoch, source: Source) -> State | None:

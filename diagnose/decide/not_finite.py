@@ -4,12 +4,15 @@ trace only."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from diagnose.result.texts import Said, Text
 from diagnose.tracefile.increments import mean, sums
-from diagnose.tracefile.model import Epoch
+from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace
 
 WAS = Text(
@@ -41,9 +44,52 @@ class NotFinite:
         return {"metric": self.metric, "value": self.value, "epoch": self.epoch, "batch": self.batch, "step": self.step}
 
 
-def first_logged(trace: Trace) -> NotFinite | None:
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The first recorded version with such a weight, the (1-based) epoch of the update that made it (None: before the
+    first), and the first of its variables that have one. `version` None: all that was looked at is finite."""
+
+    version: int | None
+    epoch: int | None = None
+    variables: tuple[str, ...] = ()
+
+    def evidence(self) -> dict[str, Any]:
+        """For a finding."""
+        return {"version": self.version, "epoch": self.epoch, "variables": list(self.variables)}
+
+
+def first_weights(trace: Trace) -> Weights | None:
+    """Which version became such first; None where no contents are kept. Weights that are not numbers never become some
+    again, so the first epoch is looked for by halves, then the update in it."""
+    ends = [(e, s) for e in trace.epochs if (s := trace.index.kept(trace.states[e.state])) is not None]
+    if not ends:
+        return None
+    if not _bad(trace, ends[-1][1]):
+        return Weights(None)
+    low, high = 0, len(ends) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _bad(trace, ends[middle][1]) else (middle + 1, high)
+    epoch, state = ends[low]
+    for version in range(epoch.first_version if low == 0 else epoch.first_version + 1, epoch.last_version):
+        made = trace.version(version)
+        if made is not None and made.kept and (bad := _bad(trace, made)):
+            return Weights(version, epoch.epoch if version else None, bad)
+    return Weights(epoch.last_version, epoch.epoch, _bad(trace, state))
+
+
+def _bad(trace: Trace, state: State) -> tuple[str, ...]:
+    """The variables with a value that is not finite, the first few."""
+    found = []
+    for variable, array in zip(trace.header.variables, trace.arrays(state), strict=False):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            found.append(variable.path)
+    return tuple(found[:3])
+
+
+def first_logged(trace: Trace, epochs: Sequence[Epoch] | None = None) -> NotFinite | None:
     """The first epoch with such a value in its logs; of several, a training value before one of validation."""
-    for epoch in trace.epochs:
+    for epoch in trace.epochs if epochs is None else epochs:
         names = sorted(epoch.logs, key=lambda name: name.startswith("val_"))
         for name in names:
             value = number(epoch, name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from diagnose.decide.better import best as best_of
 from diagnose.decide.clock import clock, epoch_of, writer
 from diagnose.decide.kept import chosen, logged
+from diagnose.decide.put_back import Own
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Best, Clock, Restoration, Verdict
 from diagnose.result.texts import Said, Text
@@ -23,6 +24,11 @@ NOT_CONFIRMED = Text(
     "verdict.not-confirmed",
     "The weights of version {owner} were the only ones in use when {monitor} was computed, but replaying them did not "
     "give the logged value, so no version is named its owner.",
+)
+OTHER_LOSS = Text(
+    "verdict.other-loss",
+    "With these weights and the same rows, the metrics logged beside {monitor} come out as logged, and it does not: "
+    "the loss itself gives another value now.",
 )
 NEVER_SAW = Text("verdict.never-saw", "{callback} never saw '{monitor}' in the logs")
 NO_NUMBER = Text("verdict.no-number", "{callback} saw no number in '{monitor}'")
@@ -39,6 +45,7 @@ class Values:
 
     `held`: the monitored metric of the weights after fit. `confirm(epoch, key)`: whether replay at the owner
     gives the logged value.
+    `other_loss(epoch, key)`: whether it gives all logged values but this loss, which gives another value now.
     `reevaluated`: epoch -> value of the monitored metric for its last version.
     """
 
@@ -46,6 +53,7 @@ class Values:
     confirm: Callable[[Epoch, str], bool | None]
     reevaluated: Mapping[int, float]
     tolerance: float = 1e-5
+    other_loss: Callable[[Epoch, str], bool] = lambda epoch, key: False
 
 
 def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) -> Restoration | None:
@@ -59,15 +67,16 @@ def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) 
     if best is None and kept is not None:
         # Only NaN was logged, which compares with nothing: the callback's best is the first that it saw.
         best = next(e for e in trace.epochs if e.epoch == kept)
-    if decision.kind == "own-restore":  # what it calls best is its own rule
-        best = next(e for e in trace.epochs if e.epoch == decision.settings["put_back"])
+    own = decision.own
+    if own is not None:  # what it calls best is its own rule
+        best = next((e for e in trace.epochs if e.epoch == own.epoch), None)
     held_versions = trace.index.versions_of(final)
     last = trace.epochs[-1].last_version
     base = Restoration(
         callback=decision.callback,
         monitor=key,
         best_epoch=None if best is None else best.epoch,
-        best_logged=None if best is None else float(best.logs[key]),
+        best_logged=None if best is None or not decision.reads_one else float(best.logs[key]),
         restored_epoch=None,
         restored_version=None,
         restored_value=values.held,
@@ -79,6 +88,8 @@ def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) 
         mode=mode,
         chosen_epoch=kept,
     )
+    if own is not None and not decision.reads_one:
+        return _by_own_rule(trace, base, own, best, values)
     when = Clock(decision.source) if best is None else clock(trace, best, key)
     version = _restored_version(held_versions, best)
     base = replace(
@@ -109,7 +120,10 @@ def _by_owner(
     if not when.owners:
         return replace(base, verdict="no-owner")
     confirmed = values.confirm(best, base.monitor)
-    if confirmed is False:
+    changed = confirmed is False and values.other_loss(best, base.monitor)
+    if changed:
+        base = replace(base, notes=(*base.notes, OTHER_LOSS(monitor=base.monitor)))
+    elif confirmed is False:
         note = NOT_CONFIRMED(owner=when.owners[0], monitor=base.monitor)
         return replace(base, verdict="no-owner", owner_versions=(), confirmed=False, notes=(note,))
     verdict: Verdict = "aligned" if set(when.owners) & set(held) else "shifted"
@@ -123,6 +137,29 @@ def _by_owner(
         shift_updates=shift,
         confirmed=confirmed,
     )
+
+
+def _by_own_rule(trace: Trace, base: Restoration, own: Own, best: Epoch | None, values: Values) -> Restoration:
+    """Of weights chosen by several logged values, or by what the code does not show: there is no one number to compare
+    with, but whether each value was computed with the weights held."""
+    assert trace.final is not None
+    last = trace.epochs[-1]
+    version = own.version if own.back else last.last_version
+    base = replace(base, restored_version=version, restored_epoch=own.epoch if own.back else last.epoch)
+    if not own.back:
+        return replace(base, verdict="not-restored")
+    base = replace(base, verdict="put-back")
+    held = trace.index.versions_of(trace.final)
+    if best is None or not own.reads or not held:
+        return base
+    whens = [clock(trace, best, key) for key in own.reads]
+    spans = {when.span for when in whens}
+    base = replace(base, computed_at=spans.pop() if len(spans) == 1 else None)
+    confirmed = [values.confirm(best, key) for key in own.reads]
+    if all(set(when.owners) & set(held) for when in whens) and False not in confirmed:
+        proof = True if all(confirmed) else None
+        return replace(base, verdict="aligned", owner_versions=whens[0].owners, shift_updates=0, confirmed=proof)
+    return base
 
 
 def _best_logged(trace: Trace, key: str, mode: str | None) -> Epoch | None:

@@ -7,13 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from diagnose.decide.better import Mode, asked_for, believed, compared_for
+from diagnose.decide.better import Mode, asked_for, believed, best, compared_for
 from diagnose.decide.callbacks import Callback, callbacks
 from diagnose.decide.clock import metric_of, source
+from diagnose.decide.put_back import Own, kept_aside, put_back
 from diagnose.result.diagnosis import Source
-from diagnose.tracefile.events import FileSaved, StopRequested, WeightsChanged
+from diagnose.result.texts import Text
+from diagnose.tracefile.events import FileSaved, StopRequested
 from diagnose.tracefile.model import Epoch, Event
 from diagnose.tracefile.reader import Trace
+
+SCORE = Text("watched.score", "a score of {reads:and}")
+OWN_RULE = Text("watched.own-rule", "a rule of its own")
 
 Kind: TypeAlias = Literal["early-stopping", "checkpoint", "plateau"]
 """The callbacks of Keras that compare a logged value with the best so far."""
@@ -29,7 +34,8 @@ class Watcher:
     `source` by what the value is computed. For the other fields, see `Callback`.
 
     For a threshold: `op` and `value` (None where the code does not show it), and the `hook` and `code` it stands in.
-    Of a restore of the user's own, `settings` hold what it did: the epoch `put_back` and all values it `reads`."""
+    Of a restore of the user's own, `own` is what it did, and `monitor` a name for what it goes by where that is not one
+    logged value (`reads_one`)."""
 
     callback: str
     kind: Kind | Literal["threshold", "own-restore"]
@@ -46,11 +52,17 @@ class Watcher:
     start: Mapping[str, Any] | None = None
     held_weights: bool | None = None
     used_before: bool = False
+    own: Own | None = None
 
     @property
     def on_training_value(self) -> bool:
         """Whether the value comes from train steps, not from a validation pass or an evaluation at the epoch's end."""
         return self.source == "train-steps"
+
+    @property
+    def reads_one(self) -> bool:
+        """Whether `monitor` is a key of the logs."""
+        return self.own is None or self.monitor in self.own.reads
 
     @property
     def direction(self) -> Mode | None:
@@ -115,14 +127,17 @@ def decisions(trace: Trace) -> tuple[Watcher, ...]:
 
 
 def restoring(found: Iterable[Watcher]) -> Watcher | None:
-    """The EarlyStopping whose restore is judged: the first that restores, else the first; where there is none, a
-    callback of the user's own that put weights back."""
+    """Whose restore is judged: a callback of the user's own that left the model with earlier weights; else the first
+    EarlyStopping that restores, else the first; where there is none, a callback that keeps weights aside."""
     listed = list(found)
     stopping = [w for w in listed if w.kind == "early-stopping"]
+    own = next((w for w in listed if w.kind == "own-restore"), None)
+    if own is not None and own.settings["restore_best_weights"]:
+        return own
     for w in stopping:
         if w.settings.get("restore_best_weights"):
             return w
-    return stopping[0] if stopping else next((w for w in listed if w.kind == "own-restore"), None)
+    return stopping[0] if stopping else own
 
 
 def stopped_by(trace: Trace) -> str | None:
@@ -158,33 +173,34 @@ def _thresholds(trace: Trace, cb: Callback) -> Iterator[Watcher]:
 
 
 def own_restore(trace: Trace) -> Watcher | None:
-    """The callback, not one of Keras's, that left the model with the weights of an earlier epoch's end, seen by what it
-    did; with the logged value that its code reads at the ends of epochs.
+    """The callback, not one of Keras's, that left the model with earlier weights, seen by what it did; where none did,
+    one that keeps weights of an earlier epoch and did not put them back.
 
-    None where there is none, or its code shows no value that was logged.
+    Its monitor is the one logged value that its code reads, if the epoch is the best by it; else a name for what it
+    goes by.
     """
-    final = trace.final
-    if final is None:
+    own = put_back(trace) or kept_aside(trace)
+    if own is None:
         return None
-    for event in reversed(trace.events_of(WeightsChanged)):
-        if trace.states[event.detail.after].weights != final.weights:
-            continue
-        # Events name the class: it must be one callback's alone, and not one of Keras's.
-        named = [cb for cb in callbacks(trace) if cb.name == event.detail.callback]
-        versions = trace.index.versions_of(final)
-        epoch = next((e for e in trace.epochs if e.last_version in versions), None)
-        if epoch is None or len(named) != 1 or named[0].builtin or "EarlyStopping" in named[0].family[1:]:
-            return None
-        read = (named[0].reads or {}).get("on_epoch_end", ())
-        keys = [key for key in read if isinstance(epoch.logs.get(key), float)]
-        if not keys:
-            return None
-        settings = {
-            "restore_best_weights": True,
-            "mode": believed(trace, metric_of(trace, keys[0])),
-            "put_back": epoch.epoch,
-            "reads": keys,
-        }
-        where = source(trace, keys[0])
-        return Watcher(named[0].name, "own-restore", keys[0], settings, source=where, place=named[0].place)
-    return None
+    epoch = next((e for e in trace.epochs if e.epoch == own.epoch), None)
+    key = own.reads[0] if len(own.reads) == 1 and own.part == "whole" else None
+    mode = None if key is None else believed(trace, metric_of(trace, key))
+    if key is not None and mode is not None:
+        first = best([(e.epoch, v) for e in trace.epochs if (v := _number(e, key)) is not None], mode)
+        there = None if epoch is None else _number(epoch, key)
+        key = key if first is not None and there == first[1] else None
+    sources = [source(trace, name) for name in own.reads]
+    return Watcher(
+        own.callback,
+        "own-restore",
+        key if key is not None else SCORE(reads=own.reads) if len(own.reads) > 1 else OWN_RULE(),
+        {"restore_best_weights": own.back, "mode": mode, "put_back": own.epoch, "reads": list(own.reads)},
+        source="train-steps" if "train-steps" in sources else sources[0] if sources else "own",
+        place=own.place,
+        own=own,
+    )
+
+
+def _number(epoch: Epoch, key: str) -> float | None:
+    value = epoch.logs.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

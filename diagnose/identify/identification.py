@@ -32,6 +32,12 @@ MIXES = Text(
 HOLDS_BUT = Text(
     "identified.but", "{source} holds {places}, but for {count} of {variables:plural(## variable|## variables)}."
 )
+PARTLY = Text(
+    "identified.partly",
+    "{source} holds {matched} of {variables:plural(## variable|## variables)} of {places}: "
+    "{differing:given({differing:plural(# is another|# are others)}, )}{missing:plural(# is|# are)} not in it"
+    "{unassigned:given( or not told apart)}.",
+)
 NOT_NEAR = Text(
     "identified.not-near",
     "{source} holds none of the recorded versions; no version's contents were kept, so none can be called the nearest.",
@@ -49,8 +55,9 @@ MOVING = Text(
 )
 UNASSIGNED = Text(
     "identified.unassigned",
-    "{count:plural(## array of it could be several variables of the same shape, and is left out|## arrays of it could "
-    "be several variables of the same shape, and are left out)}: {names:list}.",
+    "{count:plural(## array of it could be several variables of the same shape, or is of no variable's shape, and is|"
+    "## arrays of it could be several variables of the same shape, or are of no variable's shape, and are)} left out: "
+    "{names:list}.",
 )
 MORE = Text("identified.more", "… and {count} more")
 DIFFERENCE = Text(
@@ -186,6 +193,17 @@ def _answer(found: Identification) -> Said:
         if found.trainable and found.non_trainable and not found.unassigned:
             return MIXES(source=source, trainable=places(found.trainable), non_trainable=places(found.non_trainable))
         count = len(found.differences)
+        missing = found.variables - found.matched - count
+        if missing > 0:
+            return PARTLY(
+                source=source,
+                places=places(found.places),
+                matched=found.matched,
+                variables=found.variables,
+                differing=count or None,
+                missing=missing,
+                unassigned=bool(found.unassigned),
+            )
         return HOLDS_BUT(source=source, places=places(found.places), count=count, variables=found.variables)
     if found.nearest is None:
         return NOT_NEAR(source=source)

@@ -113,9 +113,48 @@ class _Hook:
         nodes = [n for n in ast.walk(self.tree) if isinstance(n, ast.expr)]
         for node in sorted(nodes, key=lambda n: (n.lineno, n.col_offset)):
             key = ALL if self._takes_all(node) else self._key(node, {})
-            if key is not None and key not in undone:
-                found[key] = None
+            for name in self._looped(node) if key is None else (key,):
+                if name not in undone:
+                    found[name] = None
         return list(found)
+
+    def _looped(self, node: ast.AST) -> list[str]:
+        """The keys of `logs[name]` or `logs.get(name)` where a loop runs `name` over keys that can be read."""
+        key: ast.AST | None = None
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and self._is_logs(node.value):
+            key = node.slice
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            key = node.args[0] if node.func.attr == "get" and self._is_logs(node.func.value) else None
+        if not isinstance(key, ast.Name):
+            return []
+        loops = [n for n in ast.walk(self.tree) if isinstance(n, (ast.For, ast.comprehension))]
+        found = [items for n in loops for items in self._run_over(key.id, n.target, n.iter)]
+        return [item for item in found if isinstance(item, str)]
+
+    def _run_over(self, name: str, target: ast.AST, over: ast.AST) -> list[Any]:
+        """What a loop's `name` is in turn: keys of a dict, items of a list; of pairs, the part that it stands for."""
+        place = None
+        if isinstance(target, ast.Tuple):
+            names = [part.id if isinstance(part, ast.Name) else None for part in target.elts]
+            place = names.index(name) if name in names else None
+            if place is None:
+                return []
+        elif not (isinstance(target, ast.Name) and target.id == name):
+            return []
+        pairs = False
+        if isinstance(over, ast.Call) and isinstance(over.func, ast.Attribute) and not over.args:
+            pairs = over.func.attr == "items"
+            over = over.func.value if over.func.attr in ("items", "keys") else over
+        if isinstance(over, (ast.List, ast.Tuple, ast.Set)):
+            held: Any = [_value(part, self.function, self.callback) for part in over.elts]
+        else:
+            held = _value(over, self.function, self.callback)
+        if not isinstance(held, (dict, list, tuple, set, frozenset)):
+            return []
+        listed = list(held.items()) if pairs and isinstance(held, dict) else list(held)
+        if place is None:
+            return listed
+        return [part[place] for part in listed if isinstance(part, (list, tuple)) and len(part) > place]
 
     def thresholds(self) -> Iterator[dict[str, Json]]:
         keys = self._names_of_keys()

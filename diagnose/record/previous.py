@@ -22,7 +22,8 @@ MOST_FITS: Final = 16
 MOST_EPOCHS: Final = 2000
 """Epochs that are remembered of each, the last ones."""
 
-Weights = tuple[Digest, Digest]
+Weights = Digest
+"""Of all weights in their order: which of them are trained may be another in the next fit."""
 
 
 # ── on the training thread ──

@@ -9,6 +9,7 @@ import keras
 
 from diagnose.record.callback_state import SavedFile
 from diagnose.record.guard import guarded
+from diagnose.record.outside import Outside
 from diagnose.record.recorder import Recorder
 
 
@@ -106,13 +107,15 @@ class BatchProbe(BatchBeginProbe):
 class LastProbe(Probe):
     """Stands behind all callbacks: ends epochs and the fit in the trace once everything else has run."""
 
-    def __init__(self, recorder: Recorder, on_end: Any) -> None:
+    def __init__(self, recorder: Recorder, on_end: Any, outside: Outside) -> None:
         super().__init__(recorder, None)
         self._on_end = on_end
+        self._outside = outside
 
     @guarded
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.recorder.observe("on_epoch_begin", None)
+        self._outside.look()
 
     @guarded
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -121,6 +124,7 @@ class LastProbe(Probe):
 
     @guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._outside.look()
         self.recorder.end_epoch(logs)
 
     @guarded

@@ -12,6 +12,7 @@ from diagnose.frameworks.keras.fits import runs_batch_ends_apart
 from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record import describe
 from diagnose.record.callback_state import SavedFile, saved_file
+from diagnose.record.outside import Outside
 from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
 from diagnose.record.recorder import Recorder
 
@@ -56,7 +57,7 @@ def set_probes(
         if not by_keras(type(cb)) or isinstance(cb, keras.callbacks.LambdaCallback):
             before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
         probed.append(last)
-    probed.append(LastProbe(recorder, on_end))
+    probed.append(LastProbe(recorder, on_end, Outside(recorder.model, callbacks, recorder.event)))
     callback_list.callbacks = probed
     known = weakref.ref(callback_list)  # a fit that raised is over when nobody holds its list
 

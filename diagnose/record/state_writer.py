@@ -65,13 +65,13 @@ class StateWriter:
         self._groups = (indices("trainable"), indices("non_trainable"), indices("seed"))
 
     @property
-    def weights(self) -> tuple[Digest, Digest] | None:
-        """Digests of the weights now; None where they were not seen yet."""
+    def weights(self) -> Digest | None:
+        """Digest of the weights now; None where they were not seen yet."""
         return None if self._current is None else self._weights(self._current.digests)
 
     @property
-    def made(self) -> tuple[Digest, Digest] | None:
-        """Digests of the weights that the last update made; None before the first."""
+    def made(self) -> Digest | None:
+        """Digest of the weights that the last update made; None before the first."""
         current = self._current
         return None if current is None or not current.version else self._weights(current.made)
 
@@ -148,9 +148,9 @@ class StateWriter:
         self.slots = slots
         return self._write(digests, arrays if kept else None, version=version, label=label, slots=slots)
 
-    def _weights(self, digests: Digests) -> tuple[Digest, Digest]:
-        trainable, non_trainable, _ = (group_digest([digests[i] for i in group]) for group in self._groups)
-        return trainable, non_trainable
+    def _weights(self, digests: Digests) -> Digest:
+        """Whichever of them are trained."""
+        return group_digest([digests[i] for i in sorted((*self._groups[0], *self._groups[1]))])
 
     def _changed_groups(self, old: Digests, new: Digests) -> list[str]:
         names = ("trainable", "non_trainable", "seed")

@@ -27,6 +27,7 @@ from diagnose.record.guard import guarded, not_traced, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
+from diagnose.record.kept_weights import kept_weights
 from diagnose.record.least import check_rows
 from diagnose.record.live import LiveData
 from diagnose.record.names import Names
@@ -296,6 +297,8 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         recorder.end_training()
         final = [describe.callback(cb) for cb in self._callbacks]
         recorder.worker.put(EventItem("callbacks-final", {"callbacks": final}))
+        for kept in kept_weights(self._callbacks, recorder.model):
+            recorder.event("weights-kept", kept)
         self._take_out_now()
         recorder.finish("complete")
 

@@ -12,6 +12,7 @@ from diagnose.result.text import ABSENT, compact, exact, printable, span, spell
 from diagnose.result.texts import Text
 
 LOGGED = Text("epochs.logged", "logged")
+SAME_WEIGHTS = Text("epochs.same-weights", "{versions} (same weights)")
 REEVALUATED = Text("epochs.reevaluated", "re-evaluated")
 BEST_REEVALUATED = Text("marks.best-reevaluated", "best re-evaluated")
 
@@ -107,7 +108,10 @@ def _rate(row: EpochRow, text: str) -> Cell:
 
 def _computed_at(row: EpochRow) -> str:
     at = row.trained_at
-    return ABSENT if at is None else span(at.first, at.last)
+    if at is None or row.trained is None:
+        return ABSENT
+    text = span(at.first, at.last)
+    return SAME_WEIGHTS.say(versions=text) if at.first < at.last and row.trained.same_weights else text
 
 
 def _marks(diagnosis: Diagnosis) -> dict[int, list[str]]:

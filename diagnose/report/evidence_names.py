@@ -10,10 +10,10 @@ _NAMES = """
     batches_of_an_epoch because_of before before_the_updates best_after best_at_start best_epoch best_logged better
     by_data_coverage by_timing callback callbacks calls callbacks_behind carried_in changed changed_in_steps code
     compared_for comparison computed_at_version computed_at_versions computed_with continues_earlier_fit counts
-    data_coverage data_loss decided_by done end_of_epoch epoch epochs epochs_without error evaluated
+    data_coverage data_loss decided_by different_weights done end_of_epoch epoch epochs epochs_without error evaluated
     evaluated_after_first_epoch evaluated_at_start file first_batch first_epoch first_logged first_reached_epoch
-    first_reached_value from_zero_state frozen given handed held held_epoch held_value held_version high
-    highest_of_a_batch highest_step_value hook in_one_batch initial_epoch initial_share inputs jump kept_epoch
+    first_reached_value first_weights from_zero_state frozen given handed held held_epoch held_value held_version
+    high highest_of_a_batch highest_step_value hook in_one_batch initial_epoch initial_share inputs jump kept_epoch
     kept_logged key known_by label_dtype label_shape labels largest_gap_by_timing last_epoch layers ledger_epoch line
     logged logged_in_epochs loss losses losses_counted_so low lowered_in_epochs lowest_of_a_batch lowest_step_value
     map masking_layers matches metric metrics mode momentum monitor monitors names nearest next_epoch_now
@@ -24,8 +24,8 @@ _NAMES = """
     recognised_by relative residual restored restored_epoch restored_logged restored_value rows rows_done
     rows_in_all rows_of_all_epochs rows_of_an_epoch rows_on_both_sides same_function same_optimizer_object saved
     saved_epochs saved_value saved_weights saved_without scored_after scored_before settings steps steps_checked
-    steps_per_epoch stopped stopping threshold total_variation_distance training_counts training_rows
-    training_rows_of_an_epoch updates validated validation_counts validation_proof validation_rows
+    steps_per_epoch steps_with_another_loss stopped stopping threshold total_variation_distance training_counts
+    training_rows training_rows_of_an_epoch updates validated validation_counts validation_proof validation_rows
     validation_rows_not_in_an_earlier_pass validation_rows_of_a_pass validation_rows_trained_on_before
     validation_split validation_steps values version wait_at_start way weight_by_label weighted_by_rows weights
     weights_at_start weights_of whatever_is_predicted without_effect written_by

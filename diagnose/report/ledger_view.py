@@ -25,6 +25,10 @@ RESIDUAL = Text("factor.residual", "residual")
 LOGGED = Text("ledger.logged", "logged, epoch {epoch}")
 EVALUATED = Text("ledger.evaluated", "evaluated")
 TITLE = Text("ledger.title", "{metric}, epoch {epoch}: {logged} logged, {evaluated} evaluated, gap {gap}")
+NO_LEDGER = Text(
+    "ledger.none",
+    "{metric}, epoch {epoch}: {logged} logged, {evaluated} evaluated: what is not finite has no gap to take apart",
+)
 DATA_LOSS = Text("ledger.data-loss", "data loss in loss")
 PENALTIES = Text("ledger.penalties", "penalties in loss")
 
@@ -93,6 +97,14 @@ def _parts(ledger: Ledger) -> list[Ledger]:
 def ledger_view(ledger: Ledger) -> LedgerView:
     """The rows of one waterfall: logged, the factors, the residual, evaluated."""
     texts = spell([ledger.logged, ledger.evaluated])
+    if not (math.isfinite(ledger.logged) and math.isfinite(ledger.evaluated)):
+        both = [
+            _end_row("logged", LOGGED.say(epoch=ledger.epoch), ledger.logged, texts[0]),
+            _end_row("evaluated", EVALUATED.say(), ledger.evaluated, texts[1]),
+        ]
+        metric = printable(ledger.metric)
+        title = NO_LEDGER.say(metric=metric, epoch=ledger.epoch, logged=texts[0], evaluated=texts[1])
+        return LedgerView(ledger.epoch, metric, title, tuple(both))
     rows = [_end_row("logged", LOGGED.say(epoch=ledger.epoch), ledger.logged, texts[0])]
     running = ledger.logged
     items: list[tuple[str, Literal["factor", "residual"], float, float, float]] = [

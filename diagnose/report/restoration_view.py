@@ -19,10 +19,12 @@ TONES: Mapping[str, Tone] = {
     "no-owner": "bad",
     "not-restored": "neutral",
     "replaced": "bad",
+    "put-back": "neutral",
 }
 VERDICT = Text(
     "verdict",
-    "{verdict:select(aligned=aligned|shifted=shifted|no-owner=no-owner|not-restored=not-restored|replaced=replaced)}"
+    "{verdict:select(aligned=aligned|shifted=shifted|no-owner=no-owner|not-restored=not-restored|replaced=replaced|"
+    "put-back=put-back)}"
     "{updates:given(, {updates:plural(# update|# updates)})}",
 )
 MEANING = Text(
@@ -36,7 +38,8 @@ MEANING = Text(
     "named its owner.|"
     "not-restored=Nothing was put back: the model simply holds the weights of its last update.|replaced=The weights "
     "compared are not versions that training made: something else wrote them (a moving average, another callback, or "
-    "code unknown).)}",
+    "code unknown).|put-back=Earlier weights were put back by code of the script. What they were chosen by is not one "
+    "logged value that these weights have.)}",
 )
 BEST_LOGGED = Text("marks.best-logged", "best logged")
 HELD = Text("marks.held", "{restored:given(restored|held after fit)}")
@@ -56,7 +59,7 @@ APART = Text(
 CONFIRMED = Text(
     "restoration.confirmed",
     "{confirmed:given(Confirmed: re-evaluating that version gives the logged best.|Not confirmed: re-evaluating that "
-    "version does not give the logged best; the ledger says why.)}",
+    "version does not give the logged best; the ledger or a finding says why.)}",
 )
 BETTER = Text("restoration.better", "Better means {mode:select(min=smaller|max=larger)} (mode {mode}).")
 

@@ -36,6 +36,17 @@ WEDGE = Text(
     "owns it.",
 )
 
+SAME_WEIGHTS = Text(
+    "timeline.same-weights",
+    "A wide tie spans versions that hold the same weights: all steps of an epoch were computed with them, so each "
+    "{metric} belongs to them, not to those at its epoch's end.",
+)
+SOME_SAME = Text(
+    "timeline.some-same",
+    "A wide tie spans the versions that {metric} was computed at; in some epochs these hold the same weights, which "
+    "then own the value, in others the value averages over different ones and no version owns it.",
+)
+
 WHOLE_UP_TO = 40
 """Fits with at most this many epochs are drawn whole; longer ones with a focus window and the full curve as context."""
 FOCUS_EPOCHS = 12
@@ -50,7 +61,7 @@ _LOG_RATIO = 100.0
 class Tie:
     """One logged value: filed under `epoch`, whose end is version `filed_at`, and computed at the versions
     `computed_at` (None: not known). `reevaluated` is the value of the version `filed_at`. Labels are spelled so that
-    different values differ."""
+    different values differ. `same_weights`: whether these versions hold the same trainable weights."""
 
     epoch: int
     filed_at: int
@@ -60,6 +71,7 @@ class Tie:
     logged_label: str = ""
     reevaluated_label: str = ""
     best: bool = False
+    same_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,7 @@ def build_timeline(diagnosis: Diagnosis) -> TimelineView | None:
             logged=row.logged.get(metric),
             reevaluated=row.reevaluated.get(metric),
             best=row.epoch == best_epoch,
+            same_weights=clock is not None and clock.same_weights,
         )
         for row in diagnosis.epoch_rows
         if metric in row.logged or metric in row.reevaluated
@@ -221,6 +234,7 @@ def _labelled(ties: tuple[Tie, ...], shown: tuple[Tie, ...], every: bool) -> tup
             "" if tie.logged is None else logged,
             "" if tie.reevaluated is None else reevaluated,
             tie.best,
+            tie.same_weights,
         )
 
     return tuple(label(tie) for tie in ties), tuple(label(tie) for tie in shown)
@@ -257,11 +271,16 @@ def _threshold(diagnosis: Diagnosis, metric: str) -> float | None:
 
 def _caption(ties: Sequence[Tie], metric: str) -> str:
     """One sentence that says how to read the ties of this very figure."""
-    spans = [(tie.computed_at, tie.filed_at) for tie in ties if tie.computed_at is not None]
+    known = [tie for tie in ties if tie.computed_at is not None]
+    spans = [(tie.computed_at, tie.filed_at) for tie in known if tie.computed_at is not None]
     if not spans:
         return NOT_KNOWN.say(metric=metric)
     if all(at.first == at.last == filed for at, filed in spans):
         return UPRIGHT.say(metric=metric)
     if all(at.first == at.last for at, _ in spans):
         return SLANTED.say(metric=metric)
+    if all(tie.same_weights for tie in known):
+        return SAME_WEIGHTS.say(metric=metric)
+    if any(tie.same_weights for tie in known):
+        return SOME_SAME.say(metric=metric)
     return WEDGE.say(metric=metric)

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from diagnose.result.calls import Call
+from diagnose.result.clocks import Clock as Clock
+from diagnose.result.clocks import Source as Source
+from diagnose.result.clocks import Span as Span
 from diagnose.result.kinds import Count, Real, Signed
 from diagnose.result.measurements import Measurements
 from diagnose.result.spoken import Spoken
@@ -24,37 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["failed", "passed", "not-applicable"]
-Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced"]
+Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced", "put-back"]
 Role = Literal["explains-gap", "explains-restoration", "explains-stop"]
 """What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
 restore went as it did, without which the verdict's "best" misleads; or why the fit stopped when it did."""
-
-
-Source = Literal["train-steps", "validation", "end-of-epoch", "own", "learning-rate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    first: Count
-    last: Count
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """When a logged value was computed, decided by what was computed when. `source`: by what; "end-of-epoch" is an
-    evaluation by a callback of `diagnose.callbacks`, "own" code of the user's. `span`: the versions it was computed at
-    (None: not known). `owned`: whether the weights of all of these are the same, so that each of them has the value.
-    `written_by`: who wrote the weights where they are no version of training."""
-
-    source: Source
-    span: Span | None = None
-    owned: bool = False
-    written_by: str | None = None
-
-    @property
-    def owners(self) -> tuple[int, ...]:
-        """The versions that have the value; empty where it belongs to no single set of weights."""
-        return tuple(range(self.span.first, self.span.last + 1)) if self.owned and self.span is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +50,15 @@ class EpochRow:
     clocks: Mapping[str, Clock] = field(default_factory=dict)
 
     @property
+    def trained(self) -> Clock | None:
+        """The clock of the train steps that the epoch's log covers; of several, the one that covers most."""
+        found = [c for c in self.clocks.values() if c.source == "train-steps" and c.span is not None]
+        return max(found, key=lambda c: c.batches or 0, default=None)
+
+    @property
     def trained_at(self) -> Span | None:
-        """The versions at which the train steps computed that the epoch's log covers."""
-        return next((c.span for c in self.clocks.values() if c.source == "train-steps" and c.span is not None), None)
+        """The versions at which these steps computed."""
+        return None if self.trained is None else self.trained.span
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +173,7 @@ class Restoration(Spoken):
     @property
     def put_back(self) -> bool:
         """Whether the weights the model holds are such as were put back."""
-        return self.verdict in ("aligned", "shifted", "no-owner")
+        return self.verdict in ("aligned", "shifted", "no-owner", "put-back")
 
 
 @dataclass(frozen=True, slots=True)

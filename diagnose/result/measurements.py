@@ -41,6 +41,7 @@ class Measurements:
     `ema_values`: metrics of the moving average that Keras put into the model at the end ("average") and of what a
     ModelCheckpoint saved ("saved"), where the optimizer keeps one.
     `end_of_epoch`: over the epoch's own batches, in training mode, all with its last weights.
+    `other_loss`: how many steps of an epoch gave all metrics as recorded, computed again, but not the loss.
     `no_replay`: why values that need replay are missing, or None.
     """
 
@@ -54,4 +55,5 @@ class Measurements:
     started: Mapping[str, Real] = field(default_factory=dict)
     ema_values: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     end_of_epoch: Mapping[int, Mapping[str, Real]] = field(default_factory=dict)
+    other_loss: Mapping[int, Count] = field(default_factory=dict)
     no_replay: str | None = None

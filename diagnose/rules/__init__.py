@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -21,12 +22,14 @@ from diagnose.rules import (
     evaluate_inside_epoch,
     frozen_after_compile,
     loaded_model_differs,
+    loss_changed,
     masked_metric,
     metric_after_update,
     metric_mismatch,
     missing_monitor,
     moving_average_of_weights,
     no_restore,
+    not_finite,
     one_step_epoch,
     optimizer_not_restored,
     partial_batch_weight,
@@ -49,6 +52,7 @@ from diagnose.rules import (
 from diagnose.rules.facts import Facts
 
 NOT_LOOKED_AT = Text("rule.not-looked-at", "This could not be looked at: {reason}.")
+NO_NUMBERS = Text("rule.no-numbers", "{metric} is NaN or infinite, so there is nothing to measure.")
 CRASHED = Text("rule.crashed", "This rule could not be applied: {error}: {message}")
 
 Rule = Callable[[Facts], Finding]
@@ -68,6 +72,7 @@ RULES: Final[dict[str, Rule]] = {
     "wrong-direction": wrong_direction.check,
     "patience-conflict": patience_conflict.check,
     "missing-monitor": missing_monitor.check,
+    "not-finite": not_finite.check,
     "restored-is-not-best": restored_is_not_best.check,
     "two-bests": two_bests.check,
     "optimizer-not-restored": optimizer_not_restored.check,
@@ -80,6 +85,7 @@ RULES: Final[dict[str, Rule]] = {
     "unadapted-normalization": unadapted_normalization.check,
     "class-weights": class_weights.check,
     "penalty-in-loss": penalty_in_loss.check,
+    "loss-changed": loss_changed.check,
     "batch-averaged-metric": batch_averaged_metric.check,
     "partial-batch-weight": partial_batch_weight.check,
     "masked-metric": masked_metric.check,
@@ -99,17 +105,25 @@ ROLES: Final[dict[str, Role]] = {
     "batch-norm-gap": "explains-gap",
     "dropout-gap": "explains-gap",
     "augmentation-gap": "explains-gap",
+    "not-finite": "explains-gap",
     "stale-best": "explains-restoration",
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
+    "loss-changed": "explains-restoration",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
 
 def run_rule(name: str, facts: Facts) -> Finding:
-    """What one rule finds; not applicable where it crashes, with the reason."""
+    """What one rule finds; not applicable where it crashes, with the reason. Nothing is measured by, and nothing passes
+    on, a ledger whose ends are not finite."""
+    finite = tuple(x for x in facts.ledgers if math.isfinite(x.logged) and math.isfinite(x.evaluated))
+    lost = {x.metric for x in facts.ledgers} - {x.metric for x in finite}
     try:
-        found = RULES[name](facts)
+        found = RULES[name](replace(facts, ledgers=finite))
+        metric = found.metric or found.evidence.get("metric")
+        if found.status != "failed" and metric in lost:
+            found = Finding(name, "not-applicable", NO_NUMBERS(metric=metric), dict(found.evidence), "")
     except ReplayError as error:
         found = Finding(name, "not-applicable", NOT_LOOKED_AT(reason=str(error)), {}, "")
     except Exception as error:

@@ -124,7 +124,8 @@ def _judged(facts: Facts, decision: Watcher, kept: Kept) -> Finding:
     if abs(moved) <= doubt or abs(moved) < MATERIAL * size or moved == 0.0:
         return Finding(NAME, "passed", SAME(**said), evidence, "", monitor, abs(moved))
     steps = 0 if at is None else at.last - at.first + 1
-    title = FAILED(**said, steps=steps) if steps > 1 else FAILED_ONE_STEP(**said)
+    one = steps <= 1 or facts.averaged(monitor, best.epoch) == 1
+    title = FAILED_ONE_STEP(**said) if one else FAILED(**said, steps=steps)
     return Finding(NAME, "failed", title, evidence, _advice(monitor, decision), monitor, abs(moved))
 
 

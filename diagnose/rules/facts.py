@@ -44,5 +44,10 @@ class Facts:
         """When the value of this name in a (1-based) epoch's log was computed."""
         return clock(self.trace, next(e for e in self.epochs if e.epoch == epoch), metric)
 
+    def averaged(self, metric: str, epoch: int) -> int | None:
+        """Over how many different (trainable) weights the value of this name in a (1-based) epoch's log averages; None
+        where that is not known."""
+        return self.clock(metric, epoch).different
+
     def ledger(self, metric: str, epoch: int) -> Ledger | None:
         return next((x for x in self.ledgers if x.metric == metric and x.epoch == epoch), None)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from diagnose.rules.facts import Facts
-from diagnose.tracefile.increments import mean, sums
+from diagnose.tracefile import increments
+from diagnose.tracefile.increments import sums
 from diagnose.tracefile.model import Step
 from diagnose.tracefile.reader import Trace
 
@@ -43,7 +44,7 @@ def held(trace: Trace, step: Step, state: bytes | None) -> dict[str, tuple[float
 
 def running(trace: Trace, step: Step) -> dict[str, float]:
     """metric -> mean over all that its state holds after this step: what batch hooks are handed."""
-    return {name: mean(*all_of_it) for name, all_of_it in held(trace, step, step.metrics_after).items()}
+    return increments.held(trace, step)
 
 
 def _is_mean(value: float, logged: object) -> bool:

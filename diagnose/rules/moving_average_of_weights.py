@@ -23,6 +23,10 @@ NAME = "moving-average-of-weights"
 ONE_STEP = Text(
     "moving-average-of-weights.one-step", "Every epoch has one step: its value belongs to one set of weights."
 )
+SAME_WEIGHTS = Text(
+    "moving-average-of-weights.same-weights",
+    "All batches of an epoch were scored with the same weights: its value belongs to them.",
+)
 NOT_DECIDED = Text(
     "moving-average-of-weights.not-decided",
     "Logged training values average over moving weights, but nothing here was decided by one.",
@@ -34,9 +38,10 @@ NO_GAP = Text(
 )
 FAILED = Text(
     "moving-average-of-weights.failed",
-    "The {metric} logged for epoch {epoch} ({logged:number}) averages {batches} batches, each scored with other "
-    "weights; no version of the model has it. At the end of that epoch it is {end:number} on the same batches. "
-    "{decides}",
+    "The {metric} logged for epoch {epoch} ({logged:number}) averages {batches} batches, "
+    "{different:select(each=each scored with other weights|some=scored with {weights} different sets of weights|"
+    "scored while the weights moved)}; no version of the model has it. At the end of that epoch it is {end:number} on "
+    "the same batches. {decides}",
 )
 ADVICE = Text(
     "moving-average-of-weights.advice",
@@ -64,13 +69,17 @@ def check(facts: Facts) -> Finding:
     if decisions is None:
         return Finding(NAME, "passed", NOT_DECIDED(), {"decided_by": [d.monitor for d in facts.decisions]}, "")
     metric = metric_in_question(facts, decisions)
-    many = {e.epoch for e in facts.epochs if e.last_version - e.first_version > 1}
+    many = {e.epoch for e in facts.epochs if facts.averaged(metric, e.epoch) != 1}
+    if not many:
+        evidence = {"metric": metric, "different_weights": 1}
+        return Finding(NAME, "passed", SAME_WEIGHTS(), evidence, "", metric, 0.0)
     ledgers = [x for x in facts.ledgers if x.metric == metric and x.epoch in many]
     if not ledgers:
         return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
     ledger = max(ledgers, key=lambda x: abs(timing(x)))
     moved = timing(ledger)
-    at = facts.clock(metric, ledger.epoch).span
+    when = facts.clock(metric, ledger.epoch)
+    at = when.span
     if at is None:
         return not_applicable(NAME, NOT_KNOWN(metric=metric), {"metric": metric})
     end = facts.measured.end_of_epoch.get(ledger.epoch, {}).get(metric)
@@ -79,17 +88,21 @@ def check(facts: Facts) -> Finding:
         "epoch": ledger.epoch,
         "logged": ledger.logged,
         "computed_at_versions": [at.first, at.last],
+        "different_weights": when.different,
         "end_of_epoch": end,
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
     }
     if abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
         return Finding(NAME, "passed", NO_GAP(metric=metric), evidence, "", metric, abs(moved))
+    batches = when.batches or at.last - at.first + 1
     title = FAILED(
         metric=metric,
         epoch=ledger.epoch,
         logged=ledger.logged,
-        batches=at.last - at.first + 1,
+        batches=batches,
+        weights=when.different,
+        different=None if when.different is None else "each" if when.different == batches else "some",
         end=end,
         decides=consequence(decisions),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 
-from diagnose.decide.watched import restoring
-from diagnose.result.diagnosis import Finding
+from diagnose.decide.watched import Watcher, restoring
+from diagnose.result.diagnosis import Finding, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_EPOCH, NO_STOPPING, not_applicable
 from diagnose.rules.facts import Facts
@@ -17,6 +17,7 @@ NAME = "no-restore"
 NO_BEST = Text("no-restore.no-best", "{callback} never saw '{monitor}', so there was no best epoch to restore.")
 REPLACED = Text("no-restore.replaced", "The weights after fit are not the last ones of training: {who} wrote others.")
 ADVICE = Text("no-restore.advice", "{code:python}\n")
+OWN_ADVICE = Text("no-restore.own-advice", "Have {callback} put back what it keeps:\n\n{code:python}\n")
 RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
 BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
 FAILED = Text(
@@ -34,6 +35,29 @@ def _advice(facts: Facts) -> Said:
     return ADVICE(code=call)
 
 
+def _of_own(facts: Facts, r: Restoration, watcher: Watcher) -> Finding:
+    """Of a callback of the user's own: the verdict's sentence says what it did."""
+    own = watcher.own
+    assert own is not None
+    evidence = {
+        "callback": r.callback,
+        "monitor": r.monitor,
+        "best_epoch": r.best_epoch,
+        "held_version": r.restored_version,
+        "last_epoch": facts.epochs[-1].epoch,
+        "known_by": "content",
+    }
+    if own.back:
+        return Finding(NAME, "passed", r.sentence, evidence, "", r.monitor)
+    code = f"""\
+def on_train_end(self, logs=None):
+    self.model.set_weights(self.{own.attribute})"""
+    logged = facts.epochs[-1].logs.get(r.monitor)
+    known = isinstance(logged, (int, float)) and r.best_logged is not None
+    effect = abs(float(logged or 0) - (r.best_logged or 0)) if known else None
+    return Finding(NAME, "failed", r.sentence, evidence, OWN_ADVICE(callback=r.callback, code=code), r.monitor, effect)
+
+
 def check(facts: Facts) -> Finding:
     """Fails where the weights after fit are the last ones and the best epoch is another."""
     r = facts.restoration
@@ -41,6 +65,9 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
     if r.best_epoch is None:
         return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
+    own = restoring(facts.decisions)
+    if own is not None and own.own is not None:
+        return _of_own(facts, r, own)
     if r.best_logged is not None and math.isnan(r.best_logged):
         return not_applicable(NAME, NAN_ONLY(callback=r.callback, monitor=r.monitor))
     if r.verdict == "replaced":

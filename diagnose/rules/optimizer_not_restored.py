@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from diagnose.decide.rolled_back import left_behind, returns
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.about import OptimizerState, Previous, Start
-from diagnose.tracefile.events import WeightsChanged
 
 NAME = "optimizer-not-restored"
 
@@ -32,7 +31,8 @@ OF_EPOCH = Text("optimizer-not-restored.of-epoch", "the weights of epoch {epoch}
 SAME = Text(
     "optimizer-not-restored.same",
     "This fit went on from {what} with the optimizer's state of that moment"
-    "{rate:given(, its learning rate {rate:number} included)}.",
+    "{set_to:given(, but for its learning rate: that went from {rate:number} to {set_to:number}|{rate:given(, its "
+    "learning rate {rate:number} included)})}.",
 )
 KEEPS_NOTHING = Text(
     "optimizer-not-restored.keeps-nothing",
@@ -81,8 +81,9 @@ WENT_ON_NEW = Text(
 )
 PUT_BACK = Text(
     "optimizer-not-restored.put-back",
-    "{callback} put the weights of epoch {to} back at the end of epoch {epoch}, and training went on from them with "
-    "the optimizer of epoch {epoch}."
+    "{callback} put {part:select(whole=the weights|trainable=the trainable weights)} of {to_end:given(|version "
+    "{version}, in )}{to:given(epoch {to}|before the first update)} back {at_end:given(at the end of|in)} epoch "
+    "{epoch}, and training went on from them with the optimizer of epoch {epoch}."
     "{before:given( Loss of the epoch after: {before:number} then, {after:number} now.)}",
 )
 ADVICE_WHOLE_MODEL = Text(
@@ -163,7 +164,9 @@ def _from_earlier_fit(facts: Facts, start: Start, previous: Previous) -> Finding
     what = _moment(previous)
     if not lost:
         if then.same and then.iterations == start.iterations:
-            title = SAME(what=what, rate=start.learning_rate)
+            rates = (then.learning_rate, start.learning_rate)
+            set_to = rates[1] if None not in rates and rates[0] != rates[1] else None
+            title = SAME(what=what, rate=start.learning_rate if set_to is None else rates[0], set_to=set_to)
         elif previous.same_optimizer or previous.same_settings:
             title = KEEPS_NOTHING(what=what)
         else:
@@ -182,6 +185,8 @@ def _lost(facts: Facts, start: Start, previous: Previous) -> list[str]:
     then, end = previous.then, previous.end
     if not previous.same_optimizer and not previous.same_settings and not _told_to_continue(facts):
         return []
+    if not previous.same_optimizer and _other_variables(facts, then):
+        return []
     found = []
     keeps = max(start.slots, then.slots, end.slots) > 0
     if keeps and not then.same:
@@ -195,6 +200,13 @@ def _lost(facts: Facts, start: Start, previous: Previous) -> list[str]:
     if left and None not in rates and rates[0] != rates[1]:
         found.append("learning_rate")
     return found
+
+
+def _other_variables(facts: Facts, then: OptimizerState) -> bool:
+    """Whether a new optimizer trains other variables than the earlier one did: layers were frozen or unfrozen, which
+    takes a new one (fine tuning in two phases)."""
+    now = sum(v.role in ("slot", "average") for v in facts.trace.header.optimizer_variables)
+    return 0 < now != then.slots > 0
 
 
 def _told_to_continue(facts: Facts) -> bool:
@@ -275,33 +287,15 @@ def _from_elsewhere(facts: Facts, start: Start, initial: int) -> Finding:
 # ── within one fit ──
 
 
-@dataclass(frozen=True, slots=True)
-class _Return:
-    """A callback put the weights of an earlier version back, and training went on."""
-
-    callback: str
-    epoch: int
-    to_epoch: int
-    to_version: int
-
-
 def _inside(facts: Facts) -> Finding | None:
     kept = [v for v in facts.trace.header.optimizer_variables if v.role in ("slot", "average")]
-    for found in _returns(facts) if kept else []:
-        ends = {e.epoch: facts.trace.states[e.state] for e in facts.epochs}
-        then, now = ends.get(found.to_epoch), ends.get(found.epoch)
-        if then is None or now is None or then.optimizer_arrays is None or now.optimizer_arrays is None:
-            continue
-        listed = facts.trace.header.optimizer_variables
-        changed = [
-            v.path
-            for v, a, b in zip(listed, then.optimizer_arrays, now.optimizer_arrays, strict=False)
-            if a != b and v.role in ("slot", "average")
-        ]
+    for found in returns(facts.trace) if kept else []:
+        changed = left_behind(facts.trace, found)
         if not changed:
             continue
         logged = {e.epoch: e.logs.get("loss") for e in facts.epochs}
-        before, after = logged.get(found.to_epoch + 1), logged.get(found.epoch + 1)
+        ends = found.end and found.to_end and found.to_epoch is not None
+        before, after = (logged.get((found.to_epoch or 0) + 1), logged.get(found.epoch + 1)) if ends else (None, None)
         evidence = {
             "callback": found.callback,
             "epoch": found.epoch,
@@ -314,7 +308,11 @@ def _inside(facts: Facts) -> Finding | None:
         both = isinstance(before, (int, float)) and isinstance(after, (int, float))
         title = PUT_BACK(
             callback=found.callback,
+            part=found.part,
             to=found.to_epoch,
+            to_end=found.to_end,
+            version=found.to_version,
+            at_end=found.end,
             epoch=found.epoch,
             before=before if both else None,
             after=after,
@@ -323,21 +321,6 @@ def _inside(facts: Facts) -> Finding | None:
         advice = ADVICE_IN_A_CALLBACK(code=CODE_IN_A_CALLBACK)
         return Finding(NAME, "failed", title, evidence, advice, "loss" if both else None, effect)
     return None
-
-
-def _returns(facts: Facts) -> list[_Return]:
-    trace, found = facts.trace, []
-    ends = {e.last_version: e.epoch for e in facts.epochs}
-    for event in trace.events_of(WeightsChanged):
-        detail = event.detail
-        if detail.hook != "on_epoch_end" or detail.callback is None:
-            continue
-        versions = [v for v in trace.index.versions_of(trace.states[detail.after]) if v in ends]
-        if event.epoch is None or event.step is None or not versions or event.step in versions:
-            continue
-        if len(trace.steps) > event.step:
-            found.append(_Return(detail.callback, event.epoch, ends[versions[-1]], versions[-1]))
-    return found
 
 
 def _state(of: Start | OptimizerState) -> dict[str, Any]:

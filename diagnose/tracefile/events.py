@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from diagnose.tracefile.about import Callback, Count, Number, Part, typed
 from diagnose.tracefile.model import Json
@@ -64,6 +66,29 @@ class FileSaved(ByCallback, frozen=True, kw_only=True):
     bytes: Count | None = None
 
 
+Hex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+
+
+class WeightsKept(ByCallback, frozen=True, kw_only=True):
+    """At the end of the fit, an attribute of a callback (entry `place` of the header's callbacks) holds weights of the
+    model's shapes: digests as those of a state, `non_trainable` None where it holds the trainable ones alone."""
+
+    place: Count
+    attribute: str
+    trainable: Hex
+    non_trainable: Hex | None = None
+
+
+class OutsideChanged(Part, frozen=True, kw_only=True):
+    """A number outside the model's variables, which `of` (its loss, a metric, a layer or a callback) holds under
+    `name`, is another than at the last look."""
+
+    of: str
+    name: str
+    before: Number
+    after: Number
+
+
 class TrainEnd(Part, frozen=True, kw_only=True):
     """All callbacks ran their `on_train_end`, which left the state `state`."""
 
@@ -107,6 +132,8 @@ KINDS: Final[Mapping[str, type[Part]]] = {
     "changes-left-out": ChangesLeftOut,
     "callbacks-final": CallbacksFinal,
     "file-saved": FileSaved,
+    "weights-kept": WeightsKept,
+    "outside-changed": OutsideChanged,
     "train-end": TrainEnd,
     "replica-shares": ReplicaShares,
     "tracer-error": TracerError,

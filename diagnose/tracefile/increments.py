@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from diagnose.tracefile.metric_state import Slot, added, layout, means
@@ -13,6 +14,14 @@ from diagnose.tracefile.reader import Trace
 def sums(trace: Trace, step: Step) -> dict[str, tuple[float, float]]:
     """metric -> (total, count) that the step added, for metrics that keep just these two."""
     return means(increments(trace, step))
+
+
+def held(trace: Trace, step: Step) -> dict[str, float]:
+    """metric -> mean over all that its state holds after this step: what the logs then hold."""
+    if step.metrics_after is None:
+        return {}
+    whole = replace(step, metrics_before=bytes(len(step.metrics_after)))
+    return {name: mean(*all_of_it) for name, all_of_it in sums(trace, whole).items()}
 
 
 def mean(total: float, count: float) -> float:

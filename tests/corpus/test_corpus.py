@@ -24,8 +24,9 @@ def test_fails_what_it_must_and_nothing_else(name: str) -> None:
     assert case.failed == case.expected
     assert case.verdict == expected(name)["verdict"]
     reproduced, replayed = case.replayed
-    assert 0 < reproduced == replayed
-    assert case.residual <= 1e-5
+    if expected(name).get("reproduces", True):
+        assert 0 < reproduced == replayed
+        assert case.residual <= 1e-5
     for diagnosis, again in zip(case.diagnoses, case.again, strict=True):
         assert findings_list(again) == findings_list(diagnosis.findings)
         assert not [f for f in diagnosis.findings if "error" in f.evidence], "a rule crashed"

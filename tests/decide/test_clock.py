@@ -11,7 +11,7 @@ import pytest
 
 from diagnose import Tracer, read_trace
 from diagnose.callbacks import OwnedEarlyStopping, ReevaluatedMetrics
-from diagnose.decide.clock import clock, computed_with, held_value, metric_of, source
+from diagnose.decide.clock import clock, clocks, computed_with, held_value, metric_of, source
 from diagnose.decide.watched import decisions
 
 
@@ -87,3 +87,68 @@ def test_one_step_epochs_with_the_cure_pass(tmp_path: Path) -> None:
         assert diagnosis.restoration is not None
         expected = ("aligned", "passed") if isinstance(cure, OwnedEarlyStopping) else ("shifted", "failed")
         assert (diagnosis.restoration.verdict, status) == expected
+
+
+class Plain(keras.Model):  # type: ignore[misc]
+    """Returns tensors of its own, and one value of a metric."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.mean = keras.metrics.Mean(name="mean")
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean(keras.ops.square(y - self(x, training=True)[:, 0]))
+        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        self.mean.update_state(loss)
+        return {"loss": loss, "own": 2 * loss, "mean": self.mean.result()}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the step is TensorFlow's")
+def test_what_a_step_returns_without_a_metric_is_the_last_batchs(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 3)).astype("float32"), rng.normal(size=32).astype("float32")
+    model = Plain()
+    model.compile(keras.optimizers.SGD(0.1))
+    model(x[:1])
+    before: list[float] = []
+
+    def score(batch: int, logs: Any) -> None:
+        rows = slice(8 * batch, 8 * batch + 8)
+        before.append(float(np.mean((y[rows] - np.asarray(model(x[rows]))[:, 0]) ** 2)))
+
+    note = keras.callbacks.LambdaCallback(on_train_batch_begin=score)
+    tracer = Tracer(tmp_path / "fit.diag")
+    logs = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[note, tracer]).history
+    assert logs["own"] == pytest.approx([2 * before[3], 2 * before[7]], rel=1e-5)
+    assert logs["loss"] == pytest.approx([before[3], before[7]], rel=1e-5)
+    assert logs["mean"] == pytest.approx([np.mean(before[:4]), np.mean(before[4:])], rel=1e-5)
+    with read_trace(tmp_path / "fit.diag") as trace:
+        for number, epoch in enumerate(trace.epochs, 1):
+            for name in ("own", "loss"):
+                assert clock(trace, epoch, name).owners == (4 * number - 1,)
+                assert clocks(trace)[number][name].batches == 1
+            average = clock(trace, epoch, "mean")
+            assert (average.owners, average.batches, average.different) == ((), 4, 4)
+
+
+def test_versions_are_the_same_where_their_contents_are(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 3)).astype("float32"), rng.normal(size=24).astype("float32")
+    for steps, different, owners in ((3, 1, (3, 4, 5)), (2, 2, ()), (None, 3, ())):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps), "mse")
+        tracer = Tracer(tmp_path / f"{steps}.diag")
+        model.fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[tracer])
+        with read_trace(tmp_path / f"{steps}.diag") as trace:
+            found = clock(trace, trace.epochs[1], "loss")
+            assert (found.batches, found.different, found.owners) == (3, different, owners)

@@ -66,9 +66,15 @@ def test_training_values_do_not(batch: int, verdict: str, shift: int | None) -> 
     assert finding.status == "failed" and "PutBackLoss" in finding.title
 
 
-@pytest.mark.parametrize("callback", [ForgetsToPutBack(), PutsAnAverage()], ids=lambda c: type(c).__name__)
-def test_nothing_is_claimed_where_no_epoch_came_back(callback: Any) -> None:
-    assert fit(callback, rate=30.0, epochs=8, validation=True).diagnosis.restoration is None
+def test_nothing_is_claimed_where_no_epoch_came_back() -> None:
+    assert fit(PutsAnAverage(), rate=30.0, epochs=8, validation=True).diagnosis.restoration is None
+
+
+def test_what_is_only_kept_was_not_restored() -> None:
+    seen = fit(ForgetsToPutBack(), rate=30.0, epochs=8, validation=True)
+    r = seen.diagnosis.restoration
+    values = [log["val_loss"] for log in seen.witness.logs]
+    assert (r.verdict, r.monitor, r.best_epoch) == ("not-restored", "val_loss", values.index(min(values)) + 1)
 
 
 def test_early_stopping_is_judged_first() -> None:

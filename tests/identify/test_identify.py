@@ -317,6 +317,20 @@ def test_file_with_a_part_of_the_weights(run: Run, tmp_path: Path) -> None:
     found = run.identify(tmp_path / "a.npz")
     assert (found.kind, versions(found.places), found.matched) == ("partial", [5], 2)
     assert any("6 recorded variables are not in it" in note for note in found.notes)
+    assert "holds 2 of 8 variables of version 5, within epoch 2: 6 are not in it." in str(found)
+
+
+def test_variables_of_other_shapes_are_not_said_to_be_held(run: Run, tmp_path: Path) -> None:
+    """As `load_weights(skip_mismatch=True)` leaves a model with a wider layer: one that matches, one that differs."""
+    names = by_path(run, run.copies.after[4])
+    found: dict[str, np.ndarray] = dict(list(names.items())[:1])
+    second, *others = list(names)[1:]
+    found[second] = names[second] + np.float32(1)
+    found |= {name: np.zeros((*names[name].shape, 2), "float32") for name in others}
+    np.savez(tmp_path / "a.npz", **found)
+    said = run.identify(tmp_path / "a.npz")
+    assert (said.matched, len(said.differences)) == (1, 1)
+    assert "holds 1 of 8 variables of version" in str(said) and ": 1 is another, 6 are not in it" in str(said)
 
 
 # ── where Keras puts a variable ──

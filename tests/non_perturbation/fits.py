@@ -287,6 +287,34 @@ class SetsWeights(keras.callbacks.Callback):
             bias.assign(keras.ops.convert_to_numpy(bias.value) + 1)
 
 
+class KeepsWeights(keras.callbacks.Callback):
+    """Keeps weights of two epochs in attributes, and puts one of them back."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 0:
+            self.first = self.model.get_weights()
+        self.trained = [keras.ops.convert_to_numpy(v).copy() for v in self.model.trainable_weights]
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.model.set_weights(self.first)
+
+
+class OutsideLoss(keras.losses.Loss):
+    """Takes a weight from outside the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = keras.Variable(0.0, trainable=False, name="weight")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean(keras.ops.square(y_true - y_pred) + self.weight * keras.ops.square(y_pred), axis=-1)
+
+
+class RaisesWeight(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.loss.weight.assign(0.1 * epoch)
+
+
 class RaisesAt(keras.callbacks.Callback):
     """Raises in `hook` the `nth` time it is called (counted from 1)."""
 
@@ -432,6 +460,8 @@ CASES: dict[str, Case] = {
         data=lambda: arrays(validation_data=rows(9, seed=1)), callbacks=lambda scene: [BatchHooks(scene)]
     ),
     "evaluates_inside": Case(callbacks=lambda scene: [EvaluatesInside(scene)]),
+    "loss_changes": Case(lambda: binary(compiled={"loss": OutsideLoss()}), callbacks=lambda scene: [RaisesWeight()]),
+    "keeps_weights": Case(callbacks=lambda scene: [KeepsWeights()]),
     "sets_weights": Case(callbacks=lambda scene: [SetsWeights()]),
     "no_epochs": Case(data=lambda: arrays(epochs=0), next_data=arrays),
     "callback_raises_after_a_batch": Case(callbacks=raising("on_train_batch_end", 4), ends_with=Planned),

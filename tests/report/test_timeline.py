@@ -127,3 +127,19 @@ def test_a_value_missing_in_an_epoch_is_missing_in_the_figure() -> None:
     view = build_timeline(replace(base, epoch_rows=rows))
     assert view is not None and [tie.epoch for tie in view.ties] == [2, 4, 6, 8, 10, 12]
     assert all(tie.logged is not None and math.isfinite(tie.logged) for tie in view.ties)
+
+
+def test_a_wide_tie_of_the_same_weights_is_no_average() -> None:
+    base = examples.many_batches()
+
+    def with_different(*different: int) -> str:
+        rows = [
+            replace(row, clocks={k: replace(c, different=different[i % len(different)]) for k, c in row.clocks.items()})
+            for i, row in enumerate(base.epoch_rows)
+        ]
+        view = build_timeline(replace(base, epoch_rows=tuple(rows)))
+        assert view is not None
+        return view.caption
+
+    assert "all steps of an epoch were computed with them" in with_different(1)
+    assert "in some epochs" in with_different(1, 2) and "wedge" in with_different(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ class Seen:
     model: Any
     x: np.ndarray
     y: np.ndarray
+    path: Path
 
     def finding(self, rule: str) -> Any:
         return next(f for f in self.diagnosis.findings if f.rule == rule)
@@ -58,15 +60,18 @@ def fit(
     validation: bool = False,
     layers: tuple[Any, ...] = (),
     optimizer: Any = None,
+    freeze: bool = False,
     **arguments: Any,
 ) -> Seen:
-    """A logistic regression on 64 rows, traced and witnessed."""
+    """A logistic regression on 64 rows, traced and witnessed. `freeze`: whatever an optimizer could change."""
     keras.utils.set_random_seed(3)
     x, y = data()
     model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1, activation="sigmoid")])
+    for v in model.trainable_variables if freeze else ():
+        v.trainable = False
     model.compile(optimizer or keras.optimizers.SGD(rate, momentum=0.9), "binary_crossentropy", metrics=["accuracy"])
     witness, tracer = Witness(), Tracer()
     if validation:
         arguments["validation_data"] = (x, y)
     model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[*callbacks, witness, tracer], **arguments)
-    return Seen(tracer.diagnose(), witness, model, x, y)
+    return Seen(tracer.diagnose(), witness, model, x, y, tracer.path)

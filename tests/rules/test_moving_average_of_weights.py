@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 
 from tests.rules.runs import fit
@@ -40,3 +41,12 @@ def test_dropout_alone_is_no_moving_average() -> None:
 
 def test_does_not_apply_to_one_step_epochs() -> None:
     assert fit(batch=64).finding(RULE).status == "not-applicable"
+
+
+def test_frozen_layers_do_not_move() -> None:
+    """All is frozen; batch normalisation's statistics still move, and play no part in training."""
+    seen = fit(layers=(keras.layers.BatchNormalization(),), freeze=True)
+    finding = seen.finding(RULE)
+    assert finding.status == "passed" and finding.evidence["different_weights"] == 1
+    first, last = seen.witness.weights[0], seen.witness.weights[-1]
+    assert not all(map(np.array_equal, first, last))

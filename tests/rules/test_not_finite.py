@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diagnose import Diagnosis, Tracer
+from diagnose.report.ledger_view import build_ledgers
 from tests.rules.advice import blocks
 
 RULE = "missing-monitor"
@@ -121,3 +122,69 @@ def test_a_value_that_is_no_number_is_not_called_missing() -> None:
     diagnosis, _, _, _ = fit([Text(), saving], epochs=2)
     r = diagnosis.restoration
     assert r is not None and r.sentence == "Nothing was restored: EarlyStopping saw no number in 'grade'."
+
+
+def of_rule(diagnosis: Diagnosis, rule: str = "not-finite") -> Any:
+    return next(f for f in diagnosis.findings if f.rule == rule)
+
+
+def first_bad(weights: list[Any]) -> int | None:
+    return next((i for i, held in enumerate(weights, 1) if not all(np.isfinite(w).all() for w in held)), None)
+
+
+def test_rule_names_the_step_and_the_weights() -> None:
+    diagnosis, history, weights, _ = fit([], bad_label=50, epochs=3)
+    found = of_rule(diagnosis)
+    assert first_bad(weights) == 1 and all(map(math.isnan, history["loss"]))
+    assert found.status == "failed"
+    assert found.title.startswith("loss was NaN in epoch 1; loss was NaN in batch 3 of epoch 1 (step 2). 3 of 3 epochs")
+    assert "from version 3 on (epoch 1)" in found.title  # step 2 makes version 3
+    assert found.evidence["first_weights"]["version"] == 3
+    assert len(blocks(found.advice)) == 1
+
+
+def test_rule_weights_that_overflow_later() -> None:
+    """A rate so large that the weights leave the numbers, some epochs after the first."""
+    diagnosis, history, weights, _ = fit([Rate(1e30, 3)], epochs=5)
+    found, epoch = of_rule(diagnosis), first_bad(weights)
+    assert epoch is not None and epoch > 1 and found.status == "failed"
+    assert found.evidence["first_weights"]["epoch"] == epoch
+    logged = next(i for i, v in enumerate(history["loss"], 1) if not math.isfinite(v))
+    assert found.evidence["first_logged"]["epoch"] <= logged
+
+
+def test_rule_validation_alone() -> None:
+    diagnosis, _, weights, _ = fit([], bad_label=90, epochs=2)
+    found = of_rule(diagnosis)
+    assert first_bad(weights) is None
+    assert found.status == "failed" and "The weights stayed finite." in found.title
+    assert "y_val" in found.advice
+
+
+def test_rule_control() -> None:
+    diagnosis, _, _, _ = fit([], epochs=2)
+    assert of_rule(diagnosis).status == "passed"
+
+
+def test_nothing_passes_on_what_is_not_finite_and_the_ledger_says_so() -> None:
+    diagnosis, _, _, _ = fit([stopping("loss")], bad_label=50, epochs=3)
+    passed = [f.rule for f in diagnosis.findings if f.status == "passed" and f.metric == "loss"]
+    assert passed == []
+    moving = of_rule(diagnosis, "moving-average-of-weights")
+    assert (moving.status, moving.title) == (
+        "not-applicable",
+        "loss is NaN or infinite, so there is nothing to measure.",
+    )
+    drawn, others = build_ledgers(diagnosis)
+    assert drawn and all("no gap to take apart" in x.title for x in (*drawn, *others))
+    assert {row.kind for x in drawn for row in x.rows} == {"logged", "evaluated"}
+
+
+class Rate(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, rate: float, epoch: int) -> None:
+        super().__init__()
+        self.rate, self.epoch = rate, epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch + 1 == self.epoch:
+            self.model.optimizer.learning_rate = self.rate

@@ -252,3 +252,66 @@ def test_an_older_trace_does_not_say(tmp_path: Path) -> None:
         found = optimizer_not_restored.check(Facts(trace, (), None))
     assert found.status == "not-applicable"
     assert "does not say" in found.title
+
+
+class RollsBack(keras.callbacks.Callback):
+    """Returns to the weights (or the trainable ones) of an update inside the first epoch, in a batch of the third."""
+
+    def __init__(self, trainable_only: bool, optimizer: bool = False) -> None:
+        super().__init__()
+        self.trainable_only, self.optimizer, self.seen = trainable_only, optimizer, 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen += 1
+        variables = self.model.trainable_weights if self.trainable_only else self.model.weights
+        variables = [*variables, *(self.model.optimizer.variables if self.optimizer else [])]
+        if self.seen == 3:
+            self.kept = [keras.ops.convert_to_numpy(v).copy() for v in variables]
+        if self.seen == 10:
+            for v, kept in zip(variables, self.kept, strict=True):
+                v.assign(kept)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="variables cannot be assigned between JAX's steps")
+@pytest.mark.parametrize("trainable_only", [False, True])
+def test_weights_rolled_back_inside_an_epoch(trainable_only: bool, tmp_path: Path) -> None:
+    with diagnose.trace(tmp_path) as session:
+        train(build(), RollsBack(trainable_only), epochs=4)
+    found = finding(session.diagnose()[0])
+    assert found.status == "failed", found.title
+    assert found.evidence["weights_of"] == {"epoch": 1, "version": 3} and found.evidence["epoch"] == 3
+    assert "of version 3, in epoch 1 back in epoch 3" in found.title
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="variables cannot be assigned between JAX's steps")
+def test_control_rolled_back_with_its_optimizer(tmp_path: Path) -> None:
+    with diagnose.trace(tmp_path) as session:
+        train(build(), RollsBack(False, optimizer=True), epochs=4)
+    assert finding(session.diagnose()[0]).status == "not-applicable"
+
+
+def test_control_fine_tuning_in_two_phases(tmp_path: Path) -> None:
+    """A layer is unfrozen, and `compile` with the same settings makes the optimizer that this takes."""
+    keras.utils.set_random_seed(6)
+    parts = [keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1, activation="sigmoid")]
+    model = keras.Sequential([keras.Input((3,)), *parts])
+    model.layers[0].trainable = False
+    model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+    with diagnose.trace(tmp_path) as session:
+        train(model)
+        model.layers[0].trainable = True
+        model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+        train(model, initial_epoch=4, epochs=6)
+    found = finding(session.diagnose()[1])
+    assert found.evidence["weights_of"]["epoch"] == 4
+    assert found.status == "passed", found.title
+
+
+def test_a_rate_that_a_schedule_set_again_is_not_said_to_be_that_of_the_moment(tmp_path: Path) -> None:
+    model, schedule = build(), keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 * 0.5**epoch)
+    with diagnose.trace(tmp_path) as session:
+        train(model, schedule, epochs=3)
+        train(model, schedule, epochs=2)
+    found = finding(session.diagnose()[1])
+    assert found.status == "passed"
+    assert found.title.endswith("but for its learning rate: that went from 0.025 to 0.1.")

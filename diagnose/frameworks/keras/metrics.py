@@ -53,6 +53,12 @@ def loss_trackers(model: Any) -> list[Any]:
     return [] if compiled is None else list(compiled.metrics)
 
 
+def metrics_given(model: Any) -> list[Any]:
+    """What `compile` was given as `metrics` and `weighted_metrics`."""
+    compiled = compiled_metrics(model)
+    return [] if compiled is None else [compiled._user_metrics, compiled._user_weighted_metrics]
+
+
 def losses_given(model: Any) -> Any:
     """What `compile` was given as `loss`."""
     return compiled_loss(model)._user_loss

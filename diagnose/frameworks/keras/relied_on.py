@@ -68,6 +68,8 @@ RELIED_ON: Final = (
     Relied(_UTILS + "MetricsList.output_name", "what the logs put before a metric's name"),
     Relied(_UTILS + "CompileLoss._flat_losses", "the function and the weight of each output's loss"),
     Relied(_UTILS + "CompileLoss.Loss.loss_weights", "the weight of one output's loss"),
+    Relied(_UTILS + "CompileMetrics._user_metrics", "what metrics take from outside the model"),
+    Relied(_UTILS + "CompileMetrics._user_weighted_metrics", "what metrics take from outside the model"),
     Relied(_UTILS + "CompileLoss._user_loss", "whether a loss is a mean over rows"),
     Relied(_WRAPPER + "_fn", "the function that a metric averages"),
     Relied(_WRAPPER + "_fn_kwargs", "its settings"),

@@ -1,0 +1,44 @@
+"""Numbers outside the model's variables that changed during the fit, by epoch. Reads the trace only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diagnose.tracefile.events import OutsideChanged
+from diagnose.tracefile.reader import Trace
+
+MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`of` (the loss, a metric, a layer, a callback) holds it under `name`; `values`: (epoch, what it was in its steps)
+    of all epochs."""
+
+    of: str
+    name: str
+    values: tuple[tuple[int, float], ...]
+
+    @property
+    def moved(self) -> bool:
+        """Whether it was not the same in all epochs."""
+        return len({value for _, value in self.values}) > 1
+
+
+def changed_outside(trace: Trace) -> tuple[Changed, ...]:
+    """Those that were not the same in the steps of all epochs, the first `MOST`."""
+    by_name: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    for event in trace.events_of(OutsideChanged):
+        place = (event.detail.of, event.detail.name)
+        if place in by_name or len(by_name) < MOST:
+            change = (event.step or 0, float(event.detail.before), float(event.detail.after))
+            by_name.setdefault(place, []).append(change)
+    found = []
+    for (of, name), changes in by_name.items():
+        values, at, now = [], 0, changes[0][1]
+        for epoch in trace.epochs:
+            while at < len(changes) and changes[at][0] <= epoch.first_version:
+                now, at = changes[at][2], at + 1
+            values.append((epoch.epoch, now))
+        found.append(Changed(of, name, tuple(values)))
+    return tuple(x for x in found if x.moved)

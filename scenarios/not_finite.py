@@ -1,0 +1,37 @@
+"""The loss becomes NaN in the first epoch: one label is missing, and from its batch on all weights are NaN.
+
+What the user sees: `loss: nan` in every epoch, `evaluate` gives NaN as well, and nothing says which row it came from.
+Reported as keras-team/keras#2134 and tensorflow/tensorflow#38416.
+
+Why: NaN in one label makes the loss of its batch NaN, its gradients too, and the update writes NaN into every weight.
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+EXPECTED = {
+    "verdict": None,
+    "shows": "not-finite",
+    "failed": ["not-finite"],
+}
+
+MISSING = True
+
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
+
+rng = np.random.default_rng(seed)
+x = rng.normal(size=(200, 5)).astype("float32")
+y = (x @ rng.normal(size=(5, 1)) + 0.1 * rng.normal(size=(200, 1))).astype("float32")
+if MISSING:
+    y[120] = np.nan
+
+model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(12, activation="relu"), keras.layers.Dense(1)])
+model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
+
+history = model.fit(x, y, batch_size=20, epochs=4, shuffle=False, verbose=2, validation_data=(x[:40], y[:40]))
+
+print("losses:", [round(v, 4) for v in history.history["loss"]])
+print("evaluate:", model.evaluate(x[:40], y[:40], verbose=0))

@@ -1,0 +1,117 @@
+"""A loss that is another function later in the fit, by a number outside the model; and what only looks like it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from diagnose import Tracer
+
+RULE = "loss-changed"
+constant_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiled into the step as a constant")
+
+
+class Penalised(keras.losses.Loss):  # type: ignore[misc]
+    """The mean of squares, and `weight` (a number or a variable) times that of the predictions."""
+
+    def __init__(self, weight: Any) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        squares = keras.ops.square(y_true - y_pred) + self.weight * keras.ops.square(y_pred)
+        return keras.ops.mean(squares, axis=-1)
+
+
+class Raise(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, put: Any) -> None:
+        super().__init__()
+        self.put = put
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.put(min(epoch, 3) / 4)
+
+
+def fit(loss: Any, *callbacks: Any, metrics: Any = ("mse",), **compiled: Any) -> tuple[Any, Any]:
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(48, 3)).astype("float32")
+    y = (x @ [1.0, -1.0, 0.5] + 2).astype("float32")[:, None]
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05), loss, metrics=list(metrics), **compiled)
+    tracer = Tracer()
+    model.fit(x, y, batch_size=16, epochs=5, verbose=0, validation_data=(x, y), callbacks=[*callbacks, tracer])
+    diagnosis = tracer.diagnose()
+    return diagnosis, next(f for f in diagnosis.findings if f.rule == RULE)
+
+
+def values(finding: Any) -> list[float]:
+    (changed,) = finding.evidence["changed"]
+    return [v["value"] for v in changed["values"]]
+
+
+@constant_on_jax
+def test_a_variable_in_a_closure() -> None:
+    weight = keras.Variable(0.0, trainable=False, name="weight")
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean(keras.ops.square(y_true - y_pred) + weight * keras.ops.square(y_pred), axis=-1)
+
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True)
+    diagnosis, finding = fit(loss, Raise(weight.assign), stopping)
+    assert finding.status == "failed"
+    assert values(finding) == [0.0, 0.25, 0.5, 0.75, 0.75]
+    assert "`weight` of the loss 'loss' was 0 in epoch 1 and 0.75 in epoch 5." in finding.title
+    assert (finding.evidence["steps"], finding.evidence["steps_with_another_loss"]) == (15, 9)
+    assert 'monitor="val_mse"' in finding.advice
+    r = diagnosis.restoration
+    assert diagnosis.headline == finding.title and r.verdict != "no-owner" and "average" not in r.sentence
+
+
+def test_a_plain_number_in_an_attribute_of_the_loss() -> None:
+    loss = Penalised(0.0)
+    _, finding = fit(loss, Raise(lambda w: setattr(loss, "weight", w)), run_eagerly=True)
+    assert finding.status == "failed" and values(finding) == [0.0, 0.25, 0.5, 0.75, 0.75]
+
+
+@constant_on_jax
+def test_without_a_metric_beside_it_the_number_tells() -> None:
+    weight = keras.Variable(0.0, trainable=False, name="weight")
+    _, finding = fit(Penalised(weight), Raise(weight.assign), metrics=())
+    assert finding.status == "failed" and "the loss of 9 of 15 steps" in finding.title
+    assert 'metrics=["mse"]' in finding.advice
+
+
+def test_control_the_same_number_unchanged() -> None:
+    weight = keras.Variable(0.5, trainable=False, name="weight")
+    _, finding = fit(Penalised(weight), Raise(lambda w: weight.assign(0.5)))
+    assert finding.status == "passed" and finding.effect == 0.0
+
+
+def test_a_number_that_no_step_sees_is_no_finding() -> None:
+    """TensorFlow puts a plain number into the graph once: changing it has no effect."""
+    loss = Penalised(0.5)
+    if keras.backend.backend() == "torch":
+        pytest.skip("each step runs the user's code")
+    _, finding = fit(loss, Raise(lambda w: None))
+    assert finding.status == "passed"
+
+
+def test_a_loss_that_draws_is_not_said_to_have_changed() -> None:
+    rng = np.random.default_rng()
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        return keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1) + float(rng.uniform())
+
+    _, finding = fit(loss, run_eagerly=True)
+    assert finding.status == "not-applicable" and "draw at random" in finding.title
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="others see the change")
+def test_on_jax_a_compiled_step_does_not_see_it() -> None:
+    weight = keras.Variable(0.0, trainable=False, name="weight")
+    _, finding = fit(Penalised(weight), Raise(weight.assign))
+    assert finding.status == "not-applicable" and "compiled step on JAX" in finding.title
