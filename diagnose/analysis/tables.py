@@ -191,6 +191,16 @@ def evaluation_data(data: EvaluationData | None, replayer: Replayer | None, meas
     return found
 
 
+def trace_shown(trace: Trace) -> dict[str, Any]:
+    """The file as it stands in a diagnosis."""
+    return {
+        "path": shown_path(trace.path),
+        "bytes": trace.nbytes,
+        "format": trace.format,
+        "status": trace.status,
+    }
+
+
 def notice(trace: Trace, problems: Problems) -> str | None:
     """What a reader must know first: an interrupted recording, a limit, what could not be computed, and the notes."""
     told = [*_about_recording(trace)]

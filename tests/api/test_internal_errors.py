@@ -15,25 +15,25 @@ from diagnose import Tracer
 from diagnose.result.diagnosis import Diagnosis
 
 PHASES = {
-    "decisions": "diagnose.analysis.analyze.decisions",
-    "choosing epochs": "diagnose.analysis.analyze.analysed",
+    "decisions": "diagnose.analysis.measure.decisions",
+    "choosing epochs": "diagnose.analysis.measure.analysed",
     "finding the rows": "diagnose.replay.opened.rows_fit_used",
     "opening the model": "diagnose.replay.opened.Replayer",
     "re-evaluation": "diagnose.replay.replayer.larger_batches",
-    "verdict": "diagnose.analysis.analyze.judge",
-    "verdict's notes": "diagnose.analysis.analyze.with_notes",
+    "verdict": "diagnose.analysis.measure.judge",
+    "verdict's notes": "diagnose.analysis.measure.with_notes",
     "replay of the steps": "diagnose.replay.check._compare",
     "ledgers": "diagnose.ledger.build.shapley",
     "from zero state": "diagnose.analysis.asked_states.from_zero_state",
     "started": "diagnose.analysis.asked_states.started",
     "end of epoch": "diagnose.analysis.asked_states.end_of_epoch",
     "saved files": "diagnose.analysis.asked_states.saved_models",
-    "headline": "diagnose.analysis.analyze.headline",
-    "epochs": "diagnose.analysis.analyze.epoch_rows",
-    "steps": "diagnose.analysis.analyze.step_rows",
-    "replay check": "diagnose.analysis.analyze.replay_check",
-    "versions": "diagnose.analysis.analyze.versions",
-    "policies": "diagnose.analysis.analyze.policies_table",
+    "headline": "diagnose.analysis.measure.headline",
+    "epochs": "diagnose.analysis.measure.epoch_rows",
+    "steps": "diagnose.analysis.measure.step_rows",
+    "replay check": "diagnose.analysis.measure.replay_check",
+    "versions": "diagnose.analysis.measure.versions",
+    "policies": "diagnose.analysis.measure.policies_table",
 }
 """What breaks, by the name the reader is told."""
 
@@ -81,7 +81,7 @@ def test_one_phase_that_breaks_is_named_and_the_rest_is_there(phase: str, fitted
     with broken(PHASES[phase]):
         if phase == "re-evaluation":  # in larger batches only where the fit is long
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("diagnose.analysis.analyze.is_short", lambda trace: False)
+                patch.setattr("diagnose.analysis.measure.is_short", lambda trace: False)
                 found = tracer.diagnose()
         else:
             found = tracer.diagnose()

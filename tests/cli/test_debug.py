@@ -41,7 +41,7 @@ def test_an_analysis_that_breaks_on_a_file_says_so_and_goes_on(trace: Path, monk
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("diagnose.analysis.analyze.headline", broken)
+    monkeypatch.setattr("diagnose.analysis.measure.headline", broken)
     with read_trace(trace) as opened:
         found = analyse(opened)
     assert any("an error in diagnose itself (headline" in problem for problem in found.problems)
@@ -57,7 +57,7 @@ def test_records_that_no_analysis_can_begin_with_are_a_trace_error(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("diagnose.analysis.analyze.reevaluated_epochs", broken)
+    monkeypatch.setattr("diagnose.analysis.measure.reevaluated_epochs", broken)
     with read_trace(trace) as opened, pytest.raises(TraceError, match=r"cannot be analysed.*ZeroDivisionError: of all"):
         analyse(opened)
 

@@ -38,7 +38,7 @@ elif how == "folder":
 elif how == "everything":
     import diagnose.analysis.analyze
 
-    diagnose.analysis.analyze._Analysis = None
+    diagnose.analysis.analyze.Analysis = None
 elif how == "traces":
     for path in Path("out").glob("*.diag"):
         path.write_bytes(b"no trace")
