@@ -6,6 +6,9 @@ import pytest
 
 from diagnose import rules
 from diagnose.result.diagnosis import Finding
+from diagnose.rules.facts import Facts
+
+NOTHING = Facts(None, (), None)  # type: ignore[arg-type]
 
 
 def test_a_crashing_rule_is_reported_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +19,7 @@ def test_a_crashing_rule_is_reported_and_the_others_run(monkeypatch: pytest.Monk
         return Finding("fine", "passed", "", {}, "")
 
     monkeypatch.setattr(rules, "RULES", {"crash": crash, "fine": fine})
-    found = rules.run_rules(None)  # type: ignore[arg-type]
+    found = rules.run_rules(NOTHING)
     assert [(f.rule, f.status) for f in found] == [("crash", "not-applicable"), ("fine", "passed")]
     assert "ZeroDivisionError: oh" in found[0].title
 
@@ -32,4 +35,4 @@ def test_failed_findings_come_first_by_size_of_effect(monkeypatch: pytest.Monkey
         "d": rule("d", "failed", 3.0),
     }
     monkeypatch.setattr(rules, "RULES", made)
-    assert [f.rule for f in rules.run_rules(None)] == ["d", "b", "c", "a"]  # type: ignore[arg-type]
+    assert [f.rule for f in rules.run_rules(NOTHING)] == ["d", "b", "c", "a"]
