@@ -56,7 +56,8 @@ functions, and for types."""
 
 LIFTS = {
     ("result.diagnosis", "report"),  # Diagnosis.to_html, .to_json, .save, .steps, …
-    ("record.tracer", "analysis"),  # Tracer.diagnose
+    ("result.calls", "report"),  # Call.__str__
+    ("record.afterwards", "analysis"),  # Tracer.diagnose
     ("record.watch", "analysis"),  # Watch.diagnose
     ("tracefile.reader", "identify"),  # Trace.identify
 }

@@ -33,4 +33,5 @@ def found_again(path: Path, only: str | None = None) -> tuple[Finding, ...]:
 
 def facts_of(trace: Trace, diagnosis: Diagnosis) -> Facts:
     """What the rules looked at for a diagnosis of this trace."""
-    return Facts(trace, decisions(trace), diagnosis.restoration, diagnosis.ledgers, diagnosis.measurements)
+    d = diagnosis
+    return Facts(trace, decisions(trace), d.restoration, d.ledgers, d.measurements, d.calls)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnose.analysis import asked_states
+from diagnose.analysis.calls import calls_found
 from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
-from diagnose.analysis.own_trace import kept, own_trace
+from diagnose.analysis.own_trace import earlier_calls, kept, own_trace
 from diagnose.analysis.tables import (
     UNTESTED,
     epoch_rows,
@@ -33,15 +34,18 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
+from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
 from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
+from diagnose.rules.random_evaluate import differing
 from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
 
 if TYPE_CHECKING:
+    from diagnose.record.call_items import Calls
     from diagnose.record.run import Run
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.engine import EngineFactory
@@ -75,6 +79,7 @@ def diagnose_run(
             epochs=epochs,
             name=name,
             number=number or run.number,
+            calls=run.calls,
             no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
@@ -94,6 +99,7 @@ def analyse(
     epochs: Wanted = None,
     name: str = "fit",
     number: int = 1,
+    calls: Calls | None = None,
     no_model: str = "it needs the model",
 ) -> Diagnosis:
     """Analyses a trace.
@@ -104,6 +110,7 @@ def analyse(
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
         evaluate, data, epochs: see `Tracer.diagnose`.
+        calls: what was noted of the script's own calls of `evaluate` and `predict`.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
     """
@@ -117,7 +124,7 @@ def analyse(
             problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
-        diagnosis = _Analysis(trace, replayer, found, problems, epochs).diagnosis(name, number)
+        diagnosis = _Analysis(trace, replayer, found, problems, epochs, calls).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis
@@ -153,7 +160,9 @@ class _Analysis:
         data: EvaluationData | None,
         problems: Problems,
         wanted: Wanted,
+        calls: Calls | None = None,
     ) -> None:
+        self.calls = calls
         self.trace = trace
         self.replayer = replayer
         self.data = data
@@ -174,9 +183,11 @@ class _Analysis:
         reevaluated |= self._reevaluate(again)
         evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated)
         held_validation: dict[str, float] = attempt("validation", {}, self._held_validation)
+        twice: dict[str, dict[str, float]] = attempt("evaluate, twice", {}, lambda: self._evaluated_twice(evaluated))
         restoration = attempt("verdict", None, lambda: self._restoration(reevaluated, evaluated, held_validation))
         checks = self._check(chosen)
-        ledgers = self._ledgers(chosen, evaluated)
+        drawn = differing(twice)
+        ledgers = self._ledgers(chosen, evaluated, drawn)
         restoration = attempt("verdict's notes", restoration, lambda: with_notes(restoration, ledgers, trace))
         saved: tuple[SavedModel, ...] = attempt("saved files", (), self._saved)
         measured = Measurements(
@@ -185,10 +196,15 @@ class _Analysis:
             held_validation=held_validation,
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
             other_loss={e: n for e, c in checks.items() if (n := other_loss(trace, c, replayer))},
+            evaluated_twice=twice,
             no_replay=None if ledgers else self.problems.reason,
-            **self._asked(chosen, evaluated, ledgers),
+            **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
-        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured)
+        validated = self._validation_values
+        called: tuple[Call, ...] = attempt(
+            "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
+        )
+        facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured, called)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()
         header = self.trace.header
@@ -224,6 +240,7 @@ class _Analysis:
             problems=self.problems.all,
             notice=notice(trace, self.problems),
             measurements=measured,
+            calls=called,
         )
 
     def _saved(self) -> tuple[SavedModel, ...]:
@@ -244,6 +261,7 @@ class _Analysis:
         asked: dict[str, Callable[[], Any]] = {
             "from_zero_state": lambda: asked_states.from_zero_state(replayer),
             "in_one_batch": lambda: asked_states.in_one_batch(replayer, data, evaluated),
+            "rows_right": lambda: asked_states.rows_right(replayer, data),
             "scored": lambda: asked_states.scored(replayer, chosen),
             "started": lambda: asked_states.started(replayer),
             "ema_values": lambda: asked_states.ema_values(replayer, self.decisions, self._validation_values),
@@ -270,6 +288,11 @@ class _Analysis:
             return self.replayer.evaluate_state(state)
         arrays, copies = self.replayer.states.arrays(state), self.replayer.states.copies(state)
         return self.replayer.engine.evaluate(arrays, self.data, copies)
+
+    def _evaluated_twice(self, evaluated: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        if self.replayer is None or self.data is None:
+            return {}
+        return asked_states.evaluated_twice(self.replayer, self.data, evaluated)
 
     def _restoration(
         self,
@@ -363,7 +386,7 @@ class _Analysis:
             self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
 
-    def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float]) -> list[Ledger]:
+    def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float], drawn: Mapping[str, float]) -> list[Ledger]:
         if self.replayer is None or self.data is None:
             return []
         from diagnose.ledger.build import build_ledgers
@@ -372,7 +395,7 @@ class _Analysis:
         for epoch in self.trace.epochs:
             if epoch.epoch in chosen:
                 with self.problems.noted("ledgers"):
-                    found.extend(build_ledgers(self.replayer, epoch, evaluated))
+                    found.extend(build_ledgers(self.replayer, epoch, evaluated, drawn))
         return found
 
 
@@ -384,6 +407,7 @@ def analyse_file(
     try:
         number = trace.header.fit.number
         diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
+        diagnosis = replace(diagnosis, calls=earlier_calls(trace))
     finally:
         trace.close()
     if diagnosis.replay is not None:  # never puts a poorer diagnosis in the place of a complete one

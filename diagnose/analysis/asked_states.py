@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from diagnose.analysis.chosen import is_short
 from diagnose.decide.averages import Averages, set_at_end
@@ -15,6 +17,8 @@ from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
 from diagnose.result.measurements import Scored
+from diagnose.rules.labels import flat_labels, one_hot
+from diagnose.rules.random_evaluate import alike
 from diagnose.tracefile.model import State
 
 if TYPE_CHECKING:
@@ -77,6 +81,75 @@ def in_one_batch(replayer: Replayer, data: EvaluationData, evaluated: Iterable[s
         return {} if batch is None else replayer.over(replayer.states.final(), [batch])
     except ReplayError:
         return {}
+
+
+FEW_ROWS: Final = 4096
+"""Rows whose predictions are looked at."""
+
+
+def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, float]]:
+    """Of metrics that count cells, where labels are one-hot: the share of cells and of rows that are right."""
+    from diagnose.replay.runs import BatchRun
+
+    header = replayer.trace.header
+    counted = [m for m in header.metrics or () if m.function == "binary_accuracy"]
+    names = [str(o.name) for o in header.model.outputs or ()]
+    sums: dict[str, list[float]] = {}
+    rows, values = 0, None
+    for batch in data.batches if counted else ():
+        labels = list(flat_labels(batch.y, names))
+        asked = [m for m in counted if (m.output or 0) < len(labels)]
+        asked = [m for m in asked if _is_one_hot(labels[m.output or 0])]
+        if not asked or rows >= FEW_ROWS:
+            break
+        rows += batch.size
+        values = values or replayer.states.values(replayer.states.final())
+        predicted = replayer.engine.predictions(BatchRun(values, batch, None, None, batch.fixed, None))
+        for metric in asked:
+            label, output = labels[metric.output or 0], predicted[metric.output or 0]
+            if output.shape == label.shape:
+                over = output > float(metric.settings.get("threshold", 0.5))
+                found = sums.setdefault(metric.name, [0.0, 0.0, 0.0])
+                found[0] += float((over == (label == 1)).mean(axis=1).sum())
+                found[1] += float((output.argmax(axis=1) == label.argmax(axis=1)).sum())
+                found[2] += len(label)
+    return {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
+
+
+def _is_one_hot(labels: object) -> bool:
+    return isinstance(labels, np.ndarray) and labels.ndim == 2 and one_hot([labels, labels[::-1]], labels.shape[1])
+
+
+def evaluated_twice(
+    replayer: Replayer, data: EvaluationData, evaluated: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """The same weights over the same rows, evaluated two times by the framework itself, each time with other states of
+    the model's seeds. Where the model has no such states, and replay gives what evaluate did, that is shown instead;
+    empty where nothing can be compared."""
+    if not data.batches or data.composite or not replayer.evaluates_alike:
+        return {}
+    state, engine = replayer.states.final(), replayer.engine
+    places = [v for v in replayer.trace.header.variables if v.group != "replica"]
+    seeds = [i for i, v in enumerate(places) if v.group == "seed"]
+    if not seeds:
+        once = replayer.evaluate_state(state)
+        if once and all(alike(value, evaluated.get(name, value)) for name, value in once.items()):
+            return {name: {"first": value, "second": once[name]} for name, value in evaluated.items() if name in once}
+    batch = data.batches[0]
+    part = replace(data, batches=(batch,), batch_size=batch.size)
+    arrays, copies = replayer.states.arrays(state), replayer.states.copies(state)
+
+    def once_more(step: int) -> dict[str, float]:
+        held = list(arrays)
+        for i in seeds:
+            held[i] = held[i] + np.asarray(step, held[i].dtype)
+        return engine.evaluate(held, part, copies)
+
+    first = once_more(1)
+    second = replayer.over(state, [batch], fixed=len({b.size for b in data.batches}) == 1)
+    if not all(alike(value, second.get(name, value)) for name, value in first.items()):
+        second = once_more(2)
+    return {name: {"first": value, "second": second[name]} for name, value in first.items() if name in second}
 
 
 def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:

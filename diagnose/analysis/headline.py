@@ -11,7 +11,7 @@ from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
-from diagnose.rules.common import timing
+from diagnose.rules.common import MATERIAL, timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
 
@@ -23,11 +23,18 @@ CAUSE = Text(
     "batch-norm=batch normalisation uses batch statistics in fit only|augmentation=augmentation is active in fit only|"
     "other-training-mode=a layer or the model's own step does something else in training|stateful=a stateful layer "
     "goes on from where fit left it|class-weights=samples are weighted in fit only|data-coverage=fit and evaluate went "
-    "over different rows|aggregation=the metric depends on how rows are batched)} ({amount:+.4g})",
+    "over different rows|aggregation=the metric depends on how rows are batched|batching=the metric depends on how "
+    "rows are batched|other-rows=these are other rows|rows-changed=the inputs are not as fit had them|"
+    "other-weights=the model held other weights|other-compile=it was compiled otherwise)} ({amount:+.4g})",
 )
 GAP = Text(
     "headline.gap",
     "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
+    "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
+)
+OWN = Text(
+    "headline.own",
+    "{file}:{line}: {call} returned {metric} {returned:number} where fit logged {logged:number} for epoch {epoch}"
     "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
 )
 UNPROVEN = Text(
@@ -255,6 +262,9 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if not facts.epochs:
         return NO_EPOCH()
     last = facts.epochs[-1]
+    spoilt = next((f for f in findings if f.role == "spoils-values" and f.status == "failed"), None)
+    if spoilt is not None:
+        return spoilt.title
     told = next((f for f in findings if f.role == "explains-restoration" and f.status == "failed"), None)
     if r is not None and told is not None and told.evidence.get("callback") == r.callback:
         return told.title
@@ -287,6 +297,9 @@ def _gap(facts: Facts, metric: str) -> Said:
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
         began = [*(x.text for x in (first, batch) if x is not None), None]
         return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
+    own = _own(facts)
+    if own is not None:
+        return own
     if ledger is None:
         replayed = last.epoch in facts.measured.replayed and facts.measured.replayed[last.epoch].steps > 0
         return NO_LEDGER(
@@ -311,6 +324,34 @@ def _gap(facts: Facts, metric: str) -> Said:
     return GAP(
         **ends,
         causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
+    )
+
+
+def _own(facts: Facts) -> Said | None:
+    """The script's own number that is farthest from what fit logged over such rows; None where there is none."""
+    found = []
+    for call in facts.calls:
+        logged, metric = call.compared_with, None
+        if logged is not None and call.epoch is None and call.residual is not None:
+            metric = logged.metric if logged.metric in call.returned else logged.metric.removeprefix("val_")
+        if logged is not None and metric is not None and metric in call.returned:
+            gap = call.returned[metric] - logged.logged
+            if math.isfinite(gap) and abs(gap) >= MATERIAL * max(abs(logged.logged), abs(call.returned[metric])):
+                found.append((abs(gap) / max(abs(logged.logged), 1e-12), call, metric, logged))
+    if not found:
+        return None
+    _, call, metric, logged = max(found, key=lambda x: x[0])
+    # As in a ledger: a cause that is smaller than what is left over is none that is proven.
+    proven = [e for e in call.entries if abs(e.amount) > abs(call.residual or 0.0)]
+    return OWN(
+        file=call.file,
+        line=call.line,
+        call=call.call,
+        metric=metric,
+        returned=call.returned[metric],
+        logged=logged.logged,
+        epoch=logged.epoch,
+        causes=[CAUSE(factor=e.factor, amount=e.amount) for e in sorted(proven, key=lambda e: -abs(e.amount))[:2]],
     )
 
 

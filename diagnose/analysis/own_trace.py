@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from diagnose.analysis.tables import shown_path
 from diagnose.errors import DiagnoseError
-from diagnose.result.codec import to_dict
+from diagnose.result.calls import Call
+from diagnose.result.codec import from_dict, to_dict
 from diagnose.result.diagnosis import Diagnosis
 from diagnose.result.problems import internal
 from diagnose.tracefile.model import Digest
@@ -27,6 +28,16 @@ def kept(diagnosis: Diagnosis, path: Path, digest: Digest) -> Diagnosis:
         why = str(error) if isinstance(error, DiagnoseError) else internal("storing the diagnosis", error)
         return replace(diagnosis, problems=(*diagnosis.problems, f"it is not kept in the trace: {why}"))
     return diagnosis
+
+
+def earlier_calls(trace: Trace) -> tuple[Call, ...]:
+    """The script's own calls, as the diagnosis in a trace has them: they were in the process that made it, and nowhere
+    else."""
+    stored = trace.diagnosis()
+    try:
+        return () if stored is None else from_dict(stored).calls
+    except DiagnoseError:
+        return ()
 
 
 def own_trace(run: Run) -> Trace:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from diagnose.ledger.factors import AFTER, AGGREGATION, CLASS_WEIGHTS, FACTORS, present, setting
 from diagnose.ledger.shapley import exact_sum, shapley
 from diagnose.replay.replayer import PENALTIES, Replayer
 from diagnose.result.diagnosis import Ledger, LedgerEntry, LossPart, LossSplit
+from diagnose.tracefile import metric_state
 from diagnose.tracefile.model import Epoch
 
 NOISE = 1e-6
@@ -17,11 +20,19 @@ POOLED_NOISE = 1e-5
 """The same for metrics that are the same for any batches by their class: beyond it, the model is not."""
 
 
-def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, float]) -> list[Ledger]:
+DRAWN: Final = 10
+"""A gap that is not so many times larger than what evaluate's own draws make of a value has no ledger."""
+
+
+def build_ledgers(
+    replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, float], drawn: Mapping[str, float] | None = None
+) -> list[Ledger]:
     """One ledger per metric that was logged and can be replayed.
 
     Args:
         evaluated: what the framework's own `evaluate` returns with the weights after fit.
+        drawn: where evaluate draws random numbers, by how much two of one batch differed, by metric. What differs
+            between batches is then these draws, and no factor.
 
     Raises:
         ReplayError: weights or rows of this epoch are not in the trace.
@@ -35,11 +46,17 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
     rest = tuple(f for f in found if f != AGGREGATION)
     start, end = values(frozenset()), values(frozenset(rest))
     ledgers = []
+    carried = _carried(replayer)
     for metric, logged in epoch.logs.items():
-        if metric not in start or metric not in evaluated or not isinstance(logged, (int, float)):
+        if metric in carried or metric not in start or metric not in evaluated or not isinstance(logged, (int, float)):
             continue
         factors = found
-        if AGGREGATION in found:
+        if drawn:
+            noise = drawn.get(metric, 0.0) / math.sqrt(max(1, len(replayer.evaluation)))
+            if not abs(evaluated[metric] - float(logged)) > DRAWN * noise:
+                continue
+            factors = rest
+        elif AGGREGATION in found:
             by_class = replayer.pools_rows and replayer.engine.pooled(metric)
             # What is the same for any batches need not be computed over other ones: the framework's evaluate did.
             other = evaluated[metric] if by_class else values(frozenset(found))[metric]
@@ -51,6 +68,16 @@ def build_ledgers(replayer: Replayer, epoch: Epoch, evaluated: Mapping[str, floa
         split = _split(factors, values) if metric == "loss" else None
         ledgers.append(Ledger(epoch.epoch, metric, float(logged), evaluated[metric], gap, entries, residual, split))
     return ledgers
+
+
+def _carried(replayer: Replayer) -> set[str]:
+    """Metrics that are not reset before each epoch: their values are of no epoch, and replay begins at a reset."""
+    trace = replayer.trace
+    first = [e.epoch for e in trace.epochs[:2]]
+    if replayer.is_loop or trace.unrecorded.intersection(first):
+        return set()
+    slots = metric_state.layout(trace.header.metric_variables)
+    return set(metric_state.carried(slots, [trace.index.steps_of(epoch) for epoch in first])[0])
 
 
 Values = Callable[[frozenset[str]], Mapping[str, float]]

@@ -171,8 +171,11 @@ def _imported(module: Any) -> None:
 
 
 def _install(module: Any) -> None:
-    """Sets a `fit` on `keras.Model` that adds a tracer to its callbacks."""
+    """Sets a `fit` on `keras.Model` that adds a tracer to its callbacks, and has other calls noted."""
+    from diagnose.record.calls import hold
+
     model_class = module.Model
+    hold(_ATTACHED, model_class)
     original = model_class.fit
     inner: Any = original
     while inner is not None:
@@ -191,6 +194,8 @@ def _install(module: Any) -> None:
         try:
             arguments = signature.bind(model, *args, **kwargs)
         except TypeError:
+            arguments = None
+        if arguments is None:
             for attachment in here:
                 attachment.count()
             return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
@@ -203,6 +208,10 @@ def _install(module: Any) -> None:
 def _uninstall(module: Any) -> None:
     """Takes the patch out. Below a patch that others set it stays, and does nothing."""
     model_class = getattr(module, "Model", None)
+    if model_class is not None:
+        from diagnose.record.calls import let_go
+
+        let_go(_ATTACHED, model_class)
     fit: Any = vars(model_class).get("fit") if model_class is not None else None
     inherited = getattr(fit, "__dict__", {}).get("__diagnose_inherited__")
     if model_class is None or inherited is None or not _is_ours(fit):

@@ -26,7 +26,9 @@ from diagnose.record.items import (
 )
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
+from diagnose.record.saved_files import SavedFiles
 from diagnose.record.state_writer import INSIDE_EPOCHS, StateWriter, digests_of
+from diagnose.record.trained_rows import TrainedRows
 from diagnose.tracefile.about import Header, header
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.events import KINDS
@@ -39,6 +41,9 @@ from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.writer import TraceWriter
 
 MOST_SOURCES = 1000
+
+MOST_TOLD = 1000
+"""Lists of validation batches of which it is said that earlier fits trained on their rows."""
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -62,6 +67,9 @@ class Encoder:
         self._rows: dict[Digest, int] = {}
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._start = Start(writer.path.name)
+        self._trained = TrainedRows()
+        self._files = SavedFiles(writer.path.name)
+        self._told: set[Digest] = set()
         self._pass = _Pass(0)
         self._header = Header()
         self._validated: set[str] = set()
@@ -93,6 +101,7 @@ class Encoder:
             weights = self._states.weights
             if weights is not None:
                 self._info("start", self._start.begin(item, digests_of(item.optimizer), weights))
+                self._trained.begin(self._start.trained)
         elif isinstance(item, EventItem):
             self._event(item)
         else:
@@ -103,6 +112,8 @@ class Encoder:
     def closed(self) -> None:
         """To be called when the file is closed."""
         self._room.settle()
+        self._start.ended(self._trained.now())
+        self._files.ended()
 
     def _info(self, key: str, value: Json) -> None:
         """The one place where what describes a fit becomes a row of the header, of the type it is read with."""
@@ -130,6 +141,10 @@ class Encoder:
         if not of_step or self._room.open(Tier.STEPS, cost):
             self._room.need(cost)
             self._writer.event(item.kind, detail, epoch=item.epoch, step=item.step)
+        if item.kind == "file-saved":
+            replaced = self._files.saved(str(item.detail["path"]), item.epoch or 0)
+            if replaced is not None:
+                self._event(EventItem("file-replaced", replaced, item.epoch, item.step))
 
     # ── steps and batches ──
 
@@ -139,13 +154,15 @@ class Encoder:
         states = 0 if item.after is None else 512 + 32 * len(item.after.arrays)
         recorded = self._room.open(Tier.STEPS, _reference(item.batch) + metrics + generator + states)
         if recorded:
+            batch = self._batch(item.batch, item.fixed)
+            self._trained.trained(batch.row_ids, item.epoch)
             self._writer.step(
                 step=item.step,
                 epoch=item.epoch,
                 batch_index=item.batch_index,
                 computed_at=item.step,
                 produced=item.step + 1,
-                batch=self._batch(item.batch, item.fixed),
+                batch=batch,
                 metrics_before=item.metrics_before,
                 metrics_after=item.metrics_after,
                 generator=None if item.generator is None else self._writer.array(item.generator),
@@ -208,6 +225,7 @@ class Encoder:
         added = {key: first + offset for offset, key in enumerate(fresh)}
         if len(self._rows) < MOST_KNOWN_ROWS:
             self._rows.update(added)
+        self._trained.added([key[4:] for key in fresh])
         return added
 
     # ── ends ──
@@ -230,13 +248,24 @@ class Encoder:
         listed = bool(passed.batches) and self._room.open(Tier.STEPS, cost)
         self._validated.update(item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
-        self._writer.evaluation(
+        batches = self._writer.batches(passed.batches) if listed else None
+        number = self._writer.evaluation(
             epoch=item.epoch,
             after_step=item.after_step,
             state=state,
-            batches=self._writer.batches(passed.batches) if listed else None,
+            batches=batches,
             logs=item.logs,
         )
+        if batches is not None:
+            self._trained_before(number, batches, passed.batches, item)
+
+    def _trained_before(self, number: int, digest: Digest, batches: Sequence[BatchRef], item: EvaluationItem) -> None:
+        """Says once of each list of batches how many of its rows earlier fits trained these weights on."""
+        rows = self._trained.before(batch.row_ids for batch in batches)
+        if rows and digest not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(digest)
+            detail = {"evaluation": number, "rows": rows, "known": len(self._trained.earlier.keys)}
+            self._event(EventItem("trained-before", detail, item.epoch, item.after_step))
 
     def _epoch(self, item: EpochItem) -> None:
         version = item.last_version
@@ -246,6 +275,7 @@ class Encoder:
         if made is not None:
             self._start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
         self._sources(map(str, item.logs))
+        self._files.epoch(item.epoch, item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
         self._writer.epoch(
             epoch=item.epoch,

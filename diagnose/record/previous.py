@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from diagnose.frameworks.keras.optimizers import averages, counter, parts, rate
 from diagnose.record.handlers import let_through
+from diagnose.record.trained_rows import NOTHING, Trained
 from diagnose.tracefile.digest import group_digest
 from diagnose.tracefile.model import Digest, Json, NDArray
 
@@ -122,11 +123,14 @@ class Moment:
 
 @dataclass
 class Fit:
-    """What is remembered of one fit."""
+    """What is remembered of one fit. `before`, `trained`: the rows that its weights were trained on when it began and
+    when it ended."""
 
     trace: str
     optimizer: int
     settings: Json
+    before: Trained = NOTHING
+    trained: Trained = NOTHING
     moments: dict[Weights, deque[Moment]] = field(default_factory=dict)
     epochs: dict[int, Moment] = field(default_factory=dict)
 
@@ -155,6 +159,8 @@ class Start:
         self._settings: Json = None
         self._roles: Sequence[Mapping[str, Json]] = ()
         self._fit: Fit | None = None
+        self.trained: Trained = NOTHING
+        """The rows that the weights this fit began with were trained on, by all fits that they come from."""
 
     def set_settings(self, compiled: Mapping[str, Json]) -> None:
         """`compiled` is the `info` row "compile"."""
@@ -170,8 +176,11 @@ class Start:
         """The `info` row "start"; `digests` are those of the item's arrays."""
         optimizer = Kept.of(item.optimizer, digests, item.roles)
         with _LOCK:
-            earlier = self._earlier(weights, optimizer, item.identity)
-            self._fit = Fit(self._trace, item.identity, self._settings)
+            found = self._earlier(weights, optimizer, item.identity)
+            if found is not None:
+                self.trained = found[0].trained.until(found[1].epoch) if found[1].epoch else found[0].before
+            earlier = None if found is None else self._said(*found, optimizer, item.identity)
+            self._fit = Fit(self._trace, item.identity, self._settings, self.trained, self.trained)
             self._fit.add(weights, Moment(0, 0, optimizer, {}))
             _FITS.append(self._fit)
         return {**optimizer.summary(), "previous": earlier}
@@ -185,7 +194,13 @@ class Start:
         with _LOCK:
             self._fit.add(weights, Moment(*moment, Kept.of(arrays, digests, self._roles), numbers))
 
-    def _earlier(self, weights: Weights, now: Kept, identity: int) -> dict[str, Json] | None:
+    def ended(self, trained: Trained) -> None:
+        """What the weights were trained on in all."""
+        if self._fit is not None:
+            with _LOCK:
+                self._fit.trained = trained
+
+    def _earlier(self, weights: Weights, now: Kept, identity: int) -> tuple[Fit, Moment] | None:
         """The remembered moment with these weights: one with this very optimizer state; else of a fit with this
         optimizer, else with one that was set up alike: the last that updates made, or the first that one started
         from. Weights alone do not tell: models begin with equal ones."""
@@ -196,7 +211,9 @@ class Start:
         near = [pair for pair in found if pair[0].optimizer == identity]
         alike = [pair for pair in found if pair[0].settings == self._settings]
         group = near or alike or found
-        fit, then = same[-1] if same else ([pair for pair in group if pair[1].epoch > 0] or group[:1])[-1]
+        return same[-1] if same else ([pair for pair in group if pair[1].epoch > 0] or group[:1])[-1]
+
+    def _said(self, fit: Fit, then: Moment, now: Kept, identity: int) -> dict[str, Json]:
         end = list(fit.epochs.values())[-1]
         following = fit.epochs.get(then.epoch + 1)
         return {

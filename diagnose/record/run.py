@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.frameworks.keras.trainers import COMPILED
+from diagnose.record.call_items import Calls
+from diagnose.record.handlers import let_through
 from diagnose.record.held import Held
 from diagnose.record.live import LiveData
 from diagnose.record.recorder import Recorder
@@ -37,6 +39,10 @@ class Run:
         """What the trace is known by: the file at `path` may be another recording's by now."""
         self.live: LiveData | None = None
         """The arrays `fit` was given, where the trace has only digests of their rows."""
+        self.calls = Calls()
+        """The script's own `evaluate` and `predict`, in and after the fit, of this model or of one like it."""
+        self.shapes: list[tuple[int, ...]] | None = None
+        """Of the model's variables, once the fit has ended."""
         self.started = time.monotonic()
         self.thread = threading.get_ident()
         self._during: Held | None = Held(model)
@@ -97,12 +103,22 @@ class Run:
         held, self._during = self._during, None
         if held is None:
             return self._held()
+        self.shapes = shapes_of(held.model)
         held.compiled = {name: getattr(held.model, name, None) for name in COMPILED}
         self._parts = {name: _weakly(part) for name, part in held.compiled.items()}
         if self.recorder.architecture is not None:
             self._architecture = zlib.compress(json.dumps(self.recorder.architecture).encode())
             self.recorder.architecture = None
         return held
+
+
+def shapes_of(model: Any) -> list[tuple[int, ...]] | None:
+    """Of a model's variables; None for a model of an unusual kind."""
+    try:
+        return [tuple(v.shape) for v in model.variables]
+    except Exception as error:
+        let_through(error)
+        return None
 
 
 def _none() -> None:

@@ -11,16 +11,18 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras import fits
 from diagnose.record import describe
+from diagnose.record.afterwards import Afterwards
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
 from diagnose.record.callback_state import at_start
+from diagnose.record.calls import hold, let_go, note_given
 from diagnose.record.guard import guarded, not_traced, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
@@ -44,10 +46,6 @@ from diagnose.record.wiring import (
 )
 from diagnose.record.writable import check_writable
 
-if TYPE_CHECKING:
-    from diagnose.analysis.chosen import Wanted
-    from diagnose.result.diagnosis import Diagnosis
-
 _LIVE: weakref.WeakSet[Tracer] = weakref.WeakSet()
 _LIVE_STATE = frozenset(
     {
@@ -58,7 +56,7 @@ _LIVE_STATE = frozenset(
 """What a copy of a tracer has anew."""
 
 
-class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
+class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
     """Records a fit so that it can be diagnosed. Changes nothing in it.
 
     A fit is recorded once: of several tracers in its list, the first writes its file, and the others have the same run
@@ -221,6 +219,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         self._run, recorder = run, run.recorder
         self.recorder = recorder
         recorder.take_out = self._take_out_now
+        hold(run, keras.Model)
         if not self._stands_for.runs:
             self._stands_for.path = run.path
         for tracer in {self, self._stands_for}:
@@ -230,6 +229,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
         arguments = fits.locals_of_fit(frame)
+        note_given(run, arguments)
         if self._rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
@@ -309,6 +309,7 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         self._model, self._callbacks = None, []
         run, self._run = self._run, None
         if run is not None:
+            let_go(run, keras.Model)
             self._kept.add(run.end())
 
     # ── afterwards ──
@@ -340,39 +341,6 @@ class Tracer(keras.callbacks.Callback):  # type: ignore[misc]
         self._take_out_now()
         if self.recorder is not None:
             self.recorder.finish("failed")
-
-    def diagnose(
-        self, evaluate: Any = None, *, data: Any = None, fit: int | None = None, epochs: Wanted = None
-    ) -> Diagnosis:
-        """Analyses a traced fit.
-
-        Args:
-            evaluate: the data the question is about: (x, y), (x, y, sample_weight), or an iterable of such batches;
-                arrays are evaluated in batches of 32, as Keras's `evaluate` does by default. Without it, the rows
-                `fit` used.
-            data: the training data, in the same forms. Needed only where the trace holds digests of rows in place of
-                the rows, and the arrays that `fit` was given are gone; each row is taken by its digest, others are
-                passed over.
-            fit: which fit of this tracer, 1-based; the last by default.
-            epochs: the epochs (1-based) that get a ledger, or "all". By default the last, the best by the monitor, the
-                restored, and the one after each. Of a long fit, only these are replayed and evaluated again.
-
-        Raises:
-            DiagnoseError: nothing was traced, there is no such fit or epoch, or the file of the fit is gone or holds
-            another recording by now.
-        """
-        from diagnose.analysis.analyze import diagnose_run
-
-        self.close_left()
-        if not self.runs and self.silent:
-            raise DiagnoseError("This fit was trained on several workers: ask the tracer of the chief, which records.")
-        if not self.runs:
-            raise DiagnoseError("Nothing was traced yet: pass this tracer in fit's callbacks first.")
-        if fit is not None and not 1 <= fit <= len(self.runs):
-            raise DiagnoseError(f"There is no fit {fit}: this tracer recorded {len(self.runs)}.")
-        run = self.runs[-1 if fit is None else fit - 1]
-        run.owner._close_own()
-        return diagnose_run(run, evaluate=evaluate, data=data, epochs=epochs)
 
 
 def _left(run: Run) -> None:

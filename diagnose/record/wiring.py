@@ -15,6 +15,7 @@ from diagnose.frameworks.keras.fits import fit_runs
 from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
+from diagnose.record.calls import known
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
 from diagnose.record.names import numbered
@@ -163,6 +164,7 @@ def open_run(
         try:
             run = Run(path, model, number, recorder, owner, callback_list)
             _OPEN.add(run)
+            known(run)
         except BaseException:
             recorder.finish("failed")
             raise

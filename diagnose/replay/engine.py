@@ -130,6 +130,9 @@ class Engine(Protocol):
             copies: what further replicas hold for themselves, by (index of the variable, replica).
         """
 
+    def predictions(self, run: BatchRun) -> list[NDArray]:
+        """The model's outputs for a batch in inference mode, in the order of the header's."""
+
     def unrecorded(self) -> str | None:
         """What train steps work with and no trace holds, as a reason why steps come out otherwise."""
 

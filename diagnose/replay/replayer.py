@@ -197,6 +197,11 @@ class Replayer:
         runs = self._one_state(state, batches, fixed=fixed, evaluation=evaluation)
         return self._inference(runs, carry=True)
 
+    def with_weights(self, arrays: Sequence[NDArray], batches: Iterable[Batch]) -> dict[str, float]:
+        """All metrics in inference mode over given batches, of weights that no recorded state has."""
+        values = [[self.engine.value(array) for array in arrays]] * (1 if self.spread is None else self.spread.local)
+        return self._inference(self._one_weights(values, batches), carry=True)
+
     def _inference(self, runs: Iterable[BatchRun], *, carry: bool, left: list[Any] | None = None) -> dict[str, float]:
         values = self.run(runs, [Mode(self.kinds, False)], [carry], [left])[0]
         return {name: value for name, value in values.items() if name != PENALTIES}
@@ -257,8 +262,18 @@ class Replayer:
         fixed: bool | None = None,
         evaluation: int | None = None,
     ) -> Iterable[BatchRun]:
-        """One state over given batches, with the batches' own sample weights or with `weights` by row."""
-        values, batches = self.states.values(state), list(batches)
+        return self._one_weights(self.states.values(state), batches, weights, fixed, evaluation)
+
+    def _one_weights(
+        self,
+        values: list[list[Any]],
+        batches: Iterable[Batch],
+        weights: Mapping[int, Any] | None = None,
+        fixed: bool | None = None,
+        evaluation: int | None = None,
+    ) -> Iterable[BatchRun]:
+        """One set of weights over given batches, with the batches' own sample weights or with `weights` by row."""
+        batches = list(batches)
         if fixed is None:  # as for arrays: a short last batch leaves the axis open
             fixed = len({batch.size for batch in batches}) == 1
         for batch in batches:

@@ -18,7 +18,8 @@ FACTOR = Text(
     "factor",
     "{factor:select(weights-lag=weights lag|weights-drift=weights drift|restored-weights=restored weights|"
     "dropout=dropout|batch-norm=batch norm|augmentation=augmentation|other-training-mode=other training mode|"
-    "class-weights=class weights|data-coverage=data coverage|aggregation=aggregation|{name})}",
+    "class-weights=class weights|data-coverage=data coverage|aggregation=aggregation|other-rows=other rows|"
+    "rows-changed=changed rows|batching=other batches|other-weights=other weights|other-compile=other compile|{name})}",
 )
 RESIDUAL = Text("factor.residual", "residual")
 LOGGED = Text("ledger.logged", "logged, epoch {epoch}")

@@ -19,6 +19,8 @@ REEVALUATED = Text("page.reevaluated", "re-evaluated")
 CLOCKS = Text("page.clocks", "Which weights each value was computed with")
 NO_CLOCKS = Text("page.no-clocks", "No epoch ended with a logged value, so there is nothing to draw.")
 
+CALLS = Text("page.calls", "The numbers the script got itself")
+
 LEDGERS = Text("page.ledgers", "From logged to evaluated")
 LEDGER = Text("page.ledger", "Ledger")
 LEDGER_CAPTION = Text(

@@ -1,5 +1,5 @@
-"""The summary of one fit for a terminal: at most 15 lines of at most 100 columns, plain characters only in what is
-ours."""
+"""The summary of one fit for a terminal: at most 15 lines of at most 100 columns, and four for each of the last few of
+the script's own calls; plain characters only in what is ours."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ LEDGER = Text("terminal.ledger", "ledger {title}{amounts:given(: {amounts:list})
 AMOUNT = Text("terminal.amount", "{factor} {amount}")
 FINDINGS = Text("terminal.findings", "findings: {counts}")
 MORE_FAILED = Text("terminal.more-failed", "[failed] {count} more, see the report")
+MORE_CALLS = Text("terminal.more-calls", "{count:plural(# earlier call|# earlier calls)} of the script, see the report")
 FAILED = Text("terminal.failed", "[failed] {rule}: {title}")
 QUIET = Text("terminal.quiet", "[{status:select(passed=passed|not-applicable=not applicable)}] {rules:list}")
 
 LINES = 15
+CALLS = 6
+"""Of the script's own calls, those that are shown: the last."""
 COLUMNS = 100
 _PLAIN = str.maketrans({"–": "-", "·": "|", "…": "..."})
 
@@ -50,7 +53,14 @@ def _summary(diagnosis: Diagnosis) -> str:
     if ledger is not None:
         lines += _wrap(ledger, 2 if room >= 6 else 1, "  ")
         room = LINES - len(lines) - len(tail)
+    lines += _calls(view)
     return "\n".join(lines + _findings(view, room) + tail)
+
+
+def _calls(view: FitView) -> list[str]:
+    more = len(view.calls) - CALLS
+    lines = [line for call in view.calls[-CALLS:] for line in _wrap(call.text, 4, "  ")]
+    return [*([MORE_CALLS.say(count=more)] if more > 0 else []), *lines]
 
 
 def one_line(diagnosis: Diagnosis, texts: Texts | None = None) -> str:

@@ -16,7 +16,7 @@ MOST_FINDINGS: Final = 150
 MOST_LEDGERS: Final = 300
 MOST_ENTRIES: Final = 40
 MOST_ROWS: Final = 100
-"""Policies, saved files, notes, replay errors and libraries, of each."""
+"""Policies, saved files, calls, notes, replay errors and libraries, of each."""
 MOST_EVIDENCE: Final = 40
 
 _T = TypeVar("_T")
@@ -24,8 +24,8 @@ _T = TypeVar("_T")
 SHOWN = Text(
     "thin.shown",
     "Of {count:,} {what:select(metrics=metrics|ledgers=ledgers|findings=findings|saved files=saved files|"
-    "libraries=libraries|replay errors=replay errors|notes=notes|policies=policies|notes on policies=notes on "
-    "policies)}, {most} are shown here; diagnosis.json has them all.",
+    "calls=calls|libraries=libraries|replay errors=replay errors|notes=notes|policies=policies|"
+    "notes on policies=notes on policies)}, {most} are shown here; diagnosis.json has them all.",
 )
 LEFT_OUT = Text("thin.left-out", "{count:plural(## more value|## more values)}, in diagnosis.json")
 MORE_FACTORS = Text("thin.more-factors", "{count:,} more factors")
@@ -57,6 +57,7 @@ def thinned(d: Diagnosis) -> tuple[Diagnosis, tuple[str, ...]]:
         findings=tuple(_finding(f) for f in cut.items("findings", failed_first, MOST_FINDINGS)),
         ledgers=tuple(_ledger(ledger) for ledger in ledgers),
         saved=tuple(cut.items("saved files", d.saved, MOST_ROWS)),
+        calls=tuple(cut.items("calls", d.calls, MOST_ROWS)),
         environment=dict(cut.items("libraries", list(d.environment.items()), MOST_ROWS)),
     )
     if d.replay is not None:

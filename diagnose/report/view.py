@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from diagnose.report.calls_view import CallLine, call_line
 from diagnose.report.epoch_table import EpochTable, build_epochs
 from diagnose.report.evidence_view import EvidenceView, build_evidence
 from diagnose.report.ledger_view import LedgerView, build_ledgers
@@ -63,6 +64,7 @@ class FitView:
     not_applicable: tuple[FindingView, ...]
     passed: tuple[FindingView, ...]
     evidence: EvidenceView
+    calls: tuple[CallLine, ...]
 
     @property
     def counts(self) -> str:
@@ -98,6 +100,7 @@ def build(diagnosis: Diagnosis) -> FitView:
         not_applicable=tuple(f for f in findings if f.status == "not-applicable"),
         passed=tuple(f for f in findings if f.status == "passed"),
         evidence=build_evidence(diagnosis),
+        calls=tuple(map(call_line, diagnosis.calls)),
     )
 
 

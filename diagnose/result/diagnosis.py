@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from diagnose.result.calls import Call
 from diagnose.result.clocks import Clock as Clock
 from diagnose.result.clocks import Source as Source
 from diagnose.result.clocks import Span as Span
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 Status = Literal["failed", "passed", "not-applicable"]
 Verdict = Literal["aligned", "shifted", "no-owner", "not-restored", "replaced", "put-back"]
-Role = Literal["explains-gap", "explains-restoration", "explains-stop"]
+Role = Literal["explains-gap", "explains-restoration", "explains-stop", "spoils-values"]
 """What a finding explains: the gap between logged and evaluated, which the ledger shows with more of its numbers; why a
-restore went as it did, without which the verdict's "best" misleads; or why the fit stopped when it did."""
+restore went as it did, without which the verdict's "best" misleads; why the fit stopped when it did; or why no value of
+validation or evaluation, and so no choice by one, says what it is taken for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ class Diagnosis(Spoken):
     `trace`: {"path", "bytes", "format", "status"}, status "complete" | "failed" | "interrupted". `problems`: one line
     for each thing that could not be computed, with the reason; the first of them are in the `notice`. `texts`, here and
     in findings, restoration and policies: {field: {"id", "params"}} of the sentences, for other languages (`Spoken`).
-    `measurements`: what the findings rest on, beside the ledgers.
+    `measurements`: what the findings rest on, beside the ledgers. `calls`: the script's own, in their order.
     """
 
     fit: Count
@@ -291,6 +293,7 @@ class Diagnosis(Spoken):
     texts: Mapping[str, Any] = field(default_factory=dict)
     framework: str = "keras"
     measurements: Measurements = field(default_factory=Measurements)
+    calls: tuple[Call, ...] = ()
 
     @property
     def key_metric(self) -> str | None:

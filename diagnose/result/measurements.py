@@ -42,6 +42,10 @@ class Measurements:
     ModelCheckpoint saved ("saved"), where the optimizer keeps one.
     `end_of_epoch`: over the epoch's own batches, in training mode, all with its last weights.
     `other_loss`: how many steps of an epoch gave all metrics as recorded, computed again, but not the loss.
+    `evaluated_twice`: a batch evaluated two times with the weights after fit, for each metric its values ("first",
+    "second"): they differ where evaluate draws random numbers.
+    `rows_right`: of metrics that count the cells of one-hot labels, the share of "cells" that they count with the
+    weights after fit, and of "rows" whose largest output is at their label.
     `no_replay`: why values that need replay are missing, or None.
     """
 
@@ -56,4 +60,6 @@ class Measurements:
     ema_values: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     end_of_epoch: Mapping[int, Mapping[str, Real]] = field(default_factory=dict)
     other_loss: Mapping[int, Count] = field(default_factory=dict)
+    evaluated_twice: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
+    rows_right: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     no_replay: str | None = None

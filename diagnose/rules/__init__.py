@@ -17,14 +17,18 @@ from diagnose.rules import (
     checkpoint_best_kept,
     checkpoint_on_training_metric,
     class_weights,
+    constant_monitor,
     dropout_gap,
     ema_order,
     evaluate_inside_epoch,
+    file_overwritten,
     frozen_after_compile,
+    loaded_model_differs,
     loss_changed,
     masked_metric,
     metric_after_update,
     metric_mismatch,
+    metric_never_reset,
     missing_monitor,
     moving_average_of_weights,
     no_restore,
@@ -35,6 +39,8 @@ from diagnose.rules import (
     partial_epoch,
     patience_conflict,
     penalty_in_loss,
+    preprocessing_differs,
+    random_evaluate,
     reshuffled_split,
     restored_is_not_best,
     running_mean_batch_logs,
@@ -43,8 +49,10 @@ from diagnose.rules import (
     state_carried,
     stopped_inside_epoch,
     threshold_on_training_metric,
+    trained_on_validation,
     two_bests,
     unadapted_normalization,
+    validation_changes,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -90,7 +98,15 @@ RULES: Final[dict[str, Rule]] = {
     "partial-epoch": partial_epoch.check,
     "split-tail": split_tail.check,
     "reshuffled-split": reshuffled_split.check,
+    "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
+    "random-evaluate": random_evaluate.check,
+    "constant-monitor": constant_monitor.check,
+    "validation-changes": validation_changes.check,
+    "file-overwritten": file_overwritten.check,
+    "metric-never-reset": metric_never_reset.check,
+    "preprocessing-differs": preprocessing_differs.check,
+    "loaded-model-differs": loaded_model_differs.check,
 }
 
 
@@ -106,6 +122,8 @@ ROLES: Final[dict[str, Role]] = {
     "wrong-direction": "explains-restoration",
     "missing-monitor": "explains-restoration",
     "loss-changed": "explains-restoration",
+    "trained-on-validation": "spoils-values",
+    "random-evaluate": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 

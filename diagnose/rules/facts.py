@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from diagnose.decide.clock import clock
 from diagnose.decide.watched import Watcher
+from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Clock, Ledger, Restoration
 from diagnose.result.measurements import Measurements
 from diagnose.tracefile.model import Epoch
@@ -21,6 +22,7 @@ class Facts:
     restoration: Restoration | None
     ledgers: tuple[Ledger, ...] = ()
     measured: Measurements = field(default_factory=Measurements)
+    calls: tuple[Call, ...] = ()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:

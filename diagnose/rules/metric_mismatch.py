@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.rules.labels import flat_labels, one_hot
 from diagnose.tracefile.about import Metric, Output
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.values import own_values
@@ -81,6 +82,17 @@ ROUNDED = Text(
     "it rounds predictions to 0 or 1 and counts those equal to the label, and {some:given(only {possible:.1%} of the "
     "labels are|no label is)} 0 or 1, so it cannot exceed {possible:number} whatever the model predicts.",
 )
+CELLS = Text(
+    "metric-mismatch.cells",
+    "each row has one label of {units} classes, and it counts each of the {units} cells of a row by itself, of which "
+    "{easy} are 0. With the weights after fit, {cells:.1%} of the cells are right by it, and {rows:.1%} of the rows "
+    "have their largest output at their label.",
+)
+NOT_PREDICTED = Text(
+    "metric-mismatch.not-predicted",
+    "{metric} counts cells of one-hot labels; how many rows are right is not known: {reason}.",
+)
+NO_PREDICTIONS = Text("metric-mismatch.no-predictions", "the model's predictions were not computed")
 USE = Text(
     "metric-mismatch.use",
     "For {what:select(binary=one output unit and labels 0 and 1|quantities=one output unit and labels that are "
@@ -155,6 +167,8 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
         if (few := _case(facts, metric, _spread(facts, FEW_STEPS))) is None:
             return NO_LABELS(metric=name)
         if _PAIRS[str(metric.function)](few) is None:
+            if metric.function == "binary_accuracy" and one_hot(few.labels, few.units):
+                return _by_cells(facts, metric)
             return NO_SIZE(metric=name) if few.units is None else None
         steps = _spread(facts, MOST_STEPS)
         case = _case(facts, metric, steps)
@@ -175,6 +189,35 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
     if not all(inside):
         return NOT_EXPLAINED(metric=name)
     return _failed(facts, case, mismatch, list(known.values()))
+
+
+def _by_cells(facts: Facts, metric: Metric) -> Finding | Said | None:
+    """Of a metric that counts the cells of one-hot labels: whether that is far from the share of rows that are right.
+    Form and values are what it expects, so nothing but predictions shows it."""
+    case = _case(facts, metric, _spread(facts, MOST_STEPS))
+    if case is None or not one_hot(case.labels, case.units):
+        return None
+    found = facts.measured.rows_right.get(metric.name)
+    if found is None:
+        return NOT_PREDICTED(metric=metric.name, reason=facts.measured.no_replay or NO_PREDICTIONS())
+    rows, cells = found["rows"], found["cells"]
+    if not cells - rows >= MATERIAL:
+        return None
+    assert case.units is not None
+    logged = facts.epochs[-1].logs.get(metric.name)
+    evidence = {
+        "metric": metric.name,
+        "label_shape": [None, *case.row_shape],
+        "label_dtype": case.labels[0].dtype.name,
+        "output_units": case.units,
+        "logged": logged,
+        "cells_right": cells,
+        "rows_right": rows,
+    }
+    why = CELLS(units=case.units, easy=case.units - 1, cells=cells, rows=rows)
+    value = float(logged) if isinstance(logged, (int, float)) else None
+    title = FAILED(metric=metric.name, why=why, logged=value, epoch=facts.epochs[-1].epoch)
+    return Finding(NAME, "failed", title, evidence, _use("CategoricalAccuracy", "one-hot"), metric.name, cells - rows)
 
 
 def _failed(facts: Facts, case: _Case, mismatch: _Mismatch, values: list[float]) -> Finding:
@@ -319,22 +362,9 @@ def _case(facts: Facts, metric: Metric, steps: Sequence[Step]) -> _Case | None:
 
 def _labels(facts: Facts, step: Step, output: int) -> NDArray | None:
     """One output's labels of a step."""
-    leaves = list(_flat(facts.trace.batch(step.batch).y, _names(facts)))
+    leaves = list(flat_labels(facts.trace.batch(step.batch).y, _names(facts)))
     found = leaves[output] if output < len(leaves) else None
     return found if isinstance(found, np.ndarray) and found.ndim and found.size else None
-
-
-def _flat(tree: Any, names: Sequence[str]) -> Iterator[Any]:
-    """Labels in the order of the outputs: by output name where a dict has these names, else as given."""
-    if isinstance(tree, dict):
-        order = names if set(names) == set(tree) else sorted(tree)
-        for name in order:
-            yield from _flat(tree[name], ())
-    elif isinstance(tree, (list, tuple)):
-        for value in tree:
-            yield from _flat(value, ())
-    else:
-        yield tree
 
 
 def _outputs(facts: Facts) -> Sequence[Output]:

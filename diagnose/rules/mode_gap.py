@@ -10,6 +10,7 @@ from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import FIRST_NAMES, NO_EPOCH, NOT_MEASURED, largest, material, not_applicable, scale
 from diagnose.rules.facts import Facts
+from diagnose.rules.resolution import resolution
 from diagnose.tracefile.about import Layer
 
 NO_LAYER = Text(
@@ -86,7 +87,10 @@ def find_gap(facts: Facts, rule: str, factor: str) -> Gap | Finding:
         Gap(ledger, entry, layers)
         for ledger in facts.ledgers
         for entry in ledger.entries
-        if entry.factor == factor and not math.isnan(entry.amount) and material(ledger, entry.amount)
+        if entry.factor == factor
+        and not math.isnan(entry.amount)
+        and material(ledger, entry.amount)
+        and abs(entry.amount) > resolution(facts, ledger.metric, ledger.epoch)
     ]
     if gaps:
         return max(gaps, key=lambda gap: abs(gap.entry.amount) / scale(gap.ledger))

@@ -89,6 +89,25 @@ class OutsideChanged(Part, frozen=True, kw_only=True):
     after: Number
 
 
+class FileReplaced(Part, frozen=True, kw_only=True):
+    """The file at `path` took the place of one that an earlier fit of the process had saved, in its trace `trace` and
+    (1-based) epoch, which had these numbers in its log."""
+
+    path: str
+    trace: str
+    epoch: Count
+    logs: dict[str, Json]
+
+
+class TrainedBefore(Part, frozen=True, kw_only=True):
+    """Earlier fits of the process trained the weights this fit began with on `rows` of the rows of a validation pass
+    (from 0), told once for passes over the same batches; `known`: distinct rows that they are known to have used."""
+
+    evaluation: Count
+    rows: Count
+    known: Count
+
+
 class TrainEnd(Part, frozen=True, kw_only=True):
     """All callbacks ran their `on_train_end`, which left the state `state`."""
 
@@ -134,6 +153,8 @@ KINDS: Final[Mapping[str, type[Part]]] = {
     "file-saved": FileSaved,
     "weights-kept": WeightsKept,
     "outside-changed": OutsideChanged,
+    "file-replaced": FileReplaced,
+    "trained-before": TrainedBefore,
     "train-end": TrainEnd,
     "replica-shares": ReplicaShares,
     "tracer-error": TracerError,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from diagnose.tracefile.about import MetricVariable
-from diagnose.tracefile.model import NDArray
+from diagnose.tracefile.model import NDArray, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +69,28 @@ def added(slots: Iterable[Slot], before: bytes | None, after: bytes) -> dict[str
 def means(found: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """metric -> (total, count), of those that keep just these two."""
     return {name: (v["total"], v["count"]) for name, v in found.items() if set(v) == {"total", "count"}}
+
+
+def carried(slots: Sequence[Slot], epochs: Sequence[Sequence[Step]]) -> tuple[dict[str, int], int]:
+    """metric -> in how many epochs it went on from where the epoch before had left it, and that is not where it began;
+    and in how many epochs this could be seen."""
+    found: dict[str, int] = {}
+    known = 0
+    start = _read(slots, epochs[0][0].metrics_before) if epochs and epochs[0] else None
+    for before, after in pairwise(epochs):
+        left = _read(slots, before[-1].metrics_after) if before else None
+        now = _read(slots, after[0].metrics_before) if after else None
+        if left is None or now is None:
+            continue
+        known += 1
+        # Before its first step a metric may not have been made yet; one that is never updated is as it began, too.
+        began = [np.zeros_like(a) for a in now] if start is None else start
+        changed = {slot.log for i, slot in enumerate(slots) if now[i].tobytes() != left[i].tobytes()}
+        moved = {slot.log for i, slot in enumerate(slots) if now[i].tobytes() != began[i].tobytes()}
+        for name in moved - changed:
+            found[name] = found.get(name, 0) + 1
+    return found, known
+
+
+def _read(slots: Iterable[Slot], raw: bytes | None) -> list[NDArray] | None:
+    return None if raw is None else arrays(slots, raw)

@@ -54,3 +54,8 @@ def test_none_is_named_where_the_residual_is_larger_than_all(path: Path) -> None
 def test_none_is_named_where_steps_do_not_reproduce(path: Path) -> None:
     text = said(path, -0.3, residual=0.0, reproduced=1)
     assert "mostly because" not in text and "1 of 2 steps" in text
+
+
+def test_a_cause_is_named_however_small_the_gap(path: Path) -> None:
+    text = said(path, 0.0, 0.0004, residual=0.0)
+    assert "dropout or noise is active in fit only (+0.0004)" in text

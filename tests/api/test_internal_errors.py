@@ -16,7 +16,6 @@ from diagnose.result.diagnosis import Diagnosis
 
 PHASES = {
     "decisions": "diagnose.analysis.analyze.decisions",
-    "own restore": "diagnose.analysis.analyze.own_restore",
     "choosing epochs": "diagnose.analysis.analyze.analysed",
     "finding the rows": "diagnose.replay.opened.rows_fit_used",
     "opening the model": "diagnose.replay.opened.Replayer",
@@ -30,7 +29,7 @@ PHASES = {
     "end of epoch": "diagnose.analysis.asked_states.end_of_epoch",
     "saved files": "diagnose.analysis.asked_states.saved_models",
     "headline": "diagnose.analysis.analyze.headline",
-    "epochs": "diagnose.analysis.analyze.epoch_row",
+    "epochs": "diagnose.analysis.analyze.epoch_rows",
     "steps": "diagnose.analysis.analyze.step_rows",
     "replay check": "diagnose.analysis.analyze.replay_check",
     "versions": "diagnose.analysis.analyze.versions",

@@ -24,11 +24,11 @@ def test_an_error_of_ours_is_one_line_and_a_traceback_where_asked_for(
         raise KeyError("no\x1b[31m such\nthing")
 
     monkeypatch.setattr("diagnose.policies.table.table", broken)
-    assert main(["policies", str(trace)]) == 1
+    assert main(["policies", str(trace), "--metric", "loss"]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("diagnose: an error in diagnose itself: KeyError: ") and errors.count("\n") == 1
     assert errors.endswith("; --debug shows it\n") and "\x1b" not in errors
-    assert main(["policies", str(trace), "--debug"]) == 1
+    assert main(["policies", str(trace), "--metric", "loss", "--debug"]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("Traceback") and "in broken" in errors and "\x1b" not in errors
     assert errors.splitlines()[-1].startswith("diagnose: an error in diagnose itself: KeyError: ")

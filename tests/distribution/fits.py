@@ -153,7 +153,7 @@ def result(kind: str) -> dict[str, Any]:
         found = {
             "replicas": trace.info.get("replicas"),
             "missing": sorted({str(s.batch.missing) for s in trace.steps}),
-            "shares": [list(e.detail.rows) for e in trace.events if e.kind == "replica-shares"],
+            "shares": [list(s) for s in sorted({s.batch.layout.shares for s in trace.steps if s.batch.layout.shares})],
             "errors": [str(e.detail) for e in trace.events if e.kind == "tracer-error"],
             "variables": trace.info["variables"],
             "states": [[a.tolist() for a in trace.arrays(state)] for v in (0, 1) if (state := trace.version(v))],

@@ -55,7 +55,8 @@ def is_set_by(owner: type, name: str) -> bool:
 def test_the_name_is_there_in_this_release(relied: Relied) -> None:
     function, _, local = relied.name.partition(":")
     if local:
-        assert local in inspect.unwrap(found(function)).__code__.co_varnames
+        code = inspect.unwrap(found(function)).__code__
+        assert local in (*code.co_varnames, *code.co_consts)
         return
     owner = found(relied.name.rpartition(".")[0])
     assert hasattr(owner, last(relied)) or (inspect.isclass(owner) and is_set_by(owner, last(relied)))

@@ -200,3 +200,41 @@ def test_a_wrapper_left_by_a_failed_fit_records_nothing(name: str, tmp_path: Pat
     assert_recorded(traced.first, tracer, CASES[name])
     with read_trace(tracer.path) as trace:
         assert trace.evaluations == ()
+
+
+def test_a_second_fit_that_looks_back_at_the_first(tmp_path: Path) -> None:
+    """Rows that the first fit trained on are validated, and its file is written over: both are recorded, and nothing
+    changes, the file included."""
+    left: dict[bool, tuple[Any, ...]] = {}
+    x, y = rows()
+    for traced in (False, True):
+        keras.utils.set_random_seed(5)
+        folder = tmp_path / str(traced)
+        folder.mkdir()
+        model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(0.01), "mse")
+        found: list[Any] = []
+        for number, part in enumerate((slice(0, None, 2), slice(1, None, 2))):
+            held = slice(1 - part.start, None, 2)
+            best = keras.callbacks.ModelCheckpoint(str(folder / "best.weights.h5"), save_weights_only=True)
+            tracers = [Tracer(folder / f"{number}.diag")] if traced else []
+            history = model.fit(
+                x[part],
+                y[part],
+                validation_data=(x[held], y[held]),
+                epochs=2,
+                batch_size=4,
+                verbose=0,
+                callbacks=[best, *tracers],
+            )
+            found.append(history.history)
+        weights = [
+            w.tobytes() for w in [*model.get_weights(), *map(keras.ops.convert_to_numpy, model.optimizer.variables)]
+        ]
+        copy = keras.models.clone_model(model)
+        copy.load_weights(folder / "best.weights.h5")
+        left[traced] = (found, weights, [w.tobytes() for w in copy.get_weights()])
+    assert left[True] == left[False]
+    with read_trace(tmp_path / "True" / "1.diag") as trace:
+        kinds = {event.kind for event in trace.events}
+    assert {"trained-before", "file-replaced"} <= kinds

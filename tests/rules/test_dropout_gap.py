@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+from diagnose import Tracer, read_trace
+from diagnose.result.diagnosis import Ledger, LedgerEntry
+from diagnose.rules.dropout_gap import check
+from diagnose.rules.facts import Facts
 from tests.rules.advice import blocks
-from tests.rules.runs import fit
+from tests.rules.runs import data, fit
 
 RULE = "dropout-gap"
 
@@ -38,3 +44,19 @@ def test_control_the_same_gap_from_moving_weights() -> None:
     seen = fit(validation=True)
     assert not np.isclose(seen.witness.logs[0]["loss"], seen.witness.logs[0]["val_loss"], rtol=0.01)
     assert seen.finding(RULE).status == "not-applicable"
+
+
+@pytest.mark.parametrize(("rows", "status"), [(1, "passed"), (2, "passed"), (3, "failed")])
+def test_a_share_of_rows_has_to_differ_by_more_than_two_rows(tmp_path: Path, rows: int, status: str) -> None:
+    """All of the gap is dropout's, and said to be, whatever its size; 64 rows were trained on."""
+    x, y = data()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, batch_size=16, epochs=1, verbose=0, callbacks=[Tracer(tmp_path / "a.diag")])
+    amount = rows / 64
+    entries = (LedgerEntry("dropout", amount, amount, amount),)
+    ledger = Ledger(1, "accuracy", 0.5, 0.5 + amount, amount, entries, 0.0)
+    with read_trace(tmp_path / "a.diag") as trace:
+        finding = check(Facts(trace, (), None, (ledger,)))
+        assert finding.status == status and finding.effect == amount
+        assert f"{amount:.6g}" in finding.title

@@ -158,3 +158,38 @@ def test_names_the_output_of_several() -> None:
     model.fit(x, y, epochs=2, verbose=0, callbacks=[tracer])
     finding = next(f for f in tracer.diagnose().findings if f.rule == RULE)
     assert finding.status == "failed" and finding.metric == "b_categorical_accuracy"
+
+
+def one_hot(width: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    y = np.eye(width, dtype="float32")[rng.integers(0, width, 48)]
+    return (y @ rng.normal(size=(width, 3)) + rng.normal(size=(48, 3))).astype("float32"), y
+
+
+def test_binary_accuracy_of_one_hot_classes_counts_cells() -> None:
+    x, y = one_hot()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5, activation="softmax")])
+    finding, _ = fit(y, "binary_accuracy", loss="binary_crossentropy", model=model, x=x)
+    predicted = model.predict(x, verbose=0)
+    rows, cells = np.mean(predicted.argmax(1) == y.argmax(1)), np.mean((predicted > 0.5) == (y == 1))
+    assert cells > rows + 0.2
+    assert finding.status == "failed" and finding.effect == pytest.approx(cells - rows)
+    assert finding.evidence["rows_right"] == pytest.approx(rows) and finding.evidence["cells_right"] == pytest.approx(
+        cells
+    )
+    assert "CategoricalAccuracy" in blocks(finding.advice)[0]
+
+
+def test_binary_accuracy_passes_for_several_labels_a_row_and_for_a_metric_of_rows() -> None:
+    x, y = one_hot()
+    several = np.maximum(y, np.roll(y, 1, axis=0))
+    assert fit(several, "binary_accuracy", 5, "binary_crossentropy", x=x)[0].status == "passed"
+    assert fit(y, "categorical_accuracy", 5, "binary_crossentropy", x=x)[0].status == "passed"
+
+
+def test_binary_accuracy_of_one_hot_classes_passes_where_all_rows_are_right() -> None:
+    _, y = one_hot()
+    sharp = keras.layers.Dense(5, activation="softmax", kernel_initializer=keras.initializers.Constant(0.0))
+    model = keras.Sequential([keras.Input((5,)), sharp])
+    sharp.set_weights([40 * np.eye(5, dtype="float32"), np.zeros(5, "float32")])
+    assert fit(y, "binary_accuracy", loss="binary_crossentropy", model=model, x=y)[0].status == "passed"

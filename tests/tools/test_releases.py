@@ -23,7 +23,14 @@ REPORT = """<?xml version="1.0"?><testsuites><testsuite>
 def test_pip_is_asked_for_this_keras_this_backend_and_the_test_tools(backend: str) -> None:
     wanted = releases.requirements("3.10", backend)
     names = [one.replace("=", ">").partition(">")[0] for one in wanted]
-    assert wanted[0] == "keras==3.10.*" and names == ["keras", backend, "hypothesis", "pytest", "pytest-xdist"]
+    assert wanted[0] == "keras==3.10.*" and names == [
+        "keras",
+        backend,
+        "hypothesis",
+        "jsonschema",
+        "pytest",
+        "pytest-xdist",
+    ]
     assert releases.requirements(releases.NEWEST, backend)[0] == "keras"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 
@@ -13,3 +14,12 @@ def by_keras(thing: Any) -> bool:
 def step_by_keras(model: Any, method: str) -> bool:
     """Whether the model's class has Keras's own `train_step`, `test_step`, `compute_loss` or `call`."""
     return by_keras(getattr(type(model), method))
+
+
+def code_by_keras(function: Any) -> bool:
+    """Whether the function that runs is Keras's own, and no other tool's in its place: those take over its module's
+    name, but not its code's file."""
+    import keras
+
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename.startswith(os.path.dirname(keras.__file__) + os.sep)

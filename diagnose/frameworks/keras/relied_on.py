@@ -15,7 +15,7 @@ EVERY: Final = ("tensorflow", "jax", "torch")
 
 @dataclass(frozen=True, slots=True)
 class Relied:
-    """One name, under the class or module that has it; after a colon, a local variable of a function."""
+    """One name, under the class or module that has it; after a colon, a local variable or a text of a function."""
 
     name: str
     why: str
@@ -55,6 +55,7 @@ RELIED_ON: Final = (
     Relied(_TRAINER + "_compile_metrics", "the compiled metrics, put in for a replay"),
     Relied(_TRAINER + "_loss_tracker", "the mean of the total loss, put in for a replay"),
     Relied(_TRAINER + "_compute_loss", "the loss as the train step asks for it"),
+    Relied(_TRAINER + "_flatten_metrics_in_order", "what evaluate returns, from its values by name"),
     Relied(_TRAINER + "_symbolic_build", "makes the variables of a model that was never used"),
     Relied("keras.Model._eval_epoch_iterator", "put back after a replay"),
     Relied("keras.Model._jax_state", "the newest values while a fit runs", _JAX),
@@ -79,6 +80,7 @@ RELIED_ON: Final = (
     Relied(_OPTIMIZER + "_trainable_variables", "whose the moving averages are"),
     Relied(_OPTIMIZER + "_model_variables_moving_average", "which variables are moving averages of weights"),
     # ── a running fit ──
+    Relied("keras.Model.evaluate:_use_cached_eval_dataset", "which evaluate is fit's own validation"),
     Relied("keras.Model.fit:callbacks", "whether a fit still runs"),
     Relied("keras.Model.fit:epoch_iterator", "where the batches of a fit come from"),
     Relied("keras.Model.fit:val_x", "the validation data"),

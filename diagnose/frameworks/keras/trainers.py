@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 MODEL_MODULE: Final = "keras.src.models.model"
@@ -39,6 +40,16 @@ def loss_tracker(model: Any) -> Any:
 def compute_loss(model: Any, **parts: Any) -> Any:
     """The loss as the train step asks for it: `compute_loss` may lack the argument `training`."""
     return model._compute_loss(**parts)
+
+
+def values_in_order(model: Any, logs: dict[str, Any]) -> Any:
+    """What `evaluate` and `test_on_batch` return without `return_dict`, of what they return with it."""
+    return model._flatten_metrics_in_order(logs)
+
+
+def is_validation_of_fit(arguments: Mapping[str, Any]) -> bool:
+    """Whether a call of `evaluate` with these arguments is one that `fit` makes for its validation data."""
+    return bool(arguments.get("kwargs", {}).get("_use_cached_eval_dataset"))
 
 
 def unscaled(loss: Any) -> Any:

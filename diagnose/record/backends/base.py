@@ -23,15 +23,18 @@ class Variables:
     metrics: Sequence[Any]
     prepared: dict[str, Any] = field(default_factory=dict)
     """What a backend prepares once for reading these variables fast."""
+    once: bool = False
+    """They are read once, so that nothing is worth preparing."""
 
     @classmethod
-    def of(cls, model: Any) -> Variables:
+    def of(cls, model: Any, *, once: bool = False) -> Variables:
         return cls(
             all=state_variables(model),
             trainable=list(model.trainable_variables),
             non_trainable=list(model.non_trainable_variables),
             optimizer=list(model.optimizer.variables) if model.optimizer is not None else [],
             metrics=list(model.metrics_variables),
+            once=once,
         )
 
     def same(self, other: Variables) -> bool:

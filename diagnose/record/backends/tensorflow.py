@@ -48,7 +48,8 @@ class TensorFlowBackend:
             parts = [p[0] for p in held] + [held[index][replica] for index, replica in self.copies(variables)]
             metrics = [local_parts(v) for v in variables.metrics]
             variables.prepared["parts"] = parts, metrics
-            variables.prepared["reader"] = _packed_reader([*parts, *(part for group in metrics for part in group)])
+            every = [*parts, *(part for group in metrics for part in group)]
+            variables.prepared["reader"] = None if variables.once else _packed_reader(every)
         parts, metrics = variables.prepared["parts"]
         reader = variables.prepared["reader"]
         if reader is None:

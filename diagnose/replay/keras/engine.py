@@ -15,7 +15,7 @@ from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.replay.engine import Mode, Pass, Retrainer
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.data import keras_evaluate
-from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results
+from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
 from diagnose.replay.keras.reachable import own_optimizers
@@ -183,6 +183,15 @@ class KerasEngine:
     ) -> dict[str, float]:
         """`Model.evaluate` itself."""
         return keras_evaluate(self.model, arrays, data, copies)
+
+    def predictions(self, run: BatchRun) -> list[NDArray]:
+        """One batch through the model as `predict` runs it."""
+        found = []
+        with users_code("asking the model for predictions"):
+            for values, x, _, _, _ in run.parts():
+                outputs = predict(self.model, self.variables, values, self.values.tree(x))
+                found.append([np.asarray(self.backend.array(output)) for output in outputs])
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""

@@ -77,6 +77,13 @@ def make_step(
     return step
 
 
+def predict(model: Any, variables: Sequence[Any], values: Sequence[Any], x: Any) -> list[Any]:
+    """The outputs for `x` in inference mode with these values of the variables, which stay as they are."""
+    with keras.StatelessScope(list(zip(variables, values, strict=True))):
+        y_pred = model(x, training=False) if takes_training(model) else model(x)
+        return list(keras.tree.flatten(y_pred))
+
+
 def _drop_masks(y_pred: Any) -> None:
     for leaf in keras.tree.flatten(y_pred):
         drop_mask(leaf)

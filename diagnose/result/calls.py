@@ -1,0 +1,104 @@
+"""The script's own calls of `evaluate`, `predict` and their kin, as a part of the diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diagnose.result.kinds import Count, Real
+from diagnose.result.texts import Said, Text
+
+MAPPED = Text(
+    "call.map",
+    "{map:select(scaled=scaled otherwise than fit had them (fit's are {scale:.6g} times these, plus {shift:.6g})|"
+    "scaled-by-column=scaled otherwise than fit had them, column by column|cast=cast to whole numbers|"
+    "channels-reversed=with the channels in reverse order|columns-reversed=with the columns in reverse order|"
+    "transposed=transposed|channels-moved=with the channels in another place|reshaped=in another shape|{map})}",
+)
+
+CallKind = Literal["evaluate", "predict", "test_on_batch", "predict_on_batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRows:
+    """Which rows a call went over. `kind`: all of them are such as fit trained on, or validated on; "changed": other
+    inputs for the labels of these, in their order; else "other". `count`: how many; `same`: of these, those that fit
+    trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, `of`
+    which rows these were; fit's inputs are `scale` times these, plus `shift`, where that is one number for all.
+    `ordered`: whether they are in the order of the arrays given to fit (None: not known)."""
+
+    kind: Literal["training", "validation", "other", "changed"]
+    count: Count
+    same: Count
+    known: Count | None = None
+    map: str | None = None
+    of: Literal["training", "validation"] | None = None
+    scale: Real | None = None
+    shift: Real | None = None
+    ordered: bool | None = None
+
+    @property
+    def mapped(self) -> Said | None:
+        """What was done to the inputs, as a clause."""
+        return None if self.map is None else MAPPED(map=self.map, scale=self.scale, shift=self.shift)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedWith:
+    """The logged value that a call is compared with."""
+
+    epoch: Count
+    metric: str
+    logged: Real
+
+
+@dataclass(frozen=True, slots=True)
+class CallEntry:
+    """One factor's amount on the way from the logged value to the returned one."""
+
+    factor: str
+    amount: Real
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the script's. `file`, `line`: where the script makes it. `epoch`: that it was made in (None: after
+    the fit, or before its first epoch). `returned`: by name, for predictions empty. `version`: of training that the
+    model held (None: weights that no update made); `ends_epoch`: the epoch which that one ends; `after_fit`: whether
+    these are the weights that fit left; `changed`: how many variables are not as after fit; `strange`: of weights that
+    no update made, the variables that no version had so, by their paths. `same_model`: whether it is the model object
+    that was fit; `same_compile`: whether it was compiled as in the fit (None: not known).
+
+    `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
+    predictions; `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`:
+    None where nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no
+    ledger was made). `why`: what is not known of the call, and why."""
+
+    call: CallKind
+    file: str
+    line: Count
+    epoch: Count | None
+    returned: Mapping[str, Real]
+    version: Count | None
+    ends_epoch: Count | None
+    after_fit: bool
+    changed: Count
+    same_model: bool
+    same_compile: bool | None
+    rows: CallRows | None
+    batch_size: Count | None
+    steps: Count | None = None
+    weighted: bool = False
+    compared_with: ComparedWith | None = None
+    entries: tuple[CallEntry, ...] = ()
+    residual: Real | None = None
+    reproduced: bool | None = None
+    replayed: Mapping[str, Real] = field(default_factory=dict)
+    why: str | None = None
+    strange: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from diagnose.report.calls_view import call_line
+
+        return call_line(self).text

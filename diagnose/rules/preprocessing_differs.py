@@ -1,0 +1,88 @@
+"""Rule `preprocessing-differs`: a call of the script's own was given fit's rows with other inputs, by a simple map
+(keras#15813, and many questions that begin with "evaluate gives other results than fit")."""
+
+from __future__ import annotations
+
+from diagnose.result.calls import Call
+from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Text
+from diagnose.rules.common import MATERIAL, not_applicable
+from diagnose.rules.facts import Facts
+
+NAME = "preprocessing-differs"
+
+FAILED = Text(
+    "preprocessing-differs.failed",
+    "{file}:{line}: {call} was given the {of:select(training=rows that fit trained on|validation=validation rows)} "
+    "{inputs}: it {returns:given(returned|predicts with)} {metric} {value:number}; with the inputs as fit had them it "
+    "is {undone:number}.",
+)
+PASSED = Text(
+    "preprocessing-differs.passed",
+    "{calls:plural(The call|All # calls)} of the script over rows of this fit had them as fit had.",
+)
+SMALL = Text("preprocessing-differs.small", "Rows that were given otherwise than to fit moved no value by much.")
+NO_CALL = Text("preprocessing-differs.no-call", "The script made no call over rows that fit trained or validated on.")
+ADVICE = Text(
+    "preprocessing-differs.advice",
+    """\
+The model knows inputs only as fit had them. Prepare all of them in one place, with what was measured on the training
+rows, and use it wherever the model is given something:
+
+{code:python}
+
+Better still, make it a part of the model, so that it is saved with it: a `Normalization` layer that was adapted to the
+training rows, or a `Rescaling` layer.
+""",
+)
+CODE = """\
+mean, std = x_train.mean(axis=0), x_train.std(axis=0) + 1e-7
+
+def prepared(x):
+    return (x - mean) / std
+
+model.fit(prepared(x_train), y_train, validation_data=(prepared(x_val), y_val))
+model.evaluate(prepared(x_test), y_test)"""
+
+
+def check(facts: Facts) -> Finding:
+    """Fails where undoing the map moves what the call got by a part that matters."""
+    known = [c for c in facts.calls if c.rows is not None and c.rows.kind != "other"]
+    if not known:
+        return not_applicable(NAME, NO_CALL())
+    changed = [found for c in known if (found := _changed(c)) is not None]
+    if not changed:
+        return Finding(NAME, "passed", PASSED(calls=len(known)), {"calls": len(known)}, "")
+    call, metric, amount = max(changed, key=lambda x: abs(x[2]))
+    value = (call.returned or call.replayed)[metric]
+    evidence = {
+        "file": call.file,
+        "line": call.line,
+        "rows": None if call.rows is None else call.rows.count,
+        "map": None if call.rows is None else call.rows.map,
+        "amount": amount,
+    }
+    if abs(amount) < MATERIAL * max(abs(value), abs(value - amount)):
+        return Finding(NAME, "passed", SMALL(), evidence, "", metric, abs(amount))
+    assert call.rows is not None
+    title = FAILED(
+        file=call.file,
+        line=call.line,
+        call=call.call,
+        of=call.rows.of,
+        inputs=call.rows.mapped,
+        returns=bool(call.returned),
+        metric=metric,
+        value=value,
+        undone=value - amount,
+    )
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric, abs(amount))
+
+
+def _changed(call: Call) -> tuple[Call, str, float] | None:
+    """With the metric it is compared by, and how much of its value is from other inputs."""
+    if call.rows is None or call.rows.kind != "changed" or call.compared_with is None:
+        return None
+    amount = next((e.amount for e in call.entries if e.factor == "rows-changed"), 0.0)
+    metric = call.compared_with.metric
+    return call, metric if metric in call.replayed else metric.removeprefix("val_"), amount

@@ -1,0 +1,53 @@
+"""A part of the weights is loaded in silence: the loaded model is far below the one that was saved.
+
+What the user sees: a model whose `val_accuracy` was good is loaded into one that was built again, and `evaluate`
+returns far less; nothing raised an error. Reported as keras-team/keras#17394 and #13505.
+
+Why: one layer has another width by now, and `load_weights(..., skip_mismatch=True)` passes over what does not fit.
+"""
+
+import os
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+EXPECTED = {
+    "verdict": None,
+    "shows": "loaded-model-differs",
+    "failed": ["loaded-model-differs"],
+}
+
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
+
+rng = np.random.default_rng(seed)
+x = rng.normal(size=(640, 8)).astype("float32")
+y = (np.abs(x[:, 0]) > 0.7).astype("int32")
+x_train, y_train = x[:384], y[:384]
+x_val, y_val = x[384:], y[384:]
+
+
+def build(width):
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(24, activation="relu"),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+model = build(16)
+history = model.fit(x_train, y_train, batch_size=32, epochs=12, verbose=2, validation_data=(x_val, y_val))
+path = os.path.join(tempfile.mkdtemp(), "model.weights.h5")
+model.save_weights(path)
+
+loaded = build(20)
+loaded.load_weights(path, skip_mismatch=True)
+print(f"val_accuracy logged by fit: {history.history['val_accuracy'][-1]:.4f}")
+print(f"evaluate of the loaded model: {loaded.evaluate(x_val, y_val, verbose=0)[1]:.4f}")

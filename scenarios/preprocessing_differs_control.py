@@ -1,0 +1,43 @@
+"""Control: rows scaled for fit and for evaluate in the same way: evaluate gives what fit logged.
+
+What the user sees: `evaluate` on the validation rows returns the `val_accuracy` of the last epoch.
+
+The model of `preprocessing_differs`, evaluated over inputs that went through the same lines.
+"""
+
+import sys
+
+import keras
+import numpy as np
+
+EXPECTED = {
+    "verdict": None,
+    "control_of": "preprocessing-differs",
+    "failed": [],
+}
+
+seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+keras.utils.set_random_seed(seed)
+
+rng = np.random.default_rng(seed)
+plain = rng.normal(size=(640, 8))
+y = (plain @ np.linspace(-1.0, 1.0, 8) > 0).astype("int32")
+x = (plain * np.linspace(0.5, 20.0, 8) + np.linspace(40.0, -10.0, 8)).astype("float32")
+x_train, y_train = x[:384], y[:384]
+x_val, y_val = x[384:], y[384:]
+mean, std = x_train.mean(axis=0), x_train.std(axis=0)
+
+model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, activation="softmax")])
+model.compile(keras.optimizers.SGD(0.05), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+
+history = model.fit(
+    (x_train - mean) / std,
+    y_train,
+    batch_size=32,
+    epochs=8,
+    verbose=2,
+    validation_data=((x_val - mean) / std, y_val),
+)
+
+print(f"val_accuracy logged by fit: {history.history['val_accuracy'][-1]:.4f}")
+print(f"evaluate on the validation rows: {model.evaluate((x_val - mean) / std, y_val, verbose=0)[1]:.4f}")

@@ -1,0 +1,243 @@
+"""What is said of the script's own calls: compared with what the script got, with plain `evaluate`, and with NumPy."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import diagnose
+from diagnose import DiagnoseError, Diagnosis, Tracer
+from diagnose.analysis.analyze import analyse_file
+from diagnose.report import html
+from diagnose.report.json import dumps, loads
+from diagnose.result.calls import Call
+
+ROWS, BATCH, EPOCHS = 48, 8, 3
+
+
+def data(seed: int, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 4)).astype("float32")
+    return x, (x[:, 0] + 0.5 * rng.normal(size=rows) > 0).astype("int64")
+
+
+def build() -> Any:
+    keras.utils.set_random_seed(3)
+    layers = [keras.Input((4,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dropout(0.5)]
+    model = keras.Sequential([*layers, keras.layers.Dense(2, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+class Made:
+    """A script, what it got, and what is said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        x, y = data(0)
+        val, other = data(1, 20), data(2, 12)
+        self.path = folder / "model.keras"
+        self.inside: list[float] = []
+
+        def evaluates(epoch: int, logs: Any) -> None:
+            self.inside.append(model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"])
+
+        with diagnose.trace(folder / "traces") as session:
+            model = build()
+            fit = model.fit(
+                x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, validation_data=val,
+                callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=evaluates)],
+            )  # fmt: skip
+            self.history = fit.history
+            self.training = model.evaluate(x, y, verbose=0)
+            model.evaluate(*val, batch_size=7, verbose=0)
+            model.evaluate(*other, sample_weight=np.linspace(0.1, 2, 12), verbose=0)
+            self.predicted = model.predict(val[0], verbose=0)
+            model.save(self.path)
+            keras.models.load_model(self.path).evaluate(x[:5], y[:5], verbose=0)
+            model.layers[-1].set_weights([2 * w for w in model.layers[-1].get_weights()])
+            self.changed = model.evaluate(x, y, verbose=0)
+            model.test_on_batch(x[:10], y[:10])
+            self.labels = val[1]
+            (self.diagnosis,) = session.diagnose()
+            self.trace = session.runs[0].path
+        self.calls = self.diagnosis.calls
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("made"))
+
+
+def adds_up(call: Call, value: float) -> None:
+    assert call.compared_with is not None and call.residual is not None
+    total = math.fsum([call.compared_with.logged, *(e.amount for e in call.entries), call.residual])
+    assert total == pytest.approx(value, abs=1e-12)
+
+
+def test_every_call_is_there_in_order_and_its_values_come_out_of_replay(made: Made) -> None:
+    kinds = ["evaluate"] * EPOCHS + ["evaluate"] * 3 + ["predict"] + ["evaluate"] * 2 + ["test_on_batch"]
+    assert [c.call for c in made.calls] == kinds
+    assert [c.reproduced for c in made.calls] == [None if c.call == "predict" else True for c in made.calls]
+    assert {c.file for c in made.calls} == {"test_calls.py"}
+
+
+def test_training_rows_after_the_fit_are_compared_with_the_last_epochs_log(made: Made) -> None:
+    call = made.calls[EPOCHS]
+    assert (call.version, call.ends_epoch, call.after_fit, call.epoch) == (18, 3, True, None)
+    assert call.rows is not None
+    assert (call.rows.kind, call.rows.count, call.rows.same, call.rows.known) == ("training", ROWS, ROWS, ROWS)
+    assert call.batch_size == 32
+    assert call.compared_with is not None
+    assert call.compared_with.metric == "accuracy" and call.compared_with.logged == made.history["accuracy"][-1]
+    assert "dropout" in {e.factor for e in call.entries}
+    adds_up(call, made.training[1])
+    assert abs(call.residual or 0.0) < 1e-6
+
+
+def test_a_call_in_a_callback_has_the_weights_of_its_epoch(made: Made) -> None:
+    for number, call in enumerate(made.calls[:EPOCHS], 1):
+        assert (call.epoch, call.ends_epoch, call.version) == (number, number, 6 * number)
+        assert call.after_fit == (number == EPOCHS) and call.returned["accuracy"] == made.inside[number - 1]
+        assert call.compared_with is not None and call.compared_with.epoch == number
+        assert call.compared_with.logged == made.history["accuracy"][number - 1]
+    second = made.calls[1]
+    if second.residual is not None:
+        adds_up(second, made.inside[1])
+
+
+def test_validation_rows_are_compared_with_the_validation_log(made: Made) -> None:
+    call = made.calls[EPOCHS + 1]
+    assert call.rows is not None and (call.rows.kind, call.rows.known) == ("validation", 20)
+    assert call.compared_with is not None and call.compared_with.metric == "val_accuracy"
+    assert call.compared_with.logged == made.history["val_accuracy"][-1] and call.batch_size == 7
+    adds_up(call, call.returned["accuracy"])
+    assert call.entries == ()
+
+
+def test_other_rows_are_said_to_be_other(made: Made) -> None:
+    call = made.calls[EPOCHS + 2]
+    assert call.rows is not None and (call.rows.kind, call.rows.count, call.rows.same) == ("other", 12, 0)
+    assert call.compared_with is None and call.weighted
+
+
+def test_predictions_are_given_the_value_that_their_labels_give(made: Made) -> None:
+    call = made.calls[EPOCHS + 3]
+    own = float((made.predicted.argmax(1) == made.labels).mean())
+    assert call.returned == {} and call.replayed["accuracy"] == pytest.approx(own)
+    assert call.rows is not None and call.rows.kind == "validation"
+
+
+def test_a_loaded_model_is_matched_by_content_and_a_part_of_the_rows_is_named(made: Made) -> None:
+    call = made.calls[EPOCHS + 4]
+    assert not call.same_model and call.after_fit and call.version == 18
+    assert call.rows is not None and (call.rows.kind, call.rows.count, call.rows.known) == ("training", 5, ROWS)
+    amounts = {e.factor: e.amount for e in call.entries}
+    assert amounts["other-rows"] == pytest.approx(call.returned["accuracy"] - made.training[1], abs=1e-6) != 0
+    adds_up(call, call.returned["accuracy"])
+
+
+def test_weights_set_by_hand_are_no_version(made: Made) -> None:
+    call = made.calls[EPOCHS + 5]
+    assert (call.version, call.ends_epoch, call.after_fit, call.changed) == (None, None, False, 2)
+    adds_up(call, made.changed[1])
+    assert call.residual == pytest.approx(0, abs=1e-6)
+
+
+def test_they_go_through_json_and_stay_when_the_trace_is_analysed_again(made: Made) -> None:
+    (again,) = loads(dumps([made.diagnosis]))
+    assert again.calls == made.calls
+    reread = analyse_file(made.trace)
+    assert reread.calls == made.calls
+
+
+def test_a_line_for_each_in_terminal_and_page(made: Made) -> None:
+    text, page = str(made.diagnosis), html.render([made.diagnosis])
+    site = f"test_calls.py:{made.calls[-1].line} test_on_batch returned accuracy"
+    assert site in text and site in page
+    assert (
+        "version 18, the end of epoch 3, as after fit" in page
+        and "the 48 fit trained on, in order, batches of 32" in page
+    )
+    assert "no version of this fit (2 variables are not as after fit)" in page
+
+
+def test_the_contract_of_its_keys(made: Made) -> None:
+    (document,) = json.loads(dumps([made.diagnosis]))["fits"]
+    call = document["calls"][EPOCHS]
+    keys = ["call", "file", "line", "epoch", "returned", "version", "rows", "batch_size", "compared_with", "entries"]
+    assert [key for key in call if key in keys] == keys and {"residual", "reproduced"} <= set(call)
+    assert {"kind", "count", "same", "map"} <= set(call["rows"])
+    assert list(call["compared_with"]) == ["epoch", "metric", "logged"]
+    assert list(call["entries"][0]) == ["factor", "amount"]
+
+
+def test_the_headline_is_about_the_scripts_own_number(made: Made) -> None:
+    """The weights that were set by hand moved the loss and the accuracy; the largest difference comes first."""
+    after = [
+        c
+        for c in made.calls
+        if c.epoch is None and c.compared_with is not None and c.residual is not None and c.returned
+    ]
+    gaps = {
+        c.line: abs(c.returned["accuracy"] / c.compared_with.logged - 1) for c in after if c.compared_with is not None
+    }
+    line = max(gaps, key=lambda n: gaps[n])
+    assert made.diagnosis.headline.startswith(f"test_calls.py:{line}: ")
+    assert " where fit logged " in made.diagnosis.headline and "mostly because" in made.diagnosis.headline
+
+
+def test_another_compile_is_named() -> None:
+    x, y = data(0)
+    with diagnose.trace() as session:
+        model = build()
+        model.fit(x, y, batch_size=BATCH, verbose=0)
+        model.compile(
+            "adam", "sparse_categorical_crossentropy", metrics=[keras.metrics.MeanMetricWrapper(ones, "accuracy")]
+        )
+        model.evaluate(x, y, verbose=0)
+        (found,) = session.diagnose()
+    (call,) = found.calls
+    assert call.same_compile is False and call.returned["accuracy"] == 1.0 and call.reproduced is False
+    assert dict((e.factor, e.amount) for e in call.entries)["other-compile"] == pytest.approx(
+        1.0 - call.replayed["accuracy"]
+    )
+    adds_up(call, 1.0)
+
+
+def ones(y_true: Any, y_pred: Any) -> Any:
+    return keras.ops.ones_like(y_pred[:, 0])
+
+
+def explained(tmp_path: Path) -> tuple[Any, Tracer]:
+    tracer = Tracer(tmp_path / "fit.diag")
+    model = build()
+    model.fit(*data(0), batch_size=BATCH, epochs=2, verbose=0, callbacks=[tracer])
+    return model, tracer
+
+
+def test_a_tracer_explains_a_number_seen_later(tmp_path: Path) -> None:
+    model, tracer = explained(tmp_path)
+    x, y = data(0)
+    values = model.evaluate(x, y, verbose=0)
+    for returned in (values, dict(zip(("loss", "accuracy"), values, strict=True)), {"accuracy": values[1]}):
+        call = tracer.explain(returned, x, y)
+        assert call.reproduced and call.returned["accuracy"] == values[1] and call.after_fit
+        assert "evaluate returned accuracy" in str(call) and str(call).startswith("test_calls.py:")
+    diagnosis: Diagnosis = tracer.diagnose()
+    assert len(diagnosis.calls) == 3
+    wrong = tracer.explain([values[0], 0.123], x, y)
+    assert wrong.reproduced is False and "replay gives accuracy" in str(wrong)
+
+
+@pytest.mark.parametrize("returned", [[0.1], [0.1, 0.2, 0.3], {"auc": 0.5}, {}, 0.3])
+def test_values_that_fit_no_metric_are_refused(returned: Any, tmp_path: Path) -> None:
+    _, tracer = explained(tmp_path)
+    with pytest.raises(DiagnoseError, match="which are loss, accuracy"):
+        tracer.explain(returned, *data(0))
+    assert tracer.runs[0].calls.made == []

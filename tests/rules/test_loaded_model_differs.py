@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import diagnose
+from tests.rules.advice import blocks
+
+RULE = "loaded-model-differs"
+
+
+def build(width: int = 6) -> Any:
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(width, name="b")])
+    made = keras.Sequential([*made.layers, keras.layers.Dense(1, name="c")])
+    made.build((None, 4))
+    made.compile("adam", "mse")
+    return made
+
+
+def run(other: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
+    """The finding, the trained model, and the other one, which is evaluated."""
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 4)).astype("float32"), rng.normal(size=(24, 1)).astype("float32")
+    with diagnose.trace() as session:
+        model = build()
+        model.fit(x, y, batch_size=8, epochs=2, verbose=0)
+        used = other(model)
+        if used is not None:
+            used.evaluate(x, y, verbose=0)
+        (found,) = session.diagnose()
+    return next(f for f in found.findings if f.rule == RULE), model, used
+
+
+def with_parts(width: int) -> Callable[[Any], Any]:
+    """As `skip_mismatch` loads: what fits, layer by layer."""
+
+    def made(model: Any) -> Any:
+        fresh = build(width)
+        fresh.get_layer("a").set_weights(model.get_layer("a").get_weights())
+        return fresh
+
+    return made
+
+
+@pytest.mark.parametrize("width", [6, 7], ids=["same shapes", "another width"])
+def test_a_model_that_holds_a_part_is_named_with_what_it_lacks(width: int) -> None:
+    finding, model, used = run(with_parts(width))
+    lacks = [
+        v.path
+        for v, w in zip(model.variables, used.variables, strict=True)
+        if v.shape != w.shape or not np.array_equal(*(keras.ops.convert_to_numpy(each) for each in (v, w)))
+    ]
+    assert finding.status == "failed" and finding.evidence["names"] == lacks
+    assert "holds 2 of this fit's 6 variables" in finding.title and blocks(finding.advice)
+
+
+def all_of_it(model: Any) -> Any:
+    fresh = build()
+    fresh.set_weights(model.get_weights())
+    return fresh
+
+
+def test_control_all_was_loaded() -> None:
+    assert run(all_of_it)[0].status == "passed"
+
+
+@pytest.mark.parametrize("other", [lambda m: None, lambda m: m, lambda m: build()], ids=["none", "itself", "fresh"])
+def test_without_weights_of_this_fit_in_another_model_it_does_not_apply(other: Any) -> None:
+    assert run(other)[0].status == "not-applicable"

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from diagnose import Tracer
+from diagnose.rules import trained_on_validation
+from diagnose.tracefile.events import TrainedBefore
+from diagnose.tracefile.reader import read_trace
+from tests.rules.advice import blocks
+
+RULE = trained_on_validation.NAME
+
+
+def model() -> Any:
+    keras.utils.set_random_seed(2)
+    made = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    made.compile(keras.optimizers.SGD(0.01), "mse")
+    return made
+
+
+def rows(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(8)
+    return rng.normal(size=(count, 3)).astype("float32"), rng.normal(size=(count, 1)).astype("float32")
+
+
+def fit(x: Any, y: Any, validation: Any, made: Any = None, epochs: int = 2, **arguments: Any) -> Any:
+    tracer = Tracer()
+    made = model() if made is None else made
+    made.fit(x, y, validation_data=validation, epochs=epochs, batch_size=8, verbose=0, callbacks=[tracer], **arguments)
+    return next(f for f in tracer.diagnose().findings if f.rule == RULE)
+
+
+def equal_rows(a: np.ndarray, b: np.ndarray) -> int:
+    """Rows of `a` that are in `b`, by a plain loop."""
+    return sum(any(np.array_equal(one, other) for other in b) for one in a)
+
+
+def test_fails_where_two_splits_overlap() -> None:
+    x, y = rows()
+    training = np.random.default_rng(1).permutation(60)[:45]
+    held = np.random.default_rng(2).permutation(60)[:15]
+    finding = fit(x[training], y[training], (x[held], y[held]))
+    assert finding.status == "failed" and finding.role == "spoils-values"
+    assert finding.evidence["validation_rows"] == 15
+    assert finding.evidence["validation_rows_trained_on_before"] == equal_rows(x[held], x[training]) > 3
+    assert "permutation" in blocks(finding.advice)[0]
+
+
+def test_says_so_first() -> None:
+    x, y = rows()
+    tracer = Tracer()
+    model().fit(x, y, validation_data=(x[:20], y[:20]), epochs=2, verbose=0, callbacks=[tracer])
+    diagnosis = tracer.diagnose()
+    assert diagnosis.headline == next(f for f in diagnosis.findings if f.rule == RULE).title
+    assert "20 of the 20 validation rows (100%)" in diagnosis.headline
+
+
+def test_passes_for_one_split_and_one_copy_in_it() -> None:
+    x, y = rows()
+    assert fit(x[:45], y[:45], (x[45:], y[45:])).title.startswith("No row of validation")
+    x[50], y[50] = x[3], y[3]
+    finding = fit(x[:45], y[:45], (x[45:], y[45:]))
+    assert finding.status == "passed" and finding.evidence["validation_rows_trained_on_before"] == 1
+
+
+def test_does_not_apply_to_the_training_data_given_for_validation() -> None:
+    x, y = rows()
+    for validation in ((x, y), (x.copy()[::-1], y.copy()[::-1])):
+        finding = fit(x, y, validation)
+        assert finding.status == "not-applicable" and "is the training data, all 60 rows" in finding.title
+    assert fit(x, y, None).status == "not-applicable"
+
+
+def test_passes_for_rows_of_few_possible_values() -> None:
+    """Eight values of x and two of y: any two samples have nearly all rows in common."""
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 2, (200, 3)).astype("float32"), rng.integers(0, 2, (200, 1)).astype("float32")
+    finding = fit(x[:150], y[:150], (x[150:], y[150:]))
+    assert finding.status == "passed" and finding.evidence["validation_rows_trained_on_before"] >= 45
+    # And where only some rows have an equal one: as many as by chance.
+    x = rng.integers(0, 200, (300, 1)).astype("float32") * np.ones((1, 3), "float32")
+    finding = fit(x[:200], x[:200, :1], (x[200:], x[200:, :1]))
+    assert finding.status == "passed" and 20 < finding.evidence["validation_rows_trained_on_before"] < 90
+
+
+def test_fails_for_copies_made_before_the_split() -> None:
+    """A rare class, oversampled: within the training data there are as many copies as across the split."""
+    rng = np.random.default_rng(3)
+    x, y = rows(100)
+    x, y = np.concatenate([x, *[x[:20]] * 4]), np.concatenate([y, *[y[:20]] * 4])
+    order = rng.permutation(len(x))
+    x, y = x[order], y[order]
+    finding = fit(x[:140], y[:140], (x[140:], y[140:]))
+    assert finding.status == "failed"
+    assert finding.evidence["validation_rows_trained_on_before"] == equal_rows(x[140:], x[:140])
+    scope: dict[str, Any] = {"np": np, "x": x, "y": y}
+    exec(blocks(finding.advice)[0], scope)
+    assert len(scope["x"]) == len(scope["y"]) == 100
+    assert fit(scope["x"][:70], scope["y"][:70], (scope["x"][70:], scope["y"][70:])).status == "passed"
+
+
+def test_fails_for_folds_with_one_model_and_not_for_a_model_each() -> None:
+    x, y = rows()
+    folds = np.arange(60) % 3
+    made = model()
+    for fold in range(3):
+        train, held = folds != fold, folds == fold
+        finding = fit(x[train], y[train], (x[held], y[held]), made)
+        assert finding.status == ("failed" if fold else "passed"), fold
+    assert finding.evidence["validation_rows_trained_on_in_earlier_fits"] == 20
+    assert "earlier fit" in finding.title and "build_model" in blocks(finding.advice)[0]
+    for fold in range(2):
+        train, held = folds != fold, folds == fold
+        assert fit(x[train], y[train], (x[held], y[held])).status == "passed"
+
+
+def test_folds_that_begin_with_the_first_weights_again_are_apart() -> None:
+    x, y = rows()
+    made = model()
+    initial = made.get_weights()
+    for part in (slice(0, 30), slice(30, 60)):
+        made.set_weights(initial)
+        other = slice(30, 60) if part.start == 0 else slice(0, 30)
+        assert fit(x[part], y[part], (x[other], y[other]), made).status == "passed"
+
+
+def test_rows_used_only_after_the_epoch_whose_weights_are_taken_up_are_not_counted(tmp_path: Path) -> None:
+    """The first fit sees half of the rows in its first epoch and the rest in its second; the weights of the first are
+    put back. A third fit goes on from there."""
+    x, y = rows(32)
+    made, kept = model(), []
+    tracer = Tracer(tmp_path / "a.diag")
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: kept.append(made.get_weights()))
+    parts = [(x[:16], y[:16]), (x[16:], y[16:])]
+    batches = (part for part in parts)
+    made.fit(batches, steps_per_epoch=1, epochs=2, verbose=0, callbacks=[keep, tracer])
+    counts = []
+    for number, weights in enumerate(kept):
+        made.set_weights(weights)
+        path = tmp_path / f"{number}.diag"
+        made.fit(x[:4], y[:4], validation_data=(x[12:28], y[12:28]), epochs=1, verbose=0, callbacks=[Tracer(path)])
+        with read_trace(path) as trace:
+            counts.append([e.detail.rows for e in trace.events_of(TrainedBefore)])
+    assert counts == [[4], [16]]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+def test_advice_for_datasets_names_one_call() -> None:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(10)
+    finding = fit_dataset(data.skip(1), data.take(3))
+    assert finding.status == "failed" and finding.evidence["validation_rows_trained_on_before"] == 20
+    assert 'subset="both"' in blocks(finding.advice)[0]
+
+
+def fit_dataset(training: Any, validation: Any) -> Any:
+    tracer = Tracer()
+    model().fit(training, validation_data=validation, epochs=2, verbose=0, callbacks=[tracer])
+    return next(f for f in tracer.diagnose().findings if f.rule == RULE)
