@@ -23,7 +23,7 @@ def model_of(run: Run) -> tuple[Any, dict[str, Any]]:
         return model, compiled
     states = random.getstate(), np.random.get_state()  # what initializers without a seed draw from
     try:
-        return build({"model": {"architecture": run.architecture}}), {}
+        return build(run.architecture), {}
     except DiagnoseError:
         return None, {}
     finally:
