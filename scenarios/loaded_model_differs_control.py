@@ -5,9 +5,7 @@ What the user sees: `evaluate` of the loaded model returns the `val_accuracy` of
 The model of `loaded_model_differs`, loaded into one of the same widths.
 """
 
-import os
 import sys
-import tempfile
 
 import keras
 import numpy as np
@@ -43,10 +41,9 @@ def build(width):
 
 model = build(16)
 history = model.fit(x_train, y_train, batch_size=32, epochs=12, verbose=2, validation_data=(x_val, y_val))
-path = os.path.join(tempfile.mkdtemp(), "model.weights.h5")
-model.save_weights(path)
+model.save_weights("model.weights.h5")
 
 loaded = build(16)
-loaded.load_weights(path)
+loaded.load_weights("model.weights.h5")
 print(f"val_accuracy logged by fit: {history.history['val_accuracy'][-1]:.4f}")
 print(f"evaluate of the loaded model: {loaded.evaluate(x_val, y_val, verbose=0)[1]:.4f}")

@@ -82,8 +82,9 @@ def in_default_batches(replayer: Replayer, data: EvaluationData, evaluated: Mapp
     another value than in batches of fit's size; empty where the sizes are the same."""
     engine, state = replayer.engine, replayer.states.final()
     size = engine.batch_size
-    told = not engine.carried and all(engine.pooled(name) for name in evaluated)
-    if told or size == data.batch_size or data.rows <= min(size, data.batch_size):
+    if engine.carried or engine.fixed_size is not None or all(engine.pooled(name) for name in evaluated):
+        return {}
+    if size == data.batch_size or data.rows <= min(size, data.batch_size):
         return {}
     if data.composite or not replayer.evaluates_alike:
         return {}

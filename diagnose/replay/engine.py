@@ -82,6 +82,8 @@ class Engine(Protocol):
     """Whether its last `evaluate` was seen to draw random numbers that the next would not draw again."""
     batch_size: int
     """What `evaluate` takes for arrays when it is given none."""
+    fixed_size: int | None
+    """The only number of rows that a batch may have, where the model takes no other."""
     replicas: int
     """On how many `evaluate` runs, here and now."""
     retrainer: Retrainer | None

@@ -47,6 +47,7 @@ class Linear:
     dtypes = frozenset({"float64"})
     own_train = own_test = False
     batch_size = 32
+    fixed_size = None
     evaluate_draws = False
     replicas = 1
     value = array = staticmethod(np.array)

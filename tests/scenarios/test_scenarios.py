@@ -38,7 +38,7 @@ RESTORING = [
 VERDICTS = {None, "aligned", "shifted", "no-owner", "not-restored", "replaced"}
 KEYS = {
     *("verdict", "failed", "shows", "control_of", "other_seeds", "backends", "other_backends"),
-    *("shift_updates", "owner_minus_restored"),
+    *("shift_updates", "owner_minus_restored", "reproduces"),
 }
 STATUSES = {"failed", "passed", "not-applicable"}
 # A re-evaluated value is computed over batches of another size than the oracle's: float32 sums in another order.

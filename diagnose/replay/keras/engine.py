@@ -54,6 +54,8 @@ class KerasEngine:
         self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
         self.evaluate_draws = False
         self.batch_size = KERAS_BATCH_SIZE
+        sizes = {shape[0] for each in getattr(model, "inputs", None) or () if (shape := tuple(each.shape))}
+        self.fixed_size: int | None = next((size for size in sizes if size is not None), None)
         self.replicas = self.backend.spread(model)
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
