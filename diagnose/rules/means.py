@@ -20,7 +20,8 @@ def plain_means(facts: Facts) -> tuple[str, ...]:
 
     A metric that keeps the same two and makes something else of them (a root) is not among them.
     """
-    found = dict.fromkeys(name for e in facts.epochs for name in e.logs if facts.trace.source(name) != "validation")
+    names = dict.fromkeys(name for e in facts.epochs for name in e.logs)
+    found = [name for name in names if facts.trace.source(name) != "validation"]
     means: set[str] = set()
     for epoch in facts.epochs:
         steps = facts.trace.index.steps_of(epoch.epoch)

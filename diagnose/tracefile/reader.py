@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -98,6 +99,7 @@ class Trace:
             raise nothing_yet(path)
         self.path = path
         self.header = records.header
+        self._sources: dict[str, Source] = {}
         self.info = MappingProxyType(dict(records.info))
         self.sealed = records.status is not None
         self.status = records.status or "interrupted"
@@ -140,8 +142,13 @@ class Trace:
 
     def source(self, name: str) -> Source:
         """By what a value of the logs was computed, as the trace says or, of format 1, as its name and the fit tell."""
-        validated = {key for evaluation in self.evaluations for key in evaluation.logs}
-        return self.header.sources.get(name) or source_of(name, self.header, validated)
+        if name not in self._sources:
+            self._sources[name] = self.header.sources.get(name) or source_of(name, self.header, self._validated)
+        return self._sources[name]
+
+    @cached_property
+    def _validated(self) -> frozenset[str]:
+        return frozenset(key for evaluation in self.evaluations for key in evaluation.logs)
 
     def version(self, version: int) -> State | None:
         """The state the first `version` updates made; None if it was not recorded."""
