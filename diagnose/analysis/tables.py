@@ -69,6 +69,10 @@ if TYPE_CHECKING:
     from diagnose.replay.runs import EvaluationData
 
 
+MOST_CLOCKS = 1000
+"""Names of an epoch whose clock is told; no fit of a person's has more."""
+
+
 def epoch_rows(
     trace: Trace,
     reevaluated: Mapping[int, Mapping[str, float]],
@@ -89,7 +93,7 @@ def epoch_rows(
             learning_rate=e.learning_rate,
             validation_version=_validation_version(trace, e),
             analysed=e.epoch in analysed,
-            clocks={key: _confirmed(found[e.epoch][key], e, key, restoration) for key in logged},
+            clocks={key: _confirmed(found[e.epoch][key], e, key, restoration) for key in list(logged)[:MOST_CLOCKS]},
         )
 
 

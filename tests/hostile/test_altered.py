@@ -30,13 +30,17 @@ OPAQUE = ("settings", "config", "architecture", "logs", "next_logs")
 
 MORE: dict[str, Any] = {
     "recording": {"id": "0" * 32}, "framework": "keras", "sources": {"loss": "train-steps", "val_loss": "validation"},
-    "replicas": {"strategy": "MirroredStrategy", "count": 1, "local": 1},
+    "replicas": {"strategy": "MirroredStrategy", "count": 1, "local": 1}, "given": {"rows": "0" * 32},
 }  # fmt: skip
 EVENTS: dict[str, Any] = {
     "changes-left-out": {"callback": "Stop", "hook": "on_epoch_end"}, "tracing-stopped": {"reason": "the disk is full"},
     "limit": {"what": "steps", "reason": "the trace is full"}, "tracer-error": {"error": "E: e", "traceback": "at"},
     "replica-shares": {"rows": [8], "evaluation": 0, "batch": 0}, "metrics-reset": {"callback": "Stop", "hook": "h"},
     "optimizer-changed": {"callback": "Stop", "hook": "on_epoch_end"},
+    "weights-kept": {"callback": "Stop", "hook": "h", "place": 0, "attribute": "best", "trainable": "0" * 32},
+    "outside-changed": {"of": "the loss", "name": "w", "before": 0.0, "after": 1.0},
+    "file-replaced": {"path": "b.keras", "trace": "a.diag", "epoch": 1, "logs": {"val_loss": 0.5}},
+    "trained-before": {"evaluation": 0, "rows": 3, "known": 8},
 }  # fmt: skip
 """What a fit seldom has, beside what `whole` writes."""
 

@@ -15,7 +15,21 @@ from tests.hostile import forge, whole
 from tests.report import examples
 
 EVIL = "\x1b[31m\x1b]0;t\x07\x7f\x9b2J\u202e\u2066\u200f\ufeff\U000e0041"
-ASSOCIATED = {"status", "verdict", "mode", "kind", "group", "dtype", "label", "hook", "role", "bases", "hooks"}
+ASSOCIATED = {
+    "status",
+    "source",
+    "severity",
+    "verdict",
+    "mode",
+    "kind",
+    "group",
+    "dtype",
+    "label",
+    "hook",
+    "role",
+    "bases",
+    "hooks",
+}
 """Keys whose values are one of a few words."""
 
 
