@@ -313,8 +313,11 @@ class Diagnosis(Spoken):
 
     @property
     def mismatch(self) -> bool:
-        """Whether the model, a file or a decision is not what the script takes it for: what the exit code 3 says."""
-        return any(f.severity == "wrong" for f in self.findings)
+        """Whether the model, a file or a decision is not what the script takes it for: what the exit code 3 says. Where
+        nothing was replayed for the rules, the verdict on the weights decides."""
+        r = self.restoration
+        other = r is not None and r.verdict in ("shifted", "no-owner", "replaced")
+        return any(f.severity == "wrong" for f in self.findings) or (other and not self.ledgers)
 
     def to_html(self, path: str | os.PathLike[str], texts: Texts | None = None) -> None:
         """Writes the report of this fit as one self-contained page, in the place of a file of this name; `texts` is

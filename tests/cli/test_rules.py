@@ -37,7 +37,7 @@ def test_one_rule_comes_with_evidence_and_advice(folder: Path, two_fits: Pair) -
     failed = next(f for f in fits(two_fits.traced.out)[0]["findings"] if f["status"] == "failed")
     done = without_keras("rules", "moved.diag", "--only", failed["rule"], cwd=folder)
     assert done.code == 0
-    assert done.stdout.startswith(f"[failed] {failed['rule']}: {failed['title']}\n")
+    assert done.stdout.startswith(f"[{failed['severity']}] {failed['rule']}: {failed['title']}\n")
     assert failed["advice"] in done.stdout
     assert all(f"  {key}: " in done.stdout for key in failed["evidence"])
 
