@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
+from diagnose.result.diagnosis import Finding
+from diagnose.result.measurements import Measurements
 from diagnose.rules import state_carried
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import read_trace
@@ -78,12 +80,13 @@ def hand_made(tmp_path: Any) -> Facts:
 def test_metric_is_the_one_that_differs_most(tmp_path: Any) -> None:
     facts = hand_made(tmp_path)
     with facts.trace:
-        given = replace(
-            facts, evaluated={"loss": 1.0, "mae": 2.0}, from_zero_state={"loss": 0.999, "mae": 1.0, "other": 9.0}
-        )
-        finding = state_carried.check(given)
+
+        def judged(evaluated: dict[str, float], zero: dict[str, float]) -> Finding:
+            return state_carried.check(replace(facts, measured=Measurements(evaluated=evaluated, from_zero_state=zero)))
+
+        finding = judged({"loss": 1.0, "mae": 2.0}, {"loss": 0.999, "mae": 1.0, "other": 9.0})
         assert (finding.status, finding.metric, finding.effect) == ("failed", "mae", 1.0)
-        same = state_carried.check(replace(given, from_zero_state={"loss": 1.0, "mae": 1.995}))
+        same = judged({"loss": 1.0, "mae": 2.0}, {"loss": 1.0, "mae": 1.995})
         assert same.status == "passed"
-        nothing = state_carried.check(replace(given, evaluated={"loss": float("nan")}, from_zero_state={"loss": 1.0}))
+        nothing = judged({"loss": float("nan")}, {"loss": 1.0})
         assert nothing.status == "passed"
