@@ -15,7 +15,7 @@ import pytest
 
 from diagnose import Tracer, read_trace
 from diagnose.frameworks.keras import saving
-from diagnose.record import describe, describe_data, describe_metrics, previous, recorder
+from diagnose.record import describe, describe_data, describe_metrics, previous, recorder, taking
 from diagnose.record.callback_state import SavedFile
 from diagnose.record.encoder import Encoder
 from diagnose.record.handlers import from_handler
@@ -119,7 +119,7 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "before a step": (Recorder, "before_step", 3),
     "numbering the optimizer": (previous, "identity", 1),
     "taking a batch": (Taker, "_array", 3),
-    "taking it apart": (recorder, "take", 3),
+    "taking it apart": (taking, "take", 3),
     "after a step": (Recorder, "after_step", 4),
     "handing over": (Worker, "put", 20),
     "in a validation pass": (Recorder, "before_evaluation_batch", 2),
