@@ -165,6 +165,7 @@ def same(a: Any, b: Any) -> None:
     assert not found, "\n".join(found)
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="there plain Keras loses the variables where a call inside a fit raises")
 @pytest.mark.parametrize("name", MODELS)
 def test_noted_calls_are_the_same_calls(name: str, tmp_path: Path) -> None:
     before = [vars(keras.Model).get(kind) for kind in calls.KINDS]
