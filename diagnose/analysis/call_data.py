@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -18,6 +18,7 @@ from diagnose.result.calls import CallRows as RowsFound
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import Batch, BatchRef, Digest, NDArray, State
 from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.replicas import part
 from diagnose.tracefile.rows import build, leaves_of, pack_rows
 
 DEFAULT_BATCH = 32
@@ -77,13 +78,14 @@ class Known:
         key, final = self._key(call.weights), self.trace.final
         end = None if final is None else self._key(final.arrays)
         states = self._states.get(key, [])
-        made = [s.version for s in states if s.version is not None]
-        ends = [e for e in self.trace.epochs if e.last_version in made or self.trace.states[e.state] in states]
+        # What a restore left has the number of its time, not of its weights: the index has those that updates made.
+        versions = self.trace.index.versions_of(states[0]) if states else ()
+        ends = [e for e in self.trace.epochs if e.last_version in versions or self.trace.states[e.state] in states]
         own = [e.epoch for e in ends if e.epoch == call.epoch] or [e.epoch for e in ends]
         changed = 0 if end is None else sum(a != b for a, b in zip(key, end, strict=True))
         return Held(
             state=next((s for s in states if s.version is not None), states[0] if states else None),
-            version=max(made, default=None),
+            version=max(versions, default=None),
             ends_epoch=max(own, default=None),
             after_fit=key == end,
             changed=changed,
@@ -107,6 +109,11 @@ class Known:
         return _ids(self.trace.batches(passes[-1])) if passes else []
 
     @cached_property
+    def order(self) -> list[int]:
+        """Of the arrays that fit was given; empty where the trace does not have it."""
+        return _ids(ref for ref in self.trace.given_order() if ref.signature == self.signature)
+
+    @cached_property
     def _by_digest(self) -> dict[Digest, int]:
         return {self.trace.row_digest(row): row for row in {*self.training, *self.validation}}
 
@@ -114,21 +121,17 @@ class Known:
         """The recorded row of each of a call's, None for others."""
         return [self._by_digest.get(d) for d in rows.both or ()]
 
-    def inputs(self, rows: CallRows, number: int) -> list[int | None]:
-        """The same, of which only the inputs are known."""
-        return [self._by_input(number).get(d) for d in rows.x or ()]
-
-    def _by_input(self, signature: int) -> dict[Digest, int]:
-        if signature not in self._inputs:
-            every = np.array(sorted({*self.training, *self.validation}), np.int64)
-            x = leaves_of(self.trace.batch(BatchRef(signature, every)).x)
-            digests = row_digests(pack_rows([np.asarray(leaf) for leaf in x]))
-            self._inputs[signature] = dict(zip(digests, every.tolist(), strict=True))
-        return self._inputs[signature]
+    def inputs(self, rows: CallRows) -> list[int | None]:
+        """The same, of which only the inputs are known: of rows with equal ones, one stands for all."""
+        by_digest = {digest: row for row, digest in self._inputs.items()}
+        return [by_digest.get(d) for d in rows.x or ()]
 
     @cached_property
-    def _inputs(self) -> dict[int, dict[Digest, int]]:
-        return {}
+    def _inputs(self) -> dict[int, Digest]:
+        """The digest of each recorded row's inputs. Raises ReplayError where the trace lacks them."""
+        every = np.array(sorted({*self.training, *self.validation}), np.int64)
+        x = leaves_of(self.trace.batch(BatchRef(self.signature, every)).x)
+        return dict(zip(every.tolist(), row_digests(pack_rows([np.asarray(leaf) for leaf in x])), strict=True))
 
     @property
     def signature(self) -> int | None:
@@ -141,10 +144,8 @@ class Known:
         if rows is None or number is None or rows.x is None or len(rows.leaves) - (rows.y is not None) != 1:
             return None
         leaves = calls.arrays(rows.leaves)
-        given = [] if calls.given is None else [self._by_digest.get(d) for d in calls.given.both or ()]
-        trained = [row for row in given if row is not None]
-        candidates: list[tuple[Literal["training", "validation"], list[int]]] = [("validation", self.validation)]
-        candidates.append(("training", trained if len(trained) == len(given) else []))
+        candidates: tuple[tuple[Literal["training", "validation"], list[int]], ...]
+        candidates = ("validation", self.validation), ("training", self.order)
         for of, every in candidates:
             ids = every[: rows.count]
             if leaves is None or len(ids) < rows.count or (rows.y is None and rows.count != len(every)):
@@ -158,22 +159,27 @@ class Known:
                 return RowsFound("changed", rows.count, rows.count, len(every), *shown), ids, found
         return None
 
-    def found(self, calls: Calls, rows: CallRows, ids: Sequence[int | None]) -> RowsFound:
+    def found(self, count: int, ids: Sequence[int | None], *, of_inputs: bool) -> RowsFound:
         """Which rows these are."""
-        count, given = rows.count, calls.given
-        ordered: bool | None
-        if rows.both is not None and given is not None and given.both is not None:
-            ordered = rows.both == given.both[:count]
-        else:
-            ordered = None if rows.both is not None or given is None or given.x is None else rows.x == given.x[:count]
+        validation = set(self.validation)
         known = [row for row in ids if row is not None]
         trained = [row for row in known if row in self.training]
-        validated = [row for row in known if row in set(self.validation)]
+        validated = [row for row in known if row in validation]
         if count and len(validated) == count and (len(trained) < count or sorted(known) == sorted(self.validation)):
             return RowsFound("validation", count, count, len(self.validation))
         if count and len(trained) == count:
+            ordered = self._in_order(trained, of_inputs=of_inputs)
             return RowsFound("training", count, count, self.training.total(), ordered=ordered)
         return RowsFound("other", count, len(known))
+
+    def _in_order(self, rows: list[int], *, of_inputs: bool) -> bool | None:
+        """Whether they are the first of the arrays that fit was given; None where the order of these is not known."""
+        given = self.order[: len(rows)]
+        if not given:
+            return None
+        if of_inputs:
+            return [self._inputs.get(row) for row in rows] == [self._inputs.get(row) for row in given]
+        return rows == given
 
 
 def _ids(refs: Iterable[BatchRef]) -> list[int]:
@@ -190,8 +196,7 @@ def with_inputs(found: Sequence[Batch], inputs: NDArray) -> list[Batch]:
     """The same batches, with these inputs in their order."""
     made, start = [], 0
     for b in found:
-        x = np.ascontiguousarray(inputs[start : start + b.size])
-        made.append(Batch(x, b.y, b.sample_weight, b.rows, b.size, b.weight_tree))
+        made.append(replace(b, x=np.ascontiguousarray(inputs[start : start + b.size])))
         start += b.size
     return made
 
@@ -203,7 +208,7 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
         return None
     size = rows.count if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
     count = rows.count if call.steps is None else min(rows.count, call.steps * size)
-    parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    places = [slice(start, min(start + size, count)) for start in range(0, count, size)]
     weights = None if rows.sample_weight is None else calls.arrays([rows.sample_weight])
     if rows.sample_weight is not None and weights is None:
         return None
@@ -211,19 +216,19 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     found = []
     if all(row is not None for row in ids) and ids and signature is not None:
         every = np.array(ids, np.int64)
-        found = [known.trace.batch(BatchRef(signature, every[part])) for part in parts]
+        found = [known.trace.batch(BatchRef(signature, every[at])) for at in places]
     elif leaves is not None and all(leaf.ndim for leaf in leaves) and not call.kind.startswith("predict"):
         structure = rows.signature.structure
-        for part in parts:
-            own = [leaf[part] for leaf in leaves]
-            numbers = -1 - np.arange(part.start, part.stop)
+        for at in places:
+            own = [leaf[at] for leaf in leaves]
+            numbers = -1 - np.arange(at.start, at.stop)
             found.append(Batch(build(structure["x"], own), build(structure["y"], own), None, numbers, len(numbers)))
     else:
         return None
     if weights is None:
         return found
-    own_weights = [weights[0][part] for part in parts]
-    return [Batch(b.x, b.y, w, b.rows, b.size, rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
+    own_weights = [weights[0][at] for at in places]
+    return [replace(b, sample_weight=w, weight_tree=rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
 
 
 def in_batches_of(found: Sequence[Batch], data: EvaluationData) -> list[Batch]:
@@ -234,17 +239,6 @@ def in_batches_of(found: Sequence[Batch], data: EvaluationData) -> list[Batch]:
     size = max(data.batch_size, 1)
     made = []
     for start in range(0, one.size, size):
-        part = slice(start, start + size)
-        weight = None if one.sample_weight is None else one.sample_weight[part]
-        made.append(
-            Batch(_part(one.x, part), _part(one.y, part), weight, one.rows[part], len(one.rows[part]), one.weight_tree)
-        )
+        x, y, weight, rows = (part(v, start, start + size) for v in (one.x, one.y, one.sample_weight, one.rows))
+        made.append(replace(one, x=x, y=y, sample_weight=weight, rows=rows, size=len(rows)))
     return made
-
-
-def _part(tree: object, part: slice) -> object:
-    if isinstance(tree, dict):
-        return {k: _part(v, part) for k, v in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_part(v, part) for v in tree)
-    return tree[part] if isinstance(tree, np.ndarray) else tree

@@ -111,14 +111,13 @@ class _Calls:
         held, rows = self.known.held(call), call.rows
         if rows is None:
             return entry
-        signature = self.known.signature
         of_inputs = call.kind.startswith("predict")
         ids: list[int | None] = []
-        if of_inputs and signature is not None:
-            ids = self.known.inputs(rows, signature)
-        elif not of_inputs:
+        if not of_inputs:
             ids = self.known.ids(rows)
-        entry = replace(entry, rows=self.known.found(self.calls, rows, ids))
+        elif self.known.signature is not None:
+            ids = self.known.inputs(rows)
+        entry = replace(entry, rows=self.known.found(rows.count, ids, of_inputs=of_inputs))
         if held is None:
             return entry
         try:
@@ -142,7 +141,7 @@ class _Calls:
         if replayer is None or (replayer.spread is not None and replayer.spread.partial is not None):
             return None
         rows = None if call.rows is None else (call.rows.leaves, call.rows.sample_weight)
-        key = (call.weights, rows, [b.size for b in given].__repr__(), how)
+        key = (call.weights, rows, tuple(b.size for b in given), how)
         if key not in self._values:
             count = sum(b.size for b in given)
             arrays = None if held.state is not None else self.calls.arrays(call.weights)

@@ -74,8 +74,6 @@ class Calls:
     """The calls that belong to one fit, in order, and what is kept of their contents, by digest."""
 
     made: list[Call] = field(default_factory=list)
-    given: CallRows | None = None
-    """The rows that the fit itself was given, in the order of its arrays; none of them is kept here."""
     left_out: int = 0
     contents: dict[Digest, NDArray] = field(default_factory=dict)
     error: str | None = None
@@ -105,11 +103,10 @@ class Calls:
         self.contents |= {d: a.copy() for d, a in new.items()}
         return digests
 
-    def keep_rows(self, taken: TakenBatch, *, contents: bool = True) -> CallRows:
+    def keep_rows(self, taken: TakenBatch) -> CallRows:
         """The rows of a call; their contents, too, where there is room."""
-        keep = self.keep if contents else _digests_of
-        leaves = keep(taken.leaves)
-        weight = None if taken.sample_weight is None else keep([taken.sample_weight])[0]
+        leaves = self.keep(taken.leaves)
+        weight = None if taken.sample_weight is None else self.keep([taken.sample_weight])[0]
         both = x = y = None
         if not taken.whole and taken.rows <= MOST_ROWS:
             own = len(leaves_of(build(taken.signature.structure["x"], taken.leaves)))
@@ -122,10 +119,6 @@ class Calls:
         found = [self.contents.get(digest) for digest in digests]
         kept = [array for array in found if array is not None]
         return kept if len(kept) == len(found) else None
-
-
-def _digests_of(arrays: Sequence[NDArray]) -> tuple[Digest, ...]:
-    return tuple(map(array_digest, arrays))
 
 
 def _digests(leaves: Sequence[NDArray]) -> tuple[Digest, ...] | None:

@@ -28,7 +28,7 @@ from diagnose.frameworks.keras.trainers import COMPILED, is_validation_of_fit, v
 from diagnose.record.backends import current_backend
 from diagnose.record.backends.base import Variables
 from diagnose.record.batches import NotCaptured, take
-from diagnose.record.call_items import MOST_ROWS, Call, CallRows, Calls, Kind
+from diagnose.record.call_items import Call, CallRows, Calls, Kind
 from diagnose.record.handlers import let_through
 from diagnose.record.run import Run, shapes_of
 from diagnose.tracefile.digest import array_digest, group_digest
@@ -42,9 +42,6 @@ NO_ARRAYS: Final = "its rows came from a pipeline or a generator, not from array
 FREE_SECONDS: Final = 1.0
 SHARE: Final = 0.1
 """What noting calls may take: so many seconds, and beyond them this share of the calls' own time."""
-
-MOST_GIVEN: Final = 256 << 20
-"""Bytes of arrays given to fit up to which their rows are noted in their order."""
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 _SCENARIOS = os.path.join(_PACKAGE, "_scenarios", "")
@@ -66,22 +63,6 @@ _LOCK = threading.RLock()
 def known(run: Run) -> None:
     """Calls of this run's model are noted from here on, while anybody holds the patch."""
     _RUNS.add(run)
-
-
-def note_given(run: Run, arguments: Mapping[str, Any]) -> None:
-    """Notes the rows that a fit was given, in their order: shuffled batches do not tell it."""
-    x, y, weight = (arguments.get(name) for name in ("x", "y", "sample_weight"))
-
-    def given() -> CallRows | None:
-        nbytes = sum(getattr(leaf, "nbytes", MOST_GIVEN + 1) for leaf in (*leaves_of(x), *leaves_of(y)))
-        if nbytes > MOST_GIVEN or getattr(leaves_of(x)[0], "shape", (0,))[0] > MOST_ROWS:
-            return None
-        try:
-            return rows_given(run.calls, x, y, weight, contents=False)
-        except NotCaptured:
-            return None
-
-    run.calls.given = _attempt(run, given) if leaves_of(x) else None
 
 
 def hold(holder: Any, model_class: Any) -> None:
@@ -300,7 +281,7 @@ def _rows(calls: Calls, arguments: Mapping[str, Any]) -> tuple[CallRows | None, 
     return found, None
 
 
-def rows_given(calls: Calls, x: Any, y: Any, sample_weight: Any, *, contents: bool = True) -> CallRows:
+def rows_given(calls: Calls, x: Any, y: Any, sample_weight: Any) -> CallRows:
     """The rows of arrays in memory. Raises NotCaptured, with the reason, for what is none."""
     leaves = [*leaves_of(x), *leaves_of(y)]
     forms = (("shape", "dtype"), ("shape", "__array__"))
@@ -312,7 +293,7 @@ def rows_given(calls: Calls, x: Any, y: Any, sample_weight: Any, *, contents: bo
         plain = hasattr(value, "__array__") and not hasattr(value, "detach")
         return _as_keras_has_it(np.asarray(value if plain else backend.view(value)))
 
-    return calls.keep_rows(take((x, y, sample_weight), to_numpy), contents=contents)
+    return calls.keep_rows(take((x, y, sample_weight), to_numpy))
 
 
 def _as_keras_has_it(array: NDArray) -> NDArray:

@@ -22,7 +22,7 @@ from diagnose.record.afterwards import Afterwards
 from diagnose.record.backends import Backend, current_backend
 from diagnose.record.budget import Budget, SharedBytes
 from diagnose.record.callback_state import at_start
-from diagnose.record.calls import hold, let_go, note_given
+from diagnose.record.calls import hold, let_go
 from diagnose.record.guard import guarded, not_traced, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
@@ -230,7 +230,6 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
         arguments = fits.locals_of_fit(frame)
-        note_given(run, arguments)
         if self._rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
         recorder.order = RowOrder.of(arguments)

@@ -241,3 +241,33 @@ def test_values_that_fit_no_metric_are_refused(returned: Any, tmp_path: Path) ->
     with pytest.raises(DiagnoseError, match="which are loss, accuracy"):
         tracer.explain(returned, *data(0))
     assert tracer.runs[0].calls.made == []
+
+
+def test_weights_that_were_put_back_are_those_of_their_own_version(tmp_path: Path) -> None:
+    """A restore leaves the version it went back to, not the last one; the call is compared with that epoch's log."""
+    x, y = data(0)
+    stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)  # keeps the worst
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        logged = model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[stop]).history["loss"]
+        model.evaluate(x, y, verbose=0)
+        (diagnosis,) = session.diagnose()
+    kept = stop.best_epoch + 1
+    assert kept < len(logged)
+    (call,) = diagnosis.calls
+    assert (call.version, call.ends_epoch, call.after_fit) == (kept * ROWS // BATCH, kept, True)
+    assert call.compared_with is not None and call.compared_with.epoch == kept
+    adds_up(call, call.returned["accuracy"])
+
+
+def test_rows_in_another_order_are_not_said_to_be_in_order(tmp_path: Path) -> None:
+    x, y = data(0)
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
+        for rows in (slice(None), slice(None, None, -1), slice(0, 8), slice(8, 16)):
+            model.evaluate(x[rows], y[rows], verbose=0)
+            model.predict(x[rows], verbose=0)
+        (diagnosis,) = session.diagnose()
+    ordered = [call.rows and call.rows.ordered for call in diagnosis.calls]
+    assert ordered == [True, True, False, False, True, True, False, False]
