@@ -158,13 +158,13 @@ class _Calls:
         return self._values[key]
 
     def _reproduced(self, entry: CallFound, values: Values | None) -> bool | None:
-        from diagnose.replay.check import relative_tolerance
+        from diagnose.replay.check import close
 
         shared = [name for name in entry.returned if values and name in values]
         if not shared or values is None or self.replayer is None:
             return None
-        tolerance = relative_tolerance(self.replayer)
-        return all(_close(values[name], entry.returned[name], tolerance) for name in shared)
+        replayer = self.replayer
+        return all(close(replayer, values[name], entry.returned[name]) for name in shared)
 
     # ── the way from a logged value ──
 
@@ -253,10 +253,6 @@ class _Calls:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
-
-
-def _close(a: float, b: float, tolerance: float) -> bool:
-    return a == b or (a != a and b != b) or abs(a - b) <= tolerance * max(abs(b), 1e-3)
 
 
 def _shown(file: str) -> str:

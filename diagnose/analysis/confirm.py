@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,8 @@ def confirm(
         checked: an epoch's steps, computed again.
         validated: the validation metrics of a state, over the batches of an epoch's validation pass.
     """
+    from diagnose.replay.check import close
+
     trace, logged = replayer.trace, float(epoch.logs[key])
     kind, state = source(trace, key), computed_with(trace, epoch, key)
     if kind == "validation":
@@ -39,11 +40,11 @@ def confirm(
         except ReplayError:
             return None
         # The callback's rows may be others than the evaluation data, so another value proves nothing.
-        return True if value is not None and _close(replayer, value, logged) else None
+        return True if value is not None and close(replayer, value, logged) else None
     else:
         check = checked(epoch.epoch)
         value = None if check is None else check.value.get(key)
-    return None if value is None else _close(replayer, value, logged)
+    return None if value is None else close(replayer, value, logged)
 
 
 def only_the_loss(
@@ -55,6 +56,8 @@ def only_the_loss(
 ) -> bool:
     """Whether replay gives all other values that were logged with a loss, but not the loss: with the same weights and
     rows it gives another value now. The arguments are those of `confirm`."""
+    from diagnose.replay.check import close
+
     trace = replayer.trace
     kind, state = source(trace, key), computed_with(trace, epoch, key)
     losses = _losses(trace)
@@ -69,26 +72,21 @@ def only_the_loss(
     logged = {n: epoch.logs.get(n) for n in (*beside, key)}
     if key not in values or not beside or not all(isinstance(v, (int, float)) for v in logged.values()):
         return False
-    same = {n: _close(replayer, values[n], float(v)) for n, v in logged.items() if v is not None}
+    same = {n: close(replayer, values[n], float(v)) for n, v in logged.items() if v is not None}
     return not same[key] and all(same[n] for n in beside)
 
 
-def other_loss(trace: Trace, check: EpochCheck, replayer: Replayer | None) -> int:
+def other_loss(replayer: Replayer, check: EpochCheck) -> int:
     """How many steps gave all metrics as recorded, computed again, but not the loss."""
-    losses, found = _losses(trace), 0
-    for step in check.steps if replayer is not None else ():
+    from diagnose.replay.check import close
+
+    losses, found = _losses(replayer.trace), 0
+    for step in check.steps:
         beside = [n for n in step.recorded if n not in losses]
-        if not step.reproduced and beside and replayer is not None:
-            found += all(n in step.replayed and _close(replayer, step.replayed[n], step.recorded[n]) for n in beside)
+        if not step.reproduced and beside:
+            found += all(n in step.replayed and close(replayer, step.replayed[n], step.recorded[n]) for n in beside)
     return found
 
 
 def _losses(trace: Trace) -> set[str]:
     return {"loss"} | {v.log for v in trace.header.metric_variables if v.of_loss and v.log is not None}
-
-
-def _close(replayer: Replayer, value: float, logged: float) -> bool:
-    from diagnose.replay.check import relative_tolerance
-
-    same = value == logged or (math.isnan(value) and math.isnan(logged))
-    return same or abs(value - logged) <= relative_tolerance(replayer) * max(abs(logged), 1e-3)

@@ -93,7 +93,7 @@ class Analysis:
             evaluated=evaluated,
             held_validation=held_validation,
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
-            other_loss=attempt("other loss", {}, lambda: _other_losses(trace, checks, replayer)),
+            other_loss=attempt("other loss", {}, lambda: self._other_losses(checks)),
             evaluated_twice=twice,
             no_replay=None if ledgers else self.problems.reason,
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
@@ -250,6 +250,11 @@ class Analysis:
             return False
         return only_the_loss(self.replayer, epoch, key, self._checked, self._validation_values)
 
+    def _other_losses(self, checks: Mapping[int, EpochCheck]) -> dict[int, int]:
+        if self.replayer is None:
+            return {}
+        return {epoch: n for epoch, check in checks.items() if (n := other_loss(self.replayer, check))}
+
     def _chosen_epochs(self) -> list[int]:
         nothing = Values(held=None, confirm=lambda epoch, key: None, reevaluated={})
         first = None if self.restorer is None else judge(self.trace, self.restorer, self.trace.final, nothing)
@@ -290,7 +295,3 @@ class Analysis:
                 with self.problems.noted("ledgers"):
                     found.extend(build_ledgers(self.replayer, epoch, evaluated, drawn))
         return found
-
-
-def _other_losses(trace: Trace, checks: Mapping[int, EpochCheck], replayer: Replayer | None) -> dict[int, int]:
-    return {epoch: n for epoch, check in checks.items() if (n := other_loss(trace, check, replayer))}

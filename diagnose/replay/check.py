@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,12 @@ class EpochCheck:
 def relative_tolerance(replayer: Replayer) -> float:
     """By the coarsest dtype that the engine computes in."""
     return max((RELATIVE[d] for d in replayer.engine.dtypes if d in RELATIVE), default=RELATIVE["float32"])
+
+
+def close(replayer: Replayer, value: float, wanted: float) -> bool:
+    """Whether replay gave a value again, up to the tolerance: NaN is NaN."""
+    same = value == wanted or (math.isnan(value) and math.isnan(wanted))
+    return same or abs(value - wanted) <= relative_tolerance(replayer) * max(abs(wanted), 1e-3)
 
 
 def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> EpochCheck:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
+from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.rules.common import MATERIAL
 from diagnose.rules.facts import Facts
-from diagnose.rules.resolution import resolution as of_epoch
+
+ROWS: Final = 2
+"""Rows by which a count has to differ before the difference is a finding."""
 
 
 def scale(ledger: Ledger) -> float:
@@ -18,7 +22,14 @@ def scale(ledger: Ledger) -> float:
 def resolution(facts: Facts, metric: str) -> float:
     """The smallest difference in this metric that is one of the data: two rows for a share of rows; 0 for a metric that
     counts no rows, or where their number is not known."""
-    return 0.0 if not facts.epochs else of_epoch(facts, metric.removeprefix("val_"), facts.epochs[0].epoch)
+    name = metric.removeprefix("val_")
+    counts = any(
+        m.name == name and (m.function in HIGHER_FUNCTIONS or m.class_name.endswith("Accuracy"))
+        for m in facts.trace.header.metrics or ()
+    )
+    steps = facts.trace.index.steps_of(facts.epochs[0].epoch) if counts and facts.epochs else ()
+    rows = sum(len(step.batch.row_ids) for step in steps)
+    return ROWS / rows if rows else 0.0
 
 
 def material(facts: Facts, ledger: Ledger, amount: float) -> bool:
