@@ -39,7 +39,9 @@ class Remaker:
         self._epoch: int | None = None
         self._made: dict[tuple[Digest, ...], list[NDArray]] = {}
         self.versions: set[int] = set()
-        """The versions made again so far, each equal to the recorded one by digest."""
+        """The versions made again so far, proven by digest."""
+        self.epochs: set[int] = set()
+        """The epochs (1-based) made again so far, each proven to end as recorded."""
         self._failed: dict[int, str] = {}
         self._unseen: dict[int, ReplayError] = {}
 
@@ -65,13 +67,35 @@ class Remaker:
             if epoch not in self._unseen:
                 try:
                     with users_code("training the epoch once more"):
-                        again = self.trained_again(epoch, self._trace.index.steps_of(epoch))
-                        self.versions |= seen_through(self._trace, epoch, again)
+                        self._see_through(epoch, self._trace.index.steps_of(epoch))
                 except ReplayError as error:
                     self._unseen[epoch] = error
             if epoch in self._unseen:
                 raise self._unseen[epoch]
         return self._trace.index.steps_of(epoch)
+
+    def why_not(self, epoch: int) -> str | None:
+        """Why a (1-based) epoch could not be made again, where that was tried."""
+        unseen = self._unseen.get(epoch)
+        return self._failed.get(epoch) if unseen is None else str(unseen)
+
+    def _see_through(self, epoch: int, steps: Sequence[Step]) -> None:
+        again, made = self.trained_again(epoch, steps), {}
+        try:
+            store = self._store(steps)
+        except ReplayError:  # too much to keep; what happened can be seen all the same
+            self.versions |= seen_through(self._trace, epoch, again)
+            self.epochs.add(epoch)
+            return
+
+        def kept() -> Iterator[Trained]:
+            for place, each in enumerate(again):
+                made[tuple(array_digest(a) for a in each.arrays)] = store.put(place, each.arrays)
+                yield each
+
+        self.versions |= seen_through(self._trace, epoch, kept())
+        self._made, self._epoch = made, epoch
+        self.epochs.add(epoch)
 
     def _epoch_of(self, state: State) -> int:
         for epoch in self._trace.epochs:
@@ -98,9 +122,12 @@ class Remaker:
 
     def _train(self, epoch: int) -> None:
         steps = self.steps(epoch)
+        if self._epoch == epoch:  # what was not seen was made again just now, and this with it
+            return
         store = self._store(steps)
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
-        for place, (step, arrays, _) in enumerate(self.trained_again(epoch, steps)):
+        for place, each in enumerate(self.trained_again(epoch, steps)):
+            step, arrays = each.step, each.arrays
             after = self._recorded.after(step)
             if tuple(array_digest(a) for a in arrays) != after.arrays:
                 raise ReplayError(
@@ -110,6 +137,7 @@ class Remaker:
             made[after.arrays] = store.put(place, arrays)
             self.versions.add(step.produced)
         self._made = made
+        self.epochs.add(epoch)
 
     def trained_again(self, epoch: int, steps: Sequence[Step]) -> Iterator[Trained]:
         """Trains a (1-based) epoch from its recorded start over its recorded batches: each step with the contents of
@@ -127,7 +155,8 @@ class Remaker:
             if step.metrics_before is not None:
                 metrics = metric_values(engine, step.metrics_before) or engine.fresh()
             generator = None if step.generator is None else trace.array(step.generator)
-            yield step, *trainer.step(trace.batch(step.batch), generator, metrics)
+            arrays, metrics_after = trainer.step(trace.batch(step.batch), generator, metrics)
+            yield Trained(step, arrays, metrics_after, trainer.began)
 
     def _store(self, steps: Sequence[Step]) -> _Store:
         shapes = [v.shape for v in self._trace.header.variables]
@@ -135,7 +164,7 @@ class Remaker:
         sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
         total = sum(sizes) * len(steps)
         if self._folder is not None:
-            self._made = {}
+            self._made, self._epoch = {}, None
             self._folder.cleanup()
         self._folder = tempfile.TemporaryDirectory(prefix="diagnose-remade-")
         if total > min(MOST_BYTES, shutil.disk_usage(self._folder.name).free // 2):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,6 +27,10 @@ NDArray: TypeAlias = npt.NDArray[Any]
 
 D = TypeVar("D")
 """The detail of an event."""
+
+
+USED_OPTIMIZER: Final = "used-optimizer"
+"""The label of the state before the first step, with the optimizer's variables, where that had been used before."""
 
 
 @dataclass(frozen=True, slots=True)
