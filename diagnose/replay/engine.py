@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from diagnose.replay.blocks import Passed
 from diagnose.replay.recorded import OptimizerStart
 from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.tracefile.model import Batch, NDArray
@@ -114,6 +115,25 @@ class Engine(Protocol):
             metrics: metric state, for each mode.
             left: the values of the carried variables, for each mode; None: those in the run's own values.
         """
+
+    def forward_all(
+        self,
+        runs: Sequence[BatchRun],
+        metrics: Sequence[Sequence[Value]],
+        modes: Sequence[Mode],
+        carry: Sequence[bool],
+        left: Sequence[Sequence[Value] | None],
+    ) -> Passed:
+        """Batches one after the other, each from the metric state that the one before left (`one_by_one` of
+        `diagnose.replay.blocks`, or what is the same, faster).
+
+        Args:
+            carry: for each mode, whether what a pass left in the carried variables is handed to the next.
+            left: that for the first.
+        """
+
+    def results_of(self, states: Sequence[Sequence[NDArray]]) -> list[dict[str, float]]:
+        """`results` of each of some metric states."""
 
     def results(self, metrics: Sequence[Value], logs: Mapping[str, Any] | None = None) -> dict[str, float]:
         """What the metrics report in this state, by their names in the logs.
