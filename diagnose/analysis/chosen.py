@@ -21,8 +21,9 @@ SHORT_SECONDS = 10.0
 MOST_SECONDS = 2.0
 """So are others for which that is expected to take no longer."""
 PER_EPOCH, PER_STEP, STEP_SHARE = 0.015, {"tensorflow": 0.0005}, 0.7
-"""What it takes: seconds an epoch, seconds a step by backend (`OTHER_STEP` where the steps are not one loop of a graph),
-and a part of the time that the steps themselves took. Measured: a tiny MLP and a small CNN, 100 epochs of 10 steps."""
+"""What it takes: seconds an epoch, seconds a step by backend (`OTHER_STEP` where the steps are not one loop of a
+graph), and a part of the time that the steps themselves took. Measured: a tiny MLP and a small CNN, 100 epochs of 10
+steps."""
 OTHER_STEP = 0.002
 
 CANDIDATES = 5

@@ -170,7 +170,7 @@ def metric_values(engine: Engine, raw: bytes) -> list[Value] | None:
 
 
 class EngineFactory(Protocol):
-    """Opens the engine of a trace. It pickles, so that a replay can be done elsewhere (`diagnose.replay.jobs`)."""
+    """Opens the engine of a trace. It pickles, so that other processes can replay."""
 
     @property
     def batch_size(self) -> int:

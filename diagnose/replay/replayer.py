@@ -45,6 +45,15 @@ class Setting:
     data: Literal["fit", "evaluate"]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a replayer has computed so far, for another of the same trace and data."""
+
+    values: dict[Any, dict[frozenset[str], dict[str, float]]]
+    evaluated: dict[Any, dict[str, float]]
+    made_again: set[int]
+
+
 class Replayer:
     """Replays one trace with an engine that was opened for it.
 
@@ -77,6 +86,18 @@ class Replayer:
             raise ReplayError(
                 "the model's variables are not those of the trace (another architecture, or changed since)"
             )
+
+    @property
+    def known(self) -> Known:
+        """What was computed, to be handed to another process or taken from it."""
+        return Known(self._cache, self._evaluated, self.remaker.versions)
+
+    def learn(self, known: Known) -> None:
+        """Takes what another replayer of the same trace and data computed for computed."""
+        for key, values in known.values.items():
+            self._cache.setdefault(key, {}).update(values)
+        self._evaluated.update(known.evaluated)
+        self.remaker.versions |= known.made_again
 
     def steps(self, epoch: int) -> list[Step]:
         """The steps of a (1-based) epoch, in order. What was not seen of them is made again first.
