@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from diagnose.replay.runs import BatchRun, weights_as_given
 from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.rows import leaves_of
-
-if TYPE_CHECKING:
-    from diagnose.replay.engine import Engine, Mode
-
-T = TypeVar("T")
 
 MOST_RUNS = 64
 MOST_BYTES = 64 << 20
@@ -36,26 +31,6 @@ class Passed:
     """Those in the loss of each batch, for each mode."""
     logs: list[Mapping[str, Any] | None] = field(default_factory=list)
     """What the last step of the user's own returned, for each mode."""
-
-
-def one_by_one(
-    engine: Engine,
-    runs: Iterable[BatchRun],
-    metrics: Sequence[Sequence[Any]],
-    modes: Sequence[Mode],
-    carry: Sequence[bool],
-    left: Sequence[Sequence[Any] | None],
-) -> Passed:
-    """`Engine.forward` over each batch in turn (see `Engine.forward_all`)."""
-    done = Passed([list(each) for each in metrics], list(left), logs=[None] * len(modes))
-    for run in runs:
-        passes = engine.forward(run, done.metrics, modes, done.left)
-        done.metrics = [each.metrics for each in passes]
-        done.left = [each.left if on else None for each, on in zip(passes, carry, strict=True)]
-        done.logs = [each.logs for each in passes]
-        done.penalties.append([None if p.penalties is None else float(engine.array(p.penalties)) for p in passes])
-        done.each.append([engine.array(m) for m in done.metrics[0]])
-    return done
 
 
 def blocks(runs: Iterable[BatchRun]) -> Iterator[list[BatchRun]]:

@@ -7,7 +7,7 @@ so it does where the user's own code raises (`diagnose.result.problems.users_cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -124,8 +124,8 @@ class Engine(Protocol):
         carry: Sequence[bool],
         left: Sequence[Sequence[Value] | None],
     ) -> Passed:
-        """Batches one after the other, each from the metric state that the one before left (`one_by_one` of
-        `diagnose.replay.blocks`, or what is the same, faster).
+        """Batches one after the other, each from the metric state that the one before left (`one_by_one`, or
+        what is the same, faster).
 
         Args:
             carry: for each mode, whether what a pass left in the carried variables is handed to the next.
@@ -167,6 +167,26 @@ def metric_values(engine: Engine, raw: bytes) -> list[Value] | None:
     """Recorded metric state as the engine holds it; None if it belongs to other metrics."""
     arrays = engine.read_metrics(raw)
     return None if arrays is None else [engine.value(array) for array in arrays]
+
+
+def one_by_one(
+    engine: Engine,
+    runs: Iterable[BatchRun],
+    metrics: Sequence[Sequence[Any]],
+    modes: Sequence[Mode],
+    carry: Sequence[bool],
+    left: Sequence[Sequence[Any] | None],
+) -> Passed:
+    """`Engine.forward` over each batch in turn (see `Engine.forward_all`)."""
+    done = Passed([list(each) for each in metrics], list(left), logs=[None] * len(modes))
+    for run in runs:
+        passes = engine.forward(run, done.metrics, modes, done.left)
+        done.metrics = [each.metrics for each in passes]
+        done.left = [each.left if on else None for each, on in zip(passes, carry, strict=True)]
+        done.logs = [each.logs for each in passes]
+        done.penalties.append([None if p.penalties is None else float(engine.array(p.penalties)) for p in passes])
+        done.each.append([engine.array(m) for m in done.metrics[0]])
+    return done
 
 
 class EngineFactory(Protocol):

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.replay.blocks import Passed, one_by_one
-from diagnose.replay.engine import Mode, Pass
+from diagnose.replay.blocks import Passed
+from diagnose.replay.engine import Mode, Pass, one_by_one
 from diagnose.replay.recorded import OptimizerStart
 from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.tracefile.digest import array_digest, group_digest, row_digests

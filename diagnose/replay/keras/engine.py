@@ -16,8 +16,8 @@ from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
-from diagnose.replay.blocks import Passed, alike, one_by_one
-from diagnose.replay.engine import Mode, Pass, Retrainer
+from diagnose.replay.blocks import Passed, alike
+from diagnose.replay.engine import Mode, Pass, Retrainer, one_by_one
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.block_loop import BlockLoop
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
