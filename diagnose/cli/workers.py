@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from typing import Any
 
 from diagnose.errors import DiagnoseError, WorkerError
 
@@ -51,8 +52,9 @@ def _dask(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError as error:
         raise DiagnoseError("--dask needs dask: pip install 'keras-diagnose[dask]'.") from error
+    make: Any = Client  # typed in part
     try:
-        client = Client(address, timeout=CONNECTING, set_as_default=False)
+        client: Any = make(address, timeout=CONNECTING, set_as_default=False)
     except Exception as error:
         raise WorkerError(f"The Dask cluster at {address} cannot be reached: {error}.") from error
     with client:
