@@ -6,12 +6,14 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from diagnose.decide.better import believed
+from diagnose.decide.clock import metric_of
 from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
 from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.own_call import own_call
+from diagnose.rules.own_call import call_for_another
 from diagnose.tracefile import metric_state
 
 NAME = "constant-monitor"
@@ -41,7 +43,8 @@ FAILED = Text(
 ADVICE = Text(
     "constant-monitor.advice",
     "{never:given(Update the metric in the train step and the test step, or give it to `compile`, which does both|See "
-    "that the value is computed from the model, anew in each epoch)}; or watch a value that is:\n\n{code:python}\n",
+    "that the value is computed from the model, anew in each epoch)}{other:given(; or watch a value that does change:|"
+    ". No other value that was logged tells which epoch is better.)}\n{other:given(\n{other:python}\n)}",
 )
 
 
@@ -84,9 +87,21 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
         return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
     never = True if updated is False else None
     title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=never)
-    other = "val_loss" if facts.validated and w.monitor != "val_loss" else "loss"
-    code = own_call(w, monitor=other)
-    return Finding(NAME, "failed", title, evidence, ADVICE(never=never, code=code), w.monitor)
+    other = _moving(facts)
+    code = None if other is None else call_for_another(facts, w, other)
+    return Finding(NAME, "failed", title, evidence, ADVICE(never=never, other=code), w.monitor)
+
+
+def _moving(facts: Facts) -> str | None:
+    """A logged value that does change, of which it is known which way it is better: of validation before training, the
+    loss before others."""
+    names = dict.fromkeys(name for epoch in facts.epochs for name in epoch.logs)
+    for name in sorted(names, key=lambda n: (not n.startswith("val_"), n.removeprefix("val_") != "loss")):
+        values = {e.logs.get(name) for e in facts.epochs}
+        told = believed(facts.trace, metric_of(facts.trace, name)) is not None
+        if told and len(values) > 1 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+            return name
+    return None
 
 
 def _updated(facts: Facts, name: str) -> bool | None:
