@@ -67,8 +67,9 @@ ADVICE = Text(
     "trained-on-validation.advice",
     "{what:select(earlier=Make a new model for each fold or split; what an earlier fit trained on is no validation "
     "data for a model that goes on from it|images=Make both parts in one call, or with one seed, by which the loader "
-    "also shuffles before it splits|datasets=Split rows that are in one fixed order|copies=Rows have copies in the data. "
-    "Take the copies out before the split, and oversample or augment the training part only|arrays=Split once, into "
+    "also shuffles before it splits|datasets=Split rows that are in one fixed order|"
+    "copies=Rows have copies in the data. Take "
+    "the copies out before the split, and oversample or augment the training part only|arrays=Split once, into "
     "rows that are trained on and rows that never are)}:\n\n{code:python}\n\nWhat this fit logged as `val_…` says "
     "little about unseen rows; train again with such a split.\n",
 )
