@@ -14,6 +14,7 @@ from diagnose.result.texts import Text
 from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_for_another
+from diagnose.rules.passes import validation_passes
 from diagnose.tracefile import metric_state
 
 NAME = "constant-monitor"
@@ -31,8 +32,9 @@ STILL = Text("constant-monitor.still", "The weights did not move, so no watched 
 MOVES = Text("constant-monitor.moves", "What is watched changes: {monitors:quoted}.")
 COUNTS = Text(
     "constant-monitor.counts",
-    "'{monitor}' was {value:number} in all {epochs} epochs. It counts rows and was computed each time, so it may stand "
-    "still by itself.",
+    "'{monitor}' was {value:number} in all {epochs} epochs. {trained:given('{trained}', the same over training rows, "
+    "changed, and the value is that of a share of the validation rows|It counts rows and was computed each time)}, so "
+    "it may stand still by itself.",
 )
 FAILED = Text(
     "constant-monitor.failed",
@@ -82,8 +84,9 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
         "epochs": len(found),
         "updated_in_steps": updated,
     }
-    if updated is not False and _counts(facts, name):
-        title = COUNTS(monitor=w.monitor, value=value, epochs=len(found))
+    shares = w.source == "validation" and _share_of_rows(facts, name, value)
+    if updated is not False and (shares or _counts(facts, name)):
+        title = COUNTS(monitor=w.monitor, value=value, epochs=len(found), trained=name if shares else None)
         return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
     never = True if updated is False else None
     title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=never)
@@ -120,6 +123,16 @@ def _updated(facts: Facts, name: str) -> bool | None:
         if any(before[i].tobytes() != after[i].tobytes() for i in places):
             return True
     return False if seen else None
+
+
+def _share_of_rows(facts: Facts, name: str, value: float) -> bool:
+    """Whether the value can be that of some, but not none, of the rows of a validation pass, of a metric whose value
+    over training rows does change."""
+    if len({e.logs.get(name) for e in facts.epochs}) < 2 or value == 0.0:
+        return False
+    passes = validation_passes(facts.trace)
+    rows = 0 if isinstance(passes, str) or not passes else len(passes[0])
+    return rows > 0 and abs(value * rows - round(value * rows)) <= 1e-4 * max(1.0, abs(value * rows))
 
 
 def _counts(facts: Facts, name: str) -> bool:

@@ -100,10 +100,15 @@ def test_moving_average_of_weights() -> None:
 
 
 def test_moving_average_where_nothing_was_decided() -> None:
-    seen = fit()
-    (code,) = [advice(seen, "moving-average-of-weights")]
-    model = seen.model
     x, y = data()
+    model = fresh(keras.optimizers.SGD(0.5))
+    with diagnose.trace() as session:
+        model.fit(x, y, batch_size=16, epochs=3, verbose=0)
+        model.evaluate(x, y, verbose=0)
+        (found,) = session.diagnose()
+    finding = next(f for f in found.findings if f.rule == "moving-average-of-weights")
+    assert finding.status == "failed"
+    code = finding.advice
     printed = paste(code, fill={"model.evaluate": "found = model.evaluate"}, model=model, x=x, y=y)["found"]
     assert printed["loss"] == pytest.approx(loss_of(model), rel=1e-5)
 

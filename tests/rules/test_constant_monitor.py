@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from diagnose import Tracer
@@ -36,7 +37,7 @@ def own(metric: Any, **arguments: Any) -> Any:
     model.compile(keras.optimizers.SGD(arguments.pop("rate", 0.5)), "binary_crossentropy", metrics=[metric])
     tracer = Tracer()
     callbacks = [stopping(arguments.pop("monitor")), tracer]
-    model.fit(x, y, epochs=5, verbose=0, callbacks=callbacks, **arguments)
+    model.fit(x, arguments.pop("labels", y), epochs=5, verbose=0, callbacks=callbacks, **arguments)
     return next(f for f in tracer.diagnose().findings if f.rule == RULE)
 
 
@@ -59,6 +60,24 @@ def test_passes_for_a_count_that_stands_still_by_itself() -> None:
     """A rate so small that no row changes sides."""
     finding = own("accuracy", monitor="accuracy", rate=1e-6)
     assert finding.status == "passed" and finding.evidence["updated_in_steps"] is True
+
+
+class Hits(keras.metrics.Mean):  # type: ignore[misc]
+    """A share of rows under a name that does not say so."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        hits = keras.ops.cast(keras.ops.equal(y_true > 0.5, y_pred > 0.5), "float32")
+        super().update_state(hits, sample_weight)
+
+
+def test_passes_for_a_share_of_few_validation_rows_that_stands_still() -> None:
+    """Few validation rows, all right from the first epoch on; the same over the training rows changes."""
+    x, y = data()
+    far = np.abs(x[:, 0] - 0.5 * x[:, 1]) > 1.5
+    held = (x[far][:8], (x[far, 0] > 0.5 * x[far, 1])[:8, None].astype("float32"))
+    finding = own(Hits(name="own"), monitor="val_own", validation_data=held, labels=y[:, None])
+    assert finding.status == "passed" and "'own', the same over training rows, changed" in finding.title
+    assert finding.evidence["values"] == 1.0 and finding.evidence["epochs"] == 4
 
 
 def test_passes_for_a_value_that_moves() -> None:
