@@ -172,6 +172,7 @@ class Analysis:
             "in_default_batches": lambda: asked_states.in_default_batches(replayer, data, evaluated),
             "in_one_batch": lambda: asked_states.in_one_batch(replayer, data, evaluated),
             "rows_right": lambda: asked_states.rows_right(replayer, data),
+            "as_logits": lambda: asked_states.as_logits(replayer, data),
             "scored": lambda: asked_states.scored(replayer, chosen),
             "started": lambda: asked_states.started(replayer),
             "ema_values": lambda: asked_states.ema_values(replayer, self.decisions, self._validation_values),
