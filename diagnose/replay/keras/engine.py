@@ -14,6 +14,7 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.optimizers import own_optimizers
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.blocks import Passed, alike
@@ -24,7 +25,6 @@ from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
-from diagnose.replay.keras.reachable import own_optimizers
 from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
 from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import Recorded
@@ -271,7 +271,8 @@ class KerasEngine:
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
-        count = len(own_optimizers(self.model)) if self.own_train else 0
+        recorded = any(v.role == "own" for v in self.trace.header.optimizer_variables)
+        count = len([o for o in own_optimizers(self.model) if o.built]) if self.own_train and not recorded else 0
         if not count:
             return None
         which = "an optimizer" if count == 1 else f"{count} optimizers"
