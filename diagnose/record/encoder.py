@@ -66,7 +66,6 @@ class Encoder:
         self._writer = writer
         self._room = Room(writer, budget)
         self._states = StateWriter(writer, self._room, every_update=every_update)
-        self._every_update = every_update
         self._rows: dict[Digest, int] = {}
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self._start = Start(writer.path.name)
@@ -103,12 +102,10 @@ class Encoder:
         elif isinstance(item, StartItem):
             weights = self._states.weights
             if weights is not None:
-                digests = digests_of(item.optimizer)
-                begun = self._start.begin(item, digests, weights)
-                self._info("start", begun)
-                if not self._every_update and begun["iterations"]:
-                    self._states.used_optimizer(item.optimizer, digests)
+                self._info("start", self._start.begin(item, digests_of(item.optimizer), weights))
                 self._trained.begin(self._start.trained)
+                if item.used:
+                    self._states.start(item.optimizer)
         elif isinstance(item, EventItem):
             self._event(item)
         elif isinstance(item, OrderItem):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.frameworks.keras.model_state import variables_exist
+from diagnose.frameworks.keras.optimizers import optimizers_of
 from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.record import describe
 from diagnose.record.backends.base import Backend, Live, Variables
@@ -132,15 +133,15 @@ class Observer:
         self._stop_seen = stop
 
     def observe_optimizer(self, hook: str, callback: str | None) -> None:
-        """Looks whether a callback changed the optimizer's state, but for its learning rate. `callback` is None for the
+        """Looks whether a callback changed the optimizers' state, but for learning rates. `callback` is None for the
         look before it."""
         if not self._readable() or self.model.optimizer is None:
             return
         live = self._live()
-        rate = rate_of(self.model.optimizer)
+        rates = {id(rate_of(optimizer)) for optimizer in optimizers_of(self.model)}
         assert self.variables is not None
         pairs = zip(self.variables.optimizer, live.optimizer(), strict=True)
-        digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if v is not rate)
+        digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if id(v) not in rates)
         if callback is not None and self._optimizer is not None and digests != self._optimizer:
             self.event("optimizer-changed", {"callback": callback, "hook": hook})
         self._optimizer = digests

@@ -130,7 +130,7 @@ class Recorder(Observer):
             self._metrics = metric_state(self.backend, self._live(state)) if readable else None
         self._generator = self.backend.generator_state() if begins else None
         if self._spread is None and begins:
-            self._seed.look(first=self.step == 0)
+            self._seed.look(self.model, first=self.step == 0)
         self._step_started = time.perf_counter()
 
     def fetched(self, batches: Sequence[Any]) -> None:
@@ -146,7 +146,7 @@ class Recorder(Observer):
         seconds = time.perf_counter() - self._step_started
         if self._first is not None:
             self._first.end()
-        self._seed.look_back()
+        self._seed.look_back(self.model)
         if self.step == 0:
             self._forget_variables_if_others()  # metrics and slots may have been made in this step
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))

@@ -10,7 +10,7 @@ from diagnose.record.budget import Tier
 from diagnose.record.items import StateItem
 from diagnose.record.room import Room
 from diagnose.tracefile.digest import array_digest, group_digest
-from diagnose.tracefile.model import USED_OPTIMIZER, Digest, NDArray
+from diagnose.tracefile.model import Digest, NDArray
 from diagnose.tracefile.writer import TraceWriter
 
 INSIDE_EPOCHS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end", "between steps")
@@ -137,6 +137,14 @@ class StateWriter:
             current.state = after
         return current.state
 
+    def start(self, optimizer: Sequence[NDArray]) -> None:
+        """The optimizers' state before the first step, where it is not that of new ones."""
+        self.now()
+        current, slots = self._current, digests_of(optimizer)
+        if current is not None and self._room.open(Tier.EPOCH_ENDS, self._contents(slots, optimizer)):
+            self._store(slots, optimizer)
+            self._write(current.digests, None, version=0, label="start", slots=slots)
+
     def end(self, arrays: Sequence[NDArray], optimizer: Sequence[NDArray], *, version: int | None, label: str) -> int:
         """The state at the end of an epoch or of the fit, with the optimizer's."""
         self.now()
@@ -147,13 +155,6 @@ class StateWriter:
             self._store(slots, optimizer)
         self.slots = slots
         return self._write(digests, arrays if kept else None, version=version, label=label, slots=slots)
-
-    def used_optimizer(self, optimizer: Sequence[NDArray], slots: Digests) -> None:
-        """The optimizer before the first step, from which the first epoch can be trained again."""
-        current = self._current
-        if current is not None and self._room.open(Tier.EPOCH_ENDS, self._contents(slots, optimizer)):
-            self._store(slots, optimizer)
-            self._write(current.digests, None, version=None, label=USED_OPTIMIZER, slots=slots)
 
     def _weights(self, digests: Digests) -> Digest:
         """Whichever of them are trained."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from diagnose.errors import ReplayError
-from diagnose.tracefile.model import USED_OPTIMIZER, Digest, NDArray, State, Step
+from diagnose.tracefile.model import Digest, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
 
 
 @dataclass(frozen=True, slots=True)
 class OptimizerStart:
-    """What is known of the optimizer before the first step of an epoch. `variables`: as the epoch before left them;
-    None: in the fit's first epoch, nobody had used it. `rate`: the learning rate that the epoch ran at."""
+    """What is known of the optimizers before the first step of an epoch. `variables`: as the epoch before, or another
+    fit, left them; None: nothing had used them yet. `rate`: the learning rate that the epoch ran at."""
 
     variables: Sequence[NDArray] | None
     rate: float | None
@@ -69,13 +69,12 @@ class Recorded:
         before = [e for e in self._trace.epochs if e.epoch < epoch]
         rate = next((e.learning_rate for e in self._trace.epochs if e.epoch == epoch), None)
         if before:
-            state = self._trace.states[before[-1].state]
+            recorded = self._trace.states[before[-1].state].optimizer_arrays
         else:
-            found = next((s for s in self._trace.states if s.label == USED_OPTIMIZER), None)
-            if found is None:
+            start = next((state for state in self._trace.states if state.label == "start"), None)
+            if start is None:
                 return OptimizerStart(None, rate)
-            state = found
-        recorded = state.optimizer_arrays
+            recorded = start.optimizer_arrays
         if recorded is None:
             raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
         return OptimizerStart([self._trace.array(digest) for digest in recorded], rate)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -29,18 +29,14 @@ D = TypeVar("D")
 """The detail of an event."""
 
 
-USED_OPTIMIZER: Final = "used-optimizer"
-"""The label of the state before the first step, with the optimizer's variables, where that had been used before."""
-
-
 @dataclass(frozen=True, slots=True)
 class State:
     """The contents of the model's variables at one moment.
 
     `version` is the number of updates that made it, or None for a state that no update made (`label` then says
-    what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests
-    in variable
-    order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
+    what it is: "final", "validation", "callback"). "start": the weights of version 0, or what a callback had made of
+    them, with the optimizers' state before the first step. The four group digests are each the digest of the arrays'
+    digests in variable order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
     `arrays` holds one digest per model variable, in the order of `header.variables`; `optimizer_arrays` likewise for
     `header.optimizer_variables` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
     """
