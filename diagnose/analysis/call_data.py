@@ -206,9 +206,7 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     rows = call.rows
     if rows is None:
         return None
-    size = rows.count if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
-    count = rows.count if call.steps is None else min(rows.count, call.steps * size)
-    places = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    places = _places(call, rows)
     weights = None if rows.sample_weight is None else calls.arrays([rows.sample_weight])
     if rows.sample_weight is not None and weights is None:
         return None
@@ -217,7 +215,7 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     if all(row is not None for row in ids) and ids and signature is not None:
         every = np.array(ids, np.int64)
         found = [known.trace.batch(BatchRef(signature, every[at])) for at in places]
-    elif leaves is not None and all(leaf.ndim for leaf in leaves) and not call.kind.startswith("predict"):
+    elif leaves is not None and all(leaf.ndim for leaf in leaves) and rows.y is not None:
         structure = rows.signature.structure
         for at in places:
             own = [leaf[at] for leaf in leaves]
@@ -229,6 +227,16 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
         return found
     own_weights = [weights[0][at] for at in places]
     return [replace(b, sample_weight=w, weight_tree=rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
+
+
+def _places(call: Call, rows: CallRows) -> list[slice]:
+    """Of the batches, in the rows."""
+    if call.sizes is not None:  # what a pipeline made
+        ends = np.cumsum(call.sizes).tolist()
+        return [slice(end - size, end) for end, size in zip(ends, call.sizes, strict=True)]
+    size = rows.count if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
+    count = rows.count if call.steps is None else min(rows.count, call.steps * size)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def in_batches_of(found: Sequence[Batch], data: EvaluationData) -> list[Batch]:

@@ -87,6 +87,7 @@ class _Calls:
     def _plain(self, call: Call) -> CallFound:
         held = self.known.held(call)
         size = call.batch_size or (None if call.rows is None or call.kind.endswith("_on_batch") else DEFAULT_BATCH)
+        size = max(call.sizes) if call.sizes else size
         return CallFound(
             call=call.kind,
             file=_shown(call.file),
@@ -111,7 +112,7 @@ class _Calls:
         held, rows = self.known.held(call), call.rows
         if rows is None:
             return entry
-        of_inputs = call.kind.startswith("predict")
+        of_inputs = call.kind.startswith("predict") and rows.y is None
         ids: list[int | None] = []
         if not of_inputs:
             ids = self.known.ids(rows)

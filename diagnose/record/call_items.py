@@ -51,8 +51,8 @@ class CallRows:
 class Call:
     """One call. `epoch`: that it was made in, None after the fit. `same_model`: of the model object that the fit
     trained; `same_compile`: with what `compile` had made for the fit (None: not known). `returned`: by name; empty for
-    predictions, which have a digest. `rows`: None where it was given no arrays, and `why` says what. `weights`: a
-    digest of each variable."""
+    predictions, which have a digest. `rows`: None where they are not known, and `why` says why; `sizes`: of the batches
+    that a pipeline made of them. `weights`: a digest of each variable."""
 
     kind: Kind
     file: str
@@ -67,6 +67,7 @@ class Call:
     rows: CallRows | None
     why: str | None
     weights: tuple[Digest, ...]
+    sizes: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -107,10 +108,8 @@ class Calls:
         """The rows of a call; their contents, too, where there is room."""
         leaves = self.keep(taken.leaves)
         weight = None if taken.sample_weight is None else self.keep([taken.sample_weight])[0]
-        both = x = y = None
-        if not taken.whole and taken.rows <= MOST_ROWS:
-            own = len(leaves_of(build(taken.signature.structure["x"], taken.leaves)))
-            both, x, y = (_digests(part) for part in (taken.leaves, taken.leaves[:own], taken.leaves[own:]))
+        told = not taken.whole and taken.rows <= MOST_ROWS
+        both, x, y = row_by_row(taken) if told else (None, None, None)
         count = taken.rows or max((len(a) for a in taken.leaves if a.ndim), default=0)
         return CallRows(taken.signature, count, leaves, both, x, y, weight, taken.weight_tree)
 
@@ -119,6 +118,12 @@ class Calls:
         found = [self.contents.get(digest) for digest in digests]
         kept = [array for array in found if array is not None]
         return kept if len(kept) == len(found) else None
+
+
+def row_by_row(taken: TakenBatch) -> tuple[tuple[Digest, ...] | None, ...]:
+    """Digests of the rows of x and y together, and of either alone (None where it is not there)."""
+    own = len(leaves_of(build(taken.signature.structure["x"], taken.leaves)))
+    return tuple(_digests(part) for part in (taken.leaves, taken.leaves[:own], taken.leaves[own:]))
 
 
 def _digests(leaves: Sequence[NDArray]) -> tuple[Digest, ...] | None:

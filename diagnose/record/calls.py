@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -35,9 +35,12 @@ from diagnose.tracefile.digest import array_digest, group_digest
 from diagnose.tracefile.model import Digest, NDArray
 from diagnose.tracefile.rows import leaves_of
 
+if TYPE_CHECKING:
+    from diagnose.record.call_batches import CallBatches
+
 KINDS: Final[tuple[Kind, ...]] = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
 
-NO_ARRAYS: Final = "its rows came from a pipeline or a generator, not from arrays"
+NO_ARRAYS: Final = "its rows did not come from arrays"
 
 FREE_SECONDS: Final = 1.0
 SHARE: Final = 0.1
@@ -147,16 +150,43 @@ def _alike(a: Sequence[Any] | None, b: Sequence[Any]) -> bool:
 class _Note:
     """One call on its way: what is read before it, and after it."""
 
-    def __init__(self, kind: Kind, model: Any, run: Run, arguments: Mapping[str, Any], site: tuple[str, int]) -> None:
+    def __init__(self, kind: Kind, model: Any, run: Run, arguments: dict[str, Any], site: tuple[str, int]) -> None:
         self.kind, self.model, self.run, self.site = kind, model, run, site
         self.arguments = arguments
         self.weights: tuple[Digest, ...] | None = None
         self.rows, self.why = _rows(run.calls, arguments)
+        self.batches: CallBatches | None = None
+        self.sizes: tuple[int, ...] | None = None
         if variables_exist(model):
             self.weights = _weights(run.calls, model)
 
+    def watch(self) -> Callable[[], None]:
+        """Has the batches noted that the call draws, where it is given no arrays. Returns what takes that out again."""
+        given = self.arguments.get("callbacks")
+        if self.why != NO_ARRAYS or self.kind.endswith("_on_batch"):
+            return _nothing
+        import keras
+
+        from diagnose.record.call_batches import CallBatches
+
+        batches = CallBatches()
+        if isinstance(given, keras.callbacks.CallbackList):
+            self.batches = batches
+            given.callbacks.append(batches)
+            return lambda: given.callbacks.remove(batches)
+        if given is None or isinstance(given, (list, tuple)):  # of others, Keras does not ask what they wait for
+            self.batches = batches
+            self.arguments["callbacks"] = [*(given or ()), batches]
+        return _nothing
+
     def done(self, result: Any, logs: Mapping[str, Any] | None) -> None:
         run, model = self.run, self.model
+        if self.batches is not None:
+            try:
+                self.rows, self.sizes = self.batches.found(run.calls)
+                self.why = None
+            except NotCaptured as reason:
+                self.why = str(reason)
         same = run.model is model
         fits = run.recorder.active() and run.recorder.epoch > 0 and run.has_fit
         batch_size, steps = (self.arguments.get(name) for name in ("batch_size", "steps"))
@@ -175,6 +205,7 @@ class _Note:
                 rows=self.rows,
                 why=self.why,
                 weights=_weights(run.calls, model) if self.weights is None else self.weights,
+                sizes=self.sizes,
             )
         )
 
@@ -189,8 +220,12 @@ def _noted(kind: Kind, original: Callable[..., Any], bound: inspect.BoundArgumen
     wanted = bool(bound.arguments.get("return_dict"))
     if asks:
         bound.arguments["return_dict"] = True
+    take_out = _attempt(run, note.watch) or _nothing
     started = time.perf_counter()
-    result = original(*bound.args, **bound.kwargs)
+    try:
+        result = original(*bound.args, **bound.kwargs)
+    finally:
+        take_out()
     ended = time.perf_counter()
     logs = result if isinstance(result, dict) and (asks or wanted) else None
     if logs is not None and not wanted:
@@ -199,6 +234,10 @@ def _noted(kind: Kind, original: Callable[..., Any], bound: inspect.BoundArgumen
     _SPENT.inside += ended - started
     _SPENT.noting += started - began + time.perf_counter() - ended
     return result
+
+
+def _nothing() -> None:
+    """There is nothing to take out."""
 
 
 def _note(kind: Kind, bound: inspect.BoundArguments, model: Any, run: Run) -> _Note | None:
