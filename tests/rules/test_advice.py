@@ -33,6 +33,7 @@ ELSEWHERE = {
     "partial-batch-weight": "test_partial_batch_weight",
     "penalty-in-loss": "test_penalty_in_loss",
     "running-mean-batch-logs": "test_running_mean_batch_logs",
+    "schedule-restarts": "test_schedule_restarts",
 }
 
 NOT_YET = {
