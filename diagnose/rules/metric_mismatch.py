@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +32,9 @@ MOST_STEPS: Final = 256
 """Steps whose labels are read, spread evenly over the fit: at first, and where these show a mismatch."""
 
 _CLOSE: Final = 1e-4
+
+HARDLY_EVER: Final = 0.1
+"""Share of outputs up to which fractions may be equal to their label, where they round to it."""
 
 NOT_SAID = Text("metric-mismatch.not-said", "The trace does not say which metrics were compiled.")
 NONE = Text("metric-mismatch.none", "No metric was compiled that could misread its labels unnoticed.")
@@ -82,11 +85,17 @@ ROUNDED = Text(
     "it rounds predictions to 0 or 1 and counts those equal to the label, and {some:given(only {possible:.1%} of the "
     "labels are|no label is)} 0 or 1, so it cannot exceed {possible:number} whatever the model predicts.",
 )
+EXACTLY = Text(
+    "metric-mismatch.exactly",
+    "it counts outputs that are equal to their label digit for digit, and the model's outputs are fractions, which "
+    "hardly ever are.{rows:given( With the weights after fit, {rows:.1%} of the rows fit trained on are right by "
+    "{units:select(1=a threshold of 0.5|other=their largest output)}.)}",
+)
 CELLS = Text(
     "metric-mismatch.cells",
     "each row has one label of {units} classes, and it counts each of the {units} cells of a row by itself, of which "
-    "{easy} are 0. With the weights after fit, {cells:.1%} of the cells are right by it, and {rows:.1%} of the rows "
-    "have their largest output at their label.",
+    "{easy} are 0. With the weights after fit, {cells:.1%} of the cells are right by it over the rows that fit trained "
+    "on, and {rows:.1%} of the rows have their largest output at their label.",
 )
 NOT_PREDICTED = Text(
     "metric-mismatch.not-predicted",
@@ -96,7 +105,7 @@ NO_PREDICTIONS = Text("metric-mismatch.no-predictions", "the model's predictions
 USE = Text(
     "metric-mismatch.use",
     "For {what:select(binary=one output unit and labels 0 and 1|quantities=one output unit and labels that are "
-    "quantities|classes=labels that are class numbers|one-hot=one-hot labels)}:\n\n{code:python}\n\n"
+    "quantities|classes=labels that are class numbers|one-hot=one-hot labels|many=several labels of 0 and 1 a row)}:\n\n{code:python}\n\n"
     "The training itself is not touched by this: only the metric is.\n",
 )
 SIGNS = Text(
@@ -188,6 +197,9 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
     ]
     if not all(inside):
         return NOT_EXPLAINED(metric=name)
+    right = facts.measured.rows_right.get(name)
+    if metric.function == "accuracy" and right is not None:
+        mismatch = replace(mismatch, why=EXACTLY(rows=right["rows"], units="1" if case.units == 1 else "other"))
     return _failed(facts, case, mismatch, list(known.values()))
 
 
@@ -300,12 +312,27 @@ def _binary(case: _Case) -> _Mismatch | None:
     return _Mismatch(why, _for_one_unit(case), [(0.0, share) for share in rest])
 
 
+def _exactly(case: _Case) -> _Mismatch | None:
+    """Outputs are compared as they are, without a threshold or a largest entry. Where the model gives whole numbers
+    that may be right, and the values say so."""
+    if case.units is None or case.row_shape not in ((case.units,), () if case.units == 1 else (case.units,)):
+        return None
+    if case.units == 1:
+        instead = _for_one_unit(case)
+    elif one_hot(case.labels, case.units):
+        instead = _use("CategoricalAccuracy", "one-hot")
+    else:
+        instead = _use("BinaryAccuracy", "many")
+    return _Mismatch(EXACTLY(rows=None, units="other"), instead, [(0.0, HARDLY_EVER)] * len(case.labels))
+
+
 _PAIRS: Final[dict[str, Callable[[_Case], _Mismatch | None]]] = {
     "categorical_accuracy": _categorical,
     "top_k_categorical_accuracy": _top_k,
     "sparse_top_k_categorical_accuracy": _sparse_top_k,
     "sparse_categorical_accuracy": _sparse,
     "binary_accuracy": _binary,
+    "accuracy": _exactly,
 }
 """Functions of Keras that accept what they cannot measure, without an error."""
 

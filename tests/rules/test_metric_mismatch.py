@@ -193,3 +193,31 @@ def test_binary_accuracy_of_one_hot_classes_passes_where_all_rows_are_right() ->
     model = keras.Sequential([keras.Input((5,)), sharp])
     sharp.set_weights([40 * np.eye(5, dtype="float32"), np.zeros(5, "float32")])
     assert fit(y, "binary_accuracy", loss="binary_crossentropy", model=model, x=y)[0].status == "passed"
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "one unit", "several labels"])
+def test_accuracy_of_fractions_compares_them_as_they_are(kind: str) -> None:
+    """`keras.metrics.Accuracy` is not what "accuracy" stands for in `compile`."""
+    x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    y = np.eye(3, dtype="float32")[x.argmax(1)]
+    y = {"one-hot": y, "one unit": y[:, 0], "several labels": (x > 0).astype("float32")}[kind]
+    units = 1 if kind == "one unit" else 3
+    activation = "softmax" if kind == "one-hot" else "sigmoid"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation=activation)])
+    finding, history = fit(y, keras.metrics.Accuracy(), units, "binary_crossentropy", model, x)
+    assert history["accuracy"] == [0.0, 0.0]
+    assert finding.status == "failed" and "digit for digit" in finding.title
+    predicted = np.asarray(model.predict(x, verbose=0))
+    right = predicted.argmax(1) == y.argmax(-1) if kind == "one-hot" else (predicted > 0.5) == (y.reshape(48, -1) == 1)
+    told = {"one-hot": "CategoricalAccuracy", "one unit": "BinaryAccuracy", "several labels": "BinaryAccuracy"}[kind]
+    assert f"metrics.{told}()" in blocks(finding.advice)[0]
+    assert (f"{right.mean():.1%} of the rows" in finding.title) == (kind != "several labels")
+
+
+def test_accuracy_of_whole_numbers_passes() -> None:
+    """A model that gives 0 or 1 may be compared as it is."""
+    i = keras.Input((3,))
+    step = keras.layers.Lambda(lambda z: keras.ops.clip(1e6 * z, 0.0, 1.0))
+    model = keras.Model(i, step(keras.layers.Dense(1)(i)))
+    finding, history = fit(binary(), keras.metrics.Accuracy(), model=model)
+    assert history["accuracy"][0] > 0.2 and finding.status != "failed"
