@@ -12,10 +12,10 @@ from tests.rules.test_reshuffled_split import Passes, rows
 RULE = validation_changes.NAME
 
 
-def fit(monkeypatch: Any, validation: Any, epochs: int = 4) -> Any:
+def fit(monkeypatch: Any, validation: Any, epochs: int = 4, **arguments: Any) -> Any:
     x, y = rows()
     monkeypatch.setattr(split, "RULE", RULE)
-    return split.fit(Passes([np.arange(20)] * epochs, x, y), validation, epochs)
+    return split.fit(Passes([np.arange(20)] * epochs, x, y), validation, epochs, **arguments)
 
 
 def test_fails_for_a_sample_drawn_in_each_epoch(monkeypatch: Any) -> None:
@@ -29,6 +29,16 @@ def test_fails_for_a_sample_drawn_in_each_epoch(monkeypatch: Any) -> None:
     scope: dict[str, Any] = {"np": np, "validation": [(x[:5], y[:5]), (x[5:9], y[5:9])]}
     exec(blocks(finding.advice)[0].split("model.fit")[0], scope)
     assert np.array_equal(scope["x_val"], x[:9]) and np.array_equal(scope["y_val"], y[:9])
+
+
+def test_fails_where_validation_steps_draw_from_data_without_an_end(monkeypatch: Any) -> None:
+    """`validation_steps` alone proves no part of the data, so this is not left to `partial-epoch`, which passes."""
+    x, y = rows()
+    rng = np.random.default_rng(1)
+    held = [20 + rng.permutation(40)[:10] for _ in range(4)]
+    finding = fit(monkeypatch, Passes(held, x, y), validation_steps=1)
+    assert finding.status == "failed"
+    assert finding.evidence["different_rows"] == len(set(np.concatenate(held).tolist()))
 
 
 def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
