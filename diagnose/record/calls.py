@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -30,8 +31,7 @@ from diagnose.record.backends.base import Variables
 from diagnose.record.batches import NotCaptured, take
 from diagnose.record.call_items import Call, CallRows, Calls, Kind
 from diagnose.record.handlers import let_through
-from diagnose.record.run import Run, shapes_of
-from diagnose.tracefile.digest import array_digest, group_digest
+from diagnose.record.run import Run, computed, shapes_of
 from diagnose.tracefile.model import Digest, NDArray
 from diagnose.tracefile.rows import leaves_of
 
@@ -140,8 +140,9 @@ def _run_of(model: Any) -> Run | None:
 
 
 def _alike(a: Sequence[Any] | None, b: Sequence[Any]) -> bool:
-    """Whether one model may have been meant to be the other: as many variables, and most of the same shapes."""
-    return a is not None and len(a) == len(b) and 2 * sum(x == y for x, y in zip(a, b, strict=True)) >= len(a)
+    """Whether one model may have been meant to be the other: most of the variables of either have a shape that the
+    other has, too."""
+    return a is not None and 2 * (Counter(a) & Counter(b)).total() >= max(len(a), len(b))
 
 
 class _Note:
@@ -158,6 +159,12 @@ class _Note:
     def done(self, result: Any, logs: Mapping[str, Any] | None) -> None:
         run, model = self.run, self.model
         same = run.model is model
+        asked = not self.kind.startswith("predict")
+        same_compile, otherwise = _same_compile(run, model) if same else None, {}
+        if not asked:
+            same_compile = same_compile or None  # predictions do not ask
+        elif same_compile is not True and (found := _otherwise(run, model)) is not None:
+            same_compile, otherwise = not found, found
         fits = run.recorder.active() and run.recorder.epoch > 0 and run.has_fit
         batch_size, steps = (self.arguments.get(name) for name in ("batch_size", "steps"))
         run.calls.add(
@@ -167,14 +174,16 @@ class _Note:
                 line=self.site[1],
                 epoch=run.recorder.epoch if fits else None,
                 same_model=same,
-                same_compile=_same_compile(run, model) if same else None,
+                same_compile=same_compile,
                 batch_size=int(batch_size) if isinstance(batch_size, (int, np.integer)) else None,
                 steps=int(steps) if isinstance(steps, (int, np.integer)) else None,
                 returned=numbers(logs or {}),
-                predictions=_digest_of(result) if self.kind.startswith("predict") else None,
+                predictions=None if asked else _predictions(run.calls, result),
                 rows=self.rows,
                 why=self.why,
                 weights=_weights(run.calls, model) if self.weights is None else self.weights,
+                paths=() if same else tuple(str(v.path) for v in model.variables),
+                otherwise=otherwise,
             )
         )
 
@@ -323,9 +332,17 @@ def numbers(logs: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
-def _digest_of(predictions: Any) -> Digest | None:
+def _otherwise(run: Run, model: Any) -> dict[str, tuple[str | None, str | None]] | None:
+    """What is computed by something else than in the fit; None where either is not known."""
+    then = run.computed_by if run.computed_by is not None or run.model is None else computed(run.model)
+    now = computed(model)
+    if not then or not now:
+        return None
+    return {name: (now.get(name), then.get(name)) for name in {**then, **now} if now.get(name) != then.get(name)}
+
+
+def _predictions(calls: Calls, predictions: Any) -> tuple[Digest, ...] | None:
     leaves = leaves_of(predictions)
     if not leaves or not all(isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc" for leaf in leaves):
         return None
-    digests = [array_digest(leaf) for leaf in leaves]
-    return digests[0] if len(digests) == 1 else group_digest(digests)
+    return calls.keep(leaves)
