@@ -28,7 +28,7 @@ PASSED = Text(
 )
 COMPILED = Text(
     "loaded-model-differs.compiled",
-    "{file}:{line}: {call} returned {metric} {value:number}, which {loaded:given(the loaded model|the model, compiled "
+    "{file}:{line}: {call} returned {metric} {value:number}, which {loaded:given(this other model|the model, compiled "
     "again,)} computes by {here}; fit logged {metric} by {fit}, which gives {by_fit:number} for the same weights and "
     "rows.",
 )
