@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 
@@ -204,9 +205,7 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     rows = call.rows
     if rows is None:
         return None
-    size = rows.count if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
-    count = rows.count if call.steps is None else min(rows.count, call.steps * size)
-    places = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    places = _places(call, rows.count)
     weights = None if rows.sample_weight is None else calls.arrays([rows.sample_weight])
     if rows.sample_weight is not None and weights is None:
         return None
@@ -227,6 +226,15 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
         return found
     own_weights = [weights[0][at] for at in places]
     return [replace(b, sample_weight=w, weight_tree=rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
+
+
+def _places(call: Call, rows: int) -> list[slice]:
+    """Where each batch of a call stands in its rows."""
+    if call.sizes is not None:
+        return [slice(end - size, end) for size, end in zip(call.sizes, accumulate(call.sizes), strict=True)]
+    size = rows if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
+    count = rows if call.steps is None else min(rows, call.steps * size)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def in_batches_of(found: Sequence[Batch], size: int) -> list[Batch]:

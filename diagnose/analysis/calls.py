@@ -65,15 +65,23 @@ class _Calls:
     def found(self) -> tuple[CallFound, ...]:
         made = []
         for call in reversed(self.calls.made):  # the last first: they are the ones a person compares
+            if self._stranger(call):
+                continue
             entry = self._plain(call)
             with self.problems.noted("calls of the script"):
                 entry = self._call(call, entry)
             made.append(entry)
         return tuple(reversed(made))
 
+    def _stranger(self, call: Call) -> bool:
+        """Whether it is of a model of other variables that holds none of this fit's."""
+        return not call.same_model and len(call.weights) != self.known.variables and not self.known.held(call).loaded
+
     def _plain(self, call: Call) -> CallFound:
         held = self.known.held(call)
         size = call.batch_size or (None if call.rows is None or call.kind.endswith("_on_batch") else DEFAULT_BATCH)
+        if call.sizes is not None:
+            size = call.sizes[0] if len({call.sizes[0], *call.sizes[:-1]}) == 1 else None
         return CallFound(
             call=call.kind,
             file=_shown(call.file),

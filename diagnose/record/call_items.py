@@ -53,8 +53,8 @@ class Call:
     trained; `same_compile`: with what `compile` had made for the fit, or the same again (None: not known);
     `otherwise`: by name in the logs, what computes its value in this call and what did in the fit, where these are not
     the same (None: nothing of that name). `returned`: by name; empty for predictions, which have digests. `rows`: None
-    where it was given no arrays, and `why` says what. `weights`: a digest of each variable; `paths`: their names, of
-    another model object."""
+    where they are not known, and `why` says why; `sizes`: of their batches, where they came in batches. `weights`: a
+    digest of each variable; `paths`: their names, of another model object."""
 
     kind: Kind
     file: str
@@ -64,6 +64,7 @@ class Call:
     same_compile: bool | None
     batch_size: int | None
     steps: int | None
+    sizes: tuple[int, ...] | None
     returned: Mapping[str, float]
     predictions: tuple[Digest, ...] | None
     rows: CallRows | None

@@ -2,7 +2,7 @@
 under our eyes. Changes nothing in them: not what they return, print or raise.
 
 A call belongs to the last fit of its model, or, of a model of which no fit is known, to the last of one with the same
-variables, or most of them: it was loaded or built again.
+variables, or some of them: it was loaded or built again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from diagnose.record.backends import current_backend
 from diagnose.record.backends.base import Variables
 from diagnose.record.batches import NotCaptured, take
 from diagnose.record.call_items import Call, CallRows, Calls, Kind
+from diagnose.record.call_source import Drawn
 from diagnose.record.handlers import let_through
 from diagnose.record.run import Run, computed, shapes_of
 from diagnose.tracefile.model import Digest, NDArray
@@ -140,9 +141,9 @@ def _run_of(model: Any) -> Run | None:
 
 
 def _alike(a: Sequence[Any] | None, b: Sequence[Any]) -> bool:
-    """Whether one model may have been meant to be the other: most of the variables of either have a shape that the
-    other has, too."""
-    return a is not None and 2 * (Counter(a) & Counter(b)).total() >= max(len(a), len(b))
+    """Whether one model may hold weights of the other: half of the variables of the smaller have a shape that the other
+    has, too."""
+    return bool(a) and 2 * (Counter(a) & Counter(b)).total() >= min(len(a or ()), len(b))
 
 
 class _Note:
@@ -151,13 +152,28 @@ class _Note:
     def __init__(self, kind: Kind, model: Any, run: Run, arguments: Mapping[str, Any], site: tuple[str, int]) -> None:
         self.kind, self.model, self.run, self.site = kind, model, run, site
         self.arguments = arguments
+        self.drawn: Drawn | None = None
+        self.sizes: tuple[int, ...] | None = None
         self.weights: tuple[Digest, ...] | None = None
         self.rows, self.why = _rows(run.calls, arguments)
         if variables_exist(model):
             self.weights = _weights(run.calls, model)
 
+    def watch(self, bound: inspect.BoundArguments) -> None:
+        """Has rows noted that are drawn in the call."""
+        drawn = Drawn(self.model)
+        callbacks = drawn.added_to(bound.arguments.get("callbacks"))
+        if callbacks is not None:
+            self.drawn, bound.arguments["callbacks"] = drawn, callbacks
+
     def done(self, result: Any, logs: Mapping[str, Any] | None) -> None:
         run, model = self.run, self.model
+        if self.drawn is not None:
+            try:
+                taken, self.sizes = self.drawn.rows()
+                self.rows, self.why = run.calls.keep_rows(taken), None
+            except NotCaptured as reason:
+                self.why = str(reason)
         same = run.model is model
         asked = not self.kind.startswith("predict")
         same_compile, otherwise = _same_compile(run, model) if same else None, {}
@@ -176,6 +192,7 @@ class _Note:
                 same_model=same,
                 same_compile=same_compile,
                 batch_size=int(batch_size) if isinstance(batch_size, (int, np.integer)) else None,
+                sizes=self.sizes,
                 steps=int(steps) if isinstance(steps, (int, np.integer)) else None,
                 returned=numbers(logs or {}),
                 predictions=None if asked else _predictions(run.calls, result),
@@ -198,15 +215,22 @@ def _noted(kind: Kind, original: Callable[..., Any], bound: inspect.BoundArgumen
     wanted = bool(bound.arguments.get("return_dict"))
     if asks:
         bound.arguments["return_dict"] = True
+    if kind in ("evaluate", "predict") and code_by_keras(original) and note.why == NO_ARRAYS:
+        _attempt(run, lambda: note.watch(bound))
     started = time.perf_counter()
-    result = original(*bound.args, **bound.kwargs)
+    try:
+        result = original(*bound.args, **bound.kwargs)
+    finally:
+        if note.drawn is not None:
+            note.drawn.end()
     ended = time.perf_counter()
     logs = result if isinstance(result, dict) and (asks or wanted) else None
     if logs is not None and not wanted:
         result = values_in_order(model, logs)
     _attempt(run, lambda: note.done(result, logs))
-    _SPENT.inside += ended - started
-    _SPENT.noting += started - began + time.perf_counter() - ended
+    drawing = 0.0 if note.drawn is None else note.drawn.seconds
+    _SPENT.inside += ended - started - drawing
+    _SPENT.noting += started - began + time.perf_counter() - ended + drawing
     return result
 
 

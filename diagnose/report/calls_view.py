@@ -74,7 +74,7 @@ def call_line(call: Call) -> CallLine:
             causes=causes,
             same=call.residual is not None,
         )
-    elif call.rows is not None and call.rows.kind == "other":
+    elif call.rows is not None and call.rows.kind == "other" and call.rows.same < call.rows.count:
         compared = NOT_LOGGED.say()
     doubted = call.reproduced is False and metric not in call.otherwise
     doubt = DOUBT.say(value=_value(metric, call.replayed.get(metric))) if doubted else None
