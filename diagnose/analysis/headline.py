@@ -6,35 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from diagnose.analysis.own_number import CAUSE, THEN, own_number
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
-from diagnose.rules.common import MATERIAL, timing
+from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
-CAUSE = Text(
-    "headline.cause",
-    "{factor:select(weights-lag=each batch was scored before its own update|weights-drift=the weights moved on within "
-    "the epoch|restored-weights=the model after fit holds other weights|dropout=dropout or noise is active in fit only|"
-    "batch-norm=batch normalisation uses batch statistics in fit only|augmentation=augmentation is active in fit only|"
-    "other-training-mode=a layer or the model's own step does something else in training|stateful=a stateful layer "
-    "goes on from where fit left it|class-weights=samples are weighted in fit only|data-coverage=fit and evaluate went "
-    "over different rows|aggregation=the metric depends on how rows are batched|batching=the metric depends on how "
-    "rows are batched|other-rows=these are other rows|rows-changed=the inputs are not as fit had them|"
-    "other-weights=the model held other weights|other-compile=it was compiled otherwise)} ({amount:+.4g})",
-)
 GAP = Text(
     "headline.gap",
     "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
-    "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
-)
-OWN = Text(
-    "headline.own",
-    "{file}:{line}: {call} returned {metric} {returned:number} where fit logged {logged:number} for epoch {epoch}"
     "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
 )
 UNPROVEN = Text(
@@ -257,11 +242,22 @@ def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
 
 
 def headline(facts: Facts, findings: Sequence[Finding]) -> str:
-    """The most important thing about this fit, in one sentence with its numbers."""
-    r = facts.restoration
+    """The most important thing about this fit with its numbers: the script's own number that is not what fit logged,
+    then what is wrong without it; of what the script did not ask for, the one thing."""
     if not facts.epochs:
         return NO_EPOCH()
-    last = facts.epochs[-1]
+    spoilt = any(f.rule == "not-finite" and f.status == "failed" for f in findings)
+    own = None if spoilt else own_number(facts, findings)
+    told = _told(facts, findings, own is None)
+    if own is None:
+        return _logged(facts) if told is None else told
+    return own if told is None or told == own else THEN(own=own, then=told)
+
+
+def _told(facts: Facts, findings: Sequence[Finding], alone: bool) -> str | None:
+    """What is to be said of the fit's values, its restore or its end, beside a number of the script's only what is
+    wrong; None where that is nothing."""
+    r, last = facts.restoration, facts.epochs[-1]
     spoilt = next((f for f in findings if f.role == "spoils-values" and f.status == "failed"), None)
     if spoilt is not None:
         return spoilt.title
@@ -274,9 +270,14 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if stopped is not None:
         return stopped.title
     lead = next((f for f in findings if f.status == "failed"), None)
-    if lead is not None and lead.role != "explains-gap":
-        return lead.title
-    threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
+    if lead is None or lead.role == "explains-gap" or not (alone or lead.severity == "wrong"):
+        return None
+    return lead.title
+
+
+def _logged(facts: Facts) -> Said:
+    """Of a logged value and what `evaluate` gives."""
+    threshold, last = next((d for d in facts.decisions if d.kind == "threshold"), None), facts.epochs[-1]
     if threshold is not None and not threshold.on_training_value:
         held = facts.measured.held_validation.get(threshold.monitor)
         if held is not None and isinstance(last.logs.get(threshold.monitor), (int, float)):
@@ -297,9 +298,6 @@ def _gap(facts: Facts, metric: str) -> Said:
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
         began = [*(x.text for x in (first, batch) if x is not None), None]
         return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
-    own = _own(facts)
-    if own is not None:
-        return own
     if ledger is None:
         replayed = last.epoch in facts.measured.replayed and facts.measured.replayed[last.epoch].steps > 0
         return NO_LEDGER(
@@ -324,34 +322,6 @@ def _gap(facts: Facts, metric: str) -> Said:
     return GAP(
         **ends,
         causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
-    )
-
-
-def _own(facts: Facts) -> Said | None:
-    """The script's own number that is farthest from what fit logged over such rows; None where there is none."""
-    found = []
-    for call in facts.calls:
-        logged, metric = call.compared_with, None
-        if logged is not None and call.epoch is None and call.residual is not None:
-            metric = logged.metric if logged.metric in call.returned else logged.metric.removeprefix("val_")
-        if logged is not None and metric is not None and metric in call.returned:
-            gap = call.returned[metric] - logged.logged
-            if math.isfinite(gap) and abs(gap) >= MATERIAL * max(abs(logged.logged), abs(call.returned[metric])):
-                found.append((abs(gap) / max(abs(logged.logged), 1e-12), call, metric, logged))
-    if not found:
-        return None
-    _, call, metric, logged = max(found, key=lambda x: x[0])
-    # As in a ledger: a cause that is smaller than what is left over is none that is proven.
-    proven = [e for e in call.entries if abs(e.amount) > abs(call.residual or 0.0)]
-    return OWN(
-        file=call.file,
-        line=call.line,
-        call=call.call,
-        metric=metric,
-        returned=call.returned[metric],
-        logged=logged.logged,
-        epoch=logged.epoch,
-        causes=[CAUSE(factor=e.factor, amount=e.amount) for e in sorted(proven, key=lambda e: -abs(e.amount))[:2]],
     )
 
 

@@ -50,9 +50,11 @@ class CallRows:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call. `epoch`: that it was made in, None after the fit. `same_model`: of the model object that the fit
-    trained; `same_compile`: with what `compile` had made for the fit (None: not known). `returned`: by name; empty for
-    predictions, which have a digest. `rows`: None where they are not known, and `why` says why; `sizes`: of the batches
-    that a pipeline made of them. `weights`: a digest of each variable."""
+    trained; `same_compile`: with what `compile` had made for the fit, or the same again (None: not known);
+    `otherwise`: by name in the logs, what computes its value in this call and what did in the fit, where these are not
+    the same (None: nothing of that name). `returned`: by name; empty for predictions, which have digests. `rows`: None
+    where they are not known, and `why` says why; `sizes`: of their batches, where they came in batches. `weights`: a
+    digest of each variable; `paths`: their names, of another model object."""
 
     kind: Kind
     file: str
@@ -62,12 +64,14 @@ class Call:
     same_compile: bool | None
     batch_size: int | None
     steps: int | None
+    sizes: tuple[int, ...] | None
     returned: Mapping[str, float]
-    predictions: Digest | None
+    predictions: tuple[Digest, ...] | None
     rows: CallRows | None
     why: str | None
     weights: tuple[Digest, ...]
-    sizes: tuple[int, ...] | None = None
+    paths: tuple[str, ...] = ()
+    otherwise: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -108,8 +112,10 @@ class Calls:
         """The rows of a call; their contents, too, where there is room."""
         leaves = self.keep(taken.leaves)
         weight = None if taken.sample_weight is None else self.keep([taken.sample_weight])[0]
-        told = not taken.whole and taken.rows <= MOST_ROWS
-        both, x, y = row_by_row(taken) if told else (None, None, None)
+        both = x = y = None
+        if not taken.whole and taken.rows <= MOST_ROWS:
+            own = len(leaves_of(build(taken.signature.structure["x"], taken.leaves)))
+            both, x, y = (_digests(part) for part in (taken.leaves, taken.leaves[:own], taken.leaves[own:]))
         count = taken.rows or max((len(a) for a in taken.leaves if a.ndim), default=0)
         return CallRows(taken.signature, count, leaves, both, x, y, weight, taken.weight_tree)
 
@@ -118,12 +124,6 @@ class Calls:
         found = [self.contents.get(digest) for digest in digests]
         kept = [array for array in found if array is not None]
         return kept if len(kept) == len(found) else None
-
-
-def row_by_row(taken: TakenBatch) -> tuple[tuple[Digest, ...] | None, ...]:
-    """Digests of the rows of x and y together, and of either alone (None where it is not there)."""
-    own = len(leaves_of(build(taken.signature.structure["x"], taken.leaves)))
-    return tuple(_digests(part) for part in (taken.leaves, taken.leaves[:own], taken.leaves[own:]))
 
 
 def _digests(leaves: Sequence[NDArray]) -> tuple[Digest, ...] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnose.frameworks.keras.trainers import COMPILED
 from diagnose.record.call_items import Calls
+from diagnose.record.describe_metrics import computed_by
 from diagnose.record.handlers import let_through
 from diagnose.record.held import Held
 from diagnose.record.live import LiveData
@@ -43,6 +44,8 @@ class Run:
         """The script's own `evaluate` and `predict`, in and after the fit, of this model or of one like it."""
         self.shapes: list[tuple[int, ...]] | None = None
         """Of the model's variables, once the fit has ended."""
+        self.computed_by: dict[str, str] | None = None
+        """What the values in the logs were computed by, once the fit has ended (`describe_metrics.computed_by`)."""
         self.started = time.monotonic()
         self.thread = threading.get_ident()
         self._during: Held | None = Held(model)
@@ -104,6 +107,7 @@ class Run:
         if held is None:
             return self._held()
         self.shapes = shapes_of(held.model)
+        self.computed_by = computed(held.model)
         held.compiled = {name: getattr(held.model, name, None) for name in COMPILED}
         self._parts = {name: _weakly(part) for name, part in held.compiled.items()}
         if self.recorder.architecture is not None:
@@ -116,6 +120,15 @@ def shapes_of(model: Any) -> list[tuple[int, ...]] | None:
     """Of a model's variables; None for a model of an unusual kind."""
     try:
         return [tuple(v.shape) for v in model.variables]
+    except Exception as error:
+        let_through(error)
+        return None
+
+
+def computed(model: Any) -> dict[str, str] | None:
+    """What a model's values in the logs are computed by; None for a model of an unusual kind."""
+    try:
+        return computed_by(model)
     except Exception as error:
         let_through(error)
         return None

@@ -274,7 +274,7 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         tapped: list[Any] = []
 
         def wrap_test() -> None:
-            epoch_iterator = fits.iterator_of_caller()
+            epoch_iterator = fits.iterator_of_evaluate()
             known = bool(tapped) and tapped[0] is epoch_iterator  # Keras keeps it for the next pass
             if not known and epoch_iterator is not None:
                 tapped[:] = epoch_iterator, backend.tap(epoch_iterator, recorder.evaluation_active)

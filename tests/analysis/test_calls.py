@@ -138,8 +138,9 @@ def test_a_loaded_model_is_matched_by_content_and_a_part_of_the_rows_is_named(ma
     assert not call.same_model and call.after_fit and call.version == 18
     assert call.rows is not None and (call.rows.kind, call.rows.count, call.rows.known) == ("training", 5, ROWS)
     amounts = {e.factor: e.amount for e in call.entries}
-    assert amounts["other-rows"] == pytest.approx(call.returned["accuracy"] - made.training[1], abs=1e-6) != 0
-    adds_up(call, call.returned["accuracy"])
+    whole = made.training[["loss", "accuracy"].index(call.metric)]
+    assert amounts["other-rows"] == pytest.approx(call.returned[call.metric] - whole, abs=1e-6) != 0
+    adds_up(call, call.returned[call.metric])
 
 
 def test_weights_set_by_hand_are_no_version(made: Made) -> None:
@@ -158,7 +159,7 @@ def test_they_go_through_json_and_stay_when_the_trace_is_analysed_again(made: Ma
 
 def test_a_line_for_each_in_terminal_and_page(made: Made) -> None:
     text, page = str(made.diagnosis), html.render([made.diagnosis])
-    site = f"test_calls.py:{made.calls[-1].line} test_on_batch returned accuracy"
+    site = f"test_calls.py:{made.calls[-1].line} test_on_batch returned {made.calls[-1].metric}"
     assert site in text and site in page
     assert (
         "version 18, the end of epoch 3, as after fit" in page
@@ -185,7 +186,7 @@ def test_the_headline_is_about_the_scripts_own_number(made: Made) -> None:
         if c.epoch is None and c.compared_with is not None and c.residual is not None and c.returned
     ]
     gaps = {
-        c.line: abs(c.returned["accuracy"] / c.compared_with.logged - 1) for c in after if c.compared_with is not None
+        c.line: abs(c.returned[c.metric] / c.compared_with.logged - 1) for c in after if c.compared_with is not None
     }
     line = max(gaps, key=lambda n: gaps[n])
     assert made.diagnosis.headline.startswith(f"test_calls.py:{line}: ")

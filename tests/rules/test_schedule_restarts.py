@@ -43,7 +43,9 @@ def test_fails_where_a_schedule_begins_again_in_a_fit_that_goes_on(schedule: Any
     finding, rates, _ = two_fits({"epochs": 2}, [schedule()], [schedule()])
     assert rates == pytest.approx([0.4, 0.2])
     assert (finding.status, finding.severity) == ("failed", "notable")
-    assert finding.evidence["rate_before"] == pytest.approx(0.1) and finding.evidence["rate_after"] == pytest.approx(0.4)
+    assert finding.evidence["rate_before"] == pytest.approx(0.1) and finding.evidence["rate_after"] == pytest.approx(
+        0.4
+    )
     assert "from 0.1 to 0.4" in finding.title and "epoch 3" in finding.title
     (code,) = blocks(finding.advice)
     given = code.partition("y, ")[2].partition(", callbacks")[0]

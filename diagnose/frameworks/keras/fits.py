@@ -4,8 +4,7 @@ found on the stack (`keras/src/callbacks/callback_list.py`, `keras/src/backend/*
 from __future__ import annotations
 
 import sys
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -48,9 +47,9 @@ def local_of_caller(function: str, name: str) -> Any:
     return None
 
 
-def iterator_of_caller(function: str = "evaluate") -> Any:
-    """What the calling `evaluate` (or `predict`) iterates over, or None."""
-    return local_of_caller(function, "epoch_iterator")
+def iterator_of_evaluate() -> Any:
+    """What the calling `evaluate` iterates over, or None."""
+    return local_of_caller("evaluate", "epoch_iterator")
 
 
 def iterator_of_fit(locals_of_fit: Mapping[str, Any]) -> Any:
@@ -95,15 +94,3 @@ def batches(epoch_iterator: Any) -> int | None:
     """All batches of the data, where Keras knows their number."""
     found: int | None = getattr(epoch_iterator, "_num_batches", None)
     return found
-
-
-def drawn_from(epoch_iterator: Any) -> Any:
-    """What an `EpochIterator` goes over: on TensorFlow a data set, or a distributed one
-    (`EpochIterator._enumerate_iterator` calls `self._get_iterator()` for it)."""
-    return type(epoch_iterator)._get_iterator(epoch_iterator)
-
-
-def draw_through(epoch_iterator: Any, through: Callable[[Any], Any]) -> None:
-    """Has an `EpochIterator` that has not begun go over what `through` makes of its data."""
-    itself = weakref.ref(epoch_iterator)  # no circle: what a fit held is let go when it ends
-    epoch_iterator._get_iterator = lambda: through(drawn_from(itself()))

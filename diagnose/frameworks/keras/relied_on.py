@@ -91,7 +91,6 @@ RELIED_ON: Final = (
     Relied("keras.Model.fit:val_y", "the validation data"),
     Relied("keras.Model.fit:val_sample_weight", "the validation data"),
     Relied("keras.Model.evaluate:epoch_iterator", "where the batches of a validation pass come from"),
-    Relied("keras.Model.predict:epoch_iterator", "where the batches of a script's own call come from"),
     Relied("keras.src.callbacks.callback_list.CallbackList._model", "the model of a fit, without a state sync on JAX"),
     Relied("keras.src.callbacks.callback_list.CallbackList._async_train", "in which thread batch hooks run"),
     Relied("keras.src.callbacks.model_checkpoint.ModelCheckpoint._current_epoch", "whether it was used before"),
@@ -99,7 +98,7 @@ RELIED_ON: Final = (
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.data_adapter", "the kind of data a fit got"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.num_batches", "the steps of an epoch"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._num_batches", "all batches of the data"),
-    Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over"),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over", _TF),
     # ── TensorFlow ──
     Relied("tensorflow.python.ops.resource_variable_ops.ResourceVariable", "variables read in one piece", _TF),
     Relied(

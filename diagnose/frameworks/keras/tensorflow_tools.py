@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -55,3 +56,15 @@ def runs_ahead_at_its_end(dataset: Any) -> bool:
     while type(dataset).__name__ == "_OptionsDataset":
         dataset = dataset._input_dataset
     return not type(dataset).__name__.startswith(("_Prefetch", "_Parallel"))
+
+
+def drawn_from(epoch_iterator: Any) -> Any:
+    """What a `TFEpochIterator` of Keras goes over: a data set, or a distributed one
+    (`EpochIterator._enumerate_iterator` calls `self._get_iterator()` for it)."""
+    return type(epoch_iterator)._get_iterator(epoch_iterator)
+
+
+def draw_through(epoch_iterator: Any, through: Callable[[Any], Any]) -> None:
+    """Has a `TFEpochIterator` that has not begun go over what `through` makes of its data set."""
+    itself = weakref.ref(epoch_iterator)  # no circle: what a fit held is let go when it ends
+    epoch_iterator._get_iterator = lambda: through(drawn_from(itself()))

@@ -11,8 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from diagnose.frameworks.keras.fits import draw_through, drawn_from
-from diagnose.frameworks.keras.tensorflow_tools import is_spec_of_none, runs_ahead_at_its_end
+from diagnose.frameworks.keras.tensorflow_tools import (
+    draw_through,
+    drawn_from,
+    is_spec_of_none,
+    runs_ahead_at_its_end,
+)
 from diagnose.record.backends.base import Source
 from diagnose.record.handlers import let_through
 

@@ -1,0 +1,93 @@
+"""The script's own number that is farthest from what fit logged over such rows, as a sentence. Measures nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from diagnose.result.calls import Call
+from diagnose.result.diagnosis import Finding
+from diagnose.result.texts import Said, Text
+from diagnose.rules.facts import Facts
+from diagnose.rules.size import surprise
+
+CAUSE = Text(
+    "headline.cause",
+    "{factor:select(weights-lag=each batch was scored before its own update|weights-drift=the weights moved on within "
+    "the epoch|restored-weights=the model after fit holds other weights|dropout=dropout or noise is active in fit only|"
+    "batch-norm=batch normalisation uses batch statistics in fit only|augmentation=augmentation is active in fit only|"
+    "other-training-mode=a layer or the model's own step does something else in training|stateful=a stateful layer "
+    "goes on from where fit left it|class-weights=samples are weighted otherwise|data-coverage=fit and evaluate went "
+    "over different rows|aggregation=the metric depends on how rows are batched|batching=the metric depends on how "
+    "rows are batched|other-rows=these are other rows|rows-changed=the inputs are not as fit had them|"
+    "other-weights=the model held other weights|other-compile=it was compiled otherwise)} ({amount:+.4g})",
+)
+_WHERE = (
+    "{file}:{line}: {call} {returned:given(returned|made predictions that give)} {metric} {value:number} where fit "
+    "logged {logged:number} for epoch {epoch}"
+)
+OWN = Text(
+    "headline.own",
+    f"{_WHERE}{{causes:given(, mostly because {{causes:and}}|, and nothing that was measured explains it)}}.",
+)
+UNPROVEN = Text(
+    "headline.own-unproven",
+    f"{_WHERE}. Why is not known: {{why:select(steps={{reproduced}} of {{steps:plural(# step|# steps)}} of that epoch "
+    "came out as recorded|value=replay does not give what was returned|ledger=it was not taken apart)}.",
+)
+UNEXPLAINED = Text(
+    "headline.own-unexplained",
+    f"{_WHERE}. Most of the difference is not explained: replay leaves {{residual:signed}}, more than any cause that "
+    "was found.",
+)
+THEN = Text("headline.own-then", "{own} {then}")
+
+
+def own_number(facts: Facts, findings: Sequence[Finding]) -> Said | None:
+    """None where the script made no call over such rows, or each agrees with the log. Calls after the fit go before
+    those at the end of an epoch; a finding about the call says it better than its ledger."""
+    found = [
+        ((call.epoch is None, call.residual is not None, size), call)
+        for call in facts.calls
+        if (call.epoch is None or call.epoch == call.ends_epoch) and (size := surprise(facts, call))
+    ]
+    if not found:
+        return None
+    call = max(found, key=lambda x: x[0])[1]
+    told = next((f for f in findings if f.status == "failed" and is_about(f, call)), None)
+    return _sentence(facts, call) if told is None or not isinstance(told.title, Said) else told.title
+
+
+def is_about(finding: Finding, call: Call) -> bool:
+    """Whether a finding is about this call of the script."""
+    return (finding.evidence.get("file"), finding.evidence.get("line")) == (call.file, call.line)
+
+
+def _sentence(facts: Facts, call: Call) -> Said:
+    compared = call.compared_with
+    assert compared is not None
+    said = {
+        "file": call.file,
+        "line": call.line,
+        "call": call.call,
+        "returned": bool(call.returned),
+        "metric": call.metric,
+        "value": call.value,
+        "logged": compared.logged,
+        "epoch": compared.epoch,
+    }
+    replayed = facts.measured.replayed.get(compared.epoch)
+    steps = {"steps": None, "reproduced": None} if replayed is None else {
+        "steps": replayed.steps, "reproduced": replayed.reproduced
+    }  # fmt: skip
+    if compared.metric == call.metric and replayed is not None and replayed.reproduced < replayed.steps:
+        return UNPROVEN(**said, **steps, why="steps")  # a value of training rests on them
+    if call.residual is None or not math.isfinite(call.residual):
+        return UNPROVEN(**said, **steps, why="value" if call.reproduced is False else "ledger")
+    # A cause that is smaller than what replay cannot explain is none that is proven.
+    proven = sorted((e for e in call.entries if abs(e.amount) > abs(call.residual)), key=lambda e: -abs(e.amount))
+    if not proven and call.entries:
+        return UNEXPLAINED(**said, residual=call.residual)
+    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
+    causes = [CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in proven[:2]]
+    return OWN(**said, causes=causes)
