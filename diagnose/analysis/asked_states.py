@@ -117,13 +117,15 @@ FEW_ROWS: Final = 4096
 
 def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, float]]:
     """Of metrics that count cells, where labels are one-hot (or 0 and 1, for an output of one number that is compared
-    as it is): the share of cells that they count, and of rows that are right."""
+    as it is): the share of cells that they count, and of rows that are right; "sign": by the sign of the output, where
+    outputs, from "lowest" to "highest", are no probabilities."""
     from diagnose.replay.runs import BatchRun
 
     header = replayer.trace.header
     counted = [m for m in header.metrics or () if m.function in ("binary_accuracy", "accuracy")]
     names = [str(o.name) for o in header.model.outputs or ()]
     sums: dict[str, list[float]] = {}
+    ranges: dict[str, list[float]] = {}
     rows, values = 0, None
     for batch in data.batches if counted else ():
         labels = list(flat_labels(batch.y, names))
@@ -141,11 +143,19 @@ def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, 
                 over = (output > float(metric.settings.get("threshold", 0.5))) == (label == 1)
                 counts = over if metric.function == "binary_accuracy" else output == label
                 largest = output.argmax(axis=1) == label.argmax(axis=1)
+                if label.shape[1] == 1:
+                    ends = ranges.setdefault(metric.name, [np.inf, -np.inf, 0.0])
+                    ends[0], ends[1] = min(ends[0], float(output.min())), max(ends[1], float(output.max()))
+                    ends[2] += float(((output > 0.0) == (label == 1)).sum())
                 found = sums.setdefault(metric.name, [0.0, 0.0, 0.0])
                 found[0] += float(counts.mean(axis=1).sum())
                 found[1] += float((largest if label.shape[1] > 1 else over[:, 0]).sum())
                 found[2] += len(label)
-    return {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
+    values_of = {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
+    for name, (lowest, highest, right) in ranges.items():
+        if lowest < 0.0 or highest > 1.0:  # no probabilities
+            values_of[name] |= {"sign": right / sums[name][2], "lowest": lowest, "highest": highest}
+    return values_of
 
 
 def _tells_rows(metric: Metric, labels: object) -> bool:
@@ -153,7 +163,7 @@ def _tells_rows(metric: Metric, labels: object) -> bool:
     if not isinstance(labels, np.ndarray) or labels.ndim not in (1, 2) or not len(labels):
         return False
     if labels.ndim == 1 or labels.shape[1] == 1:
-        return metric.function == "accuracy" and bool(np.isin(labels.astype(np.float64), (0.0, 1.0)).all())
+        return bool(np.isin(labels.astype(np.float64), (0.0, 1.0)).all())
     return one_hot([labels, labels[::-1]], labels.shape[1])
 
 

@@ -105,22 +105,25 @@ class _Calls:
         )
 
     def _call(self, call: Call, entry: CallFound) -> CallFound:
+        call = self._labelled(call)
         rows, held = call.rows, self.known.held(call)
         if rows is None:
             return entry
-        of_inputs = call.kind.startswith("predict")
+        of_inputs = call.kind.startswith("predict") and rows.y is None
         try:
             ids, exact = self.known.ids(rows), True
             if of_inputs and self.known.signature is not None:
                 ids, exact = self.known.inputs(rows)
-            entry = replace(entry, rows=self.known.found(rows.count, ids, of_inputs=of_inputs))
+            where = self.known.found(rows.count, ids, of_inputs=of_inputs)
+            redrawn = self.known.redrawn(ids) if call.sizes is not None and not call.of_fit else 0
+            entry = replace(entry, rows=replace(where, before=call.before, redrawn=redrawn))
             change = changed(self.known, self.calls, call) if entry.rows and entry.rows.kind == "other" else None
             if change is not None:
                 entry = replace(entry, rows=change.rows)
                 ids = list(change.ids)
             if not exact:
                 return entry  # whose labels are not known
-            if of_inputs and change is None:
+            if call.kind.startswith("predict") and change is None:
                 entry = replace(entry, scored=scored(self.known, self.calls, call, ids))
             given = undone = batches(self.calls, call, self.known, ids)
             if change is not None and given is not None:
@@ -132,6 +135,15 @@ class _Calls:
             return replace(entry, why=str(reason))
         entry = replace(entry, replayed=values or {}, reproduced=self.values.reproduced(entry, values))
         return self._compared(call, entry, held, undone)
+
+    def _labelled(self, call: Call) -> Call:
+        """Predictions over inputs that another call had with their labels: these are then known."""
+        rows = call.rows
+        if rows is None or rows.y is not None or rows.x is None or call.sizes is not None:
+            return call
+        with_labels = (c.rows for c in self.calls.made if c.rows is not None and c.rows.y and c.rows.x == rows.x)
+        found = next(with_labels, None)
+        return call if found is None else replace(call, rows=replace(found, sample_weight=None, weight_tree=None))
 
     def _compared(self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch] | None) -> CallFound:
         kind = None if entry.rows is None else entry.rows.of or entry.rows.kind

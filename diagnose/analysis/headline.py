@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diagnose.analysis.own_number import CAUSE, THEN, own_number
+from diagnose.analysis.own_number import CAUSE, THEN, own_number, slip
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
@@ -14,6 +14,7 @@ from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
+from diagnose.rules.size import apart
 from diagnose.tracefile.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
@@ -307,6 +308,10 @@ def _gap(facts: Facts, metric: str) -> Said:
             missing="evaluation" if replayed else "replay",
             reason=facts.measured.no_replay,
         )
+    same = not apart(facts.trace, metric, _rows_of(facts), ledger.evaluated, ledger.logged)
+    slipped = slip(facts) if same else None
+    if slipped is not None:
+        return slipped
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
     ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated}
@@ -323,6 +328,10 @@ def _gap(facts: Facts, metric: str) -> Said:
         **ends,
         causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
     )
+
+
+def _rows_of(facts: Facts) -> int:
+    return sum(len(step.batch.row_ids) for step in facts.trace.index.steps_of(facts.epochs[-1].epoch))
 
 
 def _main_metric(facts: Facts) -> str:

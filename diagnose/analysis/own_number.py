@@ -11,6 +11,9 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
 from diagnose.rules.size import surprise
 
+NEAR = 0.05
+"""Share of a value within which nobody asks why another one is not the same."""
+
 CAUSE = Text(
     "headline.cause",
     "{factor:select(weights-lag=each batch was scored before its own update|weights-drift=the weights moved on within "
@@ -40,6 +43,21 @@ UNEXPLAINED = Text(
     f"{_WHERE}. Most of the difference is not explained: replay leaves {{residual:signed}}, more than any cause that "
     "was found.",
 )
+SLIP = Text(
+    "headline.slip",
+    "{file}:{line}: by the labels of these rows, the predictions of {call} are right in {right:number} of them "
+    "({metric}). A usual slip gives another number: {slips:list}.",
+)
+OFF = Text(
+    "headline.slip-numbers",
+    "{file}:{line}: by the labels of these rows, the predictions of {call} have {metric} {right:number}. A usual "
+    "slip gives another number: {slips:list}.",
+)
+PAIRS = Text(
+    "headline.slip-pairs",
+    "compared as they are, shapes {predictions} and {labels} meet in all pairs and give {value:number}",
+)
+FIRST = Text("headline.slip-first", "argmax of a single column is class 0 for every row and gives {value:number}")
 THEN = Text("headline.own-then", "{own} {then}")
 
 
@@ -56,6 +74,26 @@ def own_number(facts: Facts, findings: Sequence[Finding]) -> Said | None:
     call = max(found, key=lambda x: x[0])[1]
     told = next((f for f in findings if f.status == "failed" and is_about(f, call)), None)
     return _sentence(facts, call) if told is None or not isinstance(told.title, Said) else told.title
+
+
+def slip(facts: Facts) -> Said | None:
+    """What a usual slip in scoring predictions would give, of the last call after the fit whose value is far from it;
+    None where there is no such call. Whether the script made it is not known."""
+    for call in reversed(facts.calls):
+        scored = call.scored
+        if scored is None or call.epoch is not None:
+            continue
+        metric, right = next(iter(scored.values.items()))
+        shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
+        slips = [
+            text(value=value, **shapes)
+            for text, value in ((PAIRS, scored.pairs), (FIRST, scored.first))
+            if value is not None and abs(value - right) > NEAR * abs(right)
+        ]
+        if slips:
+            text = SLIP if metric == "accuracy" else OFF
+            return text(file=call.file, line=call.line, call=call.call, metric=metric, right=right, slips=slips)
+    return None
 
 
 def is_about(finding: Finding, call: Call) -> bool:

@@ -31,7 +31,9 @@ class CallRows:
     inputs for the labels of these, in their order; else "other". `count`: how many; `same`: of these, those that fit
     trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, `of`
     which rows these were; fit's inputs are `scale` times these, plus `shift`, where that is one number for all.
-    `ordered`: whether they are in the order of the arrays given to fit (None: not known)."""
+    `ordered`: whether they are in the order of the arrays given to fit (None: not known). `before`: how many of them
+    earlier fits had trained the weights on that this one began with; `redrawn`: how many fit trained on in some of its
+    epochs, but not in all, though they are not from what fit was given."""
 
     kind: Literal["training", "validation", "other", "changed"]
     count: Count
@@ -42,6 +44,8 @@ class CallRows:
     scale: Real | None = None
     shift: Real | None = None
     ordered: bool | None = None
+    before: Count = 0
+    redrawn: Count = 0
 
     @property
     def mapped(self) -> Said | None:

@@ -41,8 +41,8 @@ CODE = "model.fit(x, y, initial_epoch={last}, epochs={to}, callbacks=[...])"
 
 
 def check(facts: Facts) -> Finding:
-    """Fails where a callback raised the rate that an earlier fit of the same optimizer had ended with, in an epoch 1 that
-    is not the first of the training."""
+    """Fails where a callback raised the rate that an earlier fit of the same optimizer had ended with, in an epoch 1
+    that is not the first of the training."""
     trace, start = facts.trace, facts.trace.header.start
     if start is None or not trace.steps:
         return not_applicable(NAME, NOT_SAID())

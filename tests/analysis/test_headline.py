@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 from diagnose import Tracer, read_trace
 from diagnose.analysis.headline import headline
+from diagnose.analysis.scored import score
 from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements, Replayed
+from diagnose.result.text import number
 from diagnose.result.texts import Text
 from diagnose.rules.facts import Facts
 
@@ -127,3 +130,23 @@ def test_a_finding_about_the_call_is_said_once(path: Path) -> None:
     title = Text("test.about", "train.py:40: its inputs were scaled")()
     about = Finding("preprocessing-differs", "failed", title, {"file": "train.py", "line": 40}, "", severity="wrong")
     assert with_calls(path, own_call(0.7, -0.3), findings=[about]) == title
+
+
+def test_a_slip_in_scoring_is_told_where_the_script_has_no_other_surprise(path: Path) -> None:
+    """Shapes (n, 1) and (n,): what NumPy makes of them is no value of the model."""
+    rng = np.random.default_rng(0)
+    predictions, labels = rng.random((20, 1)), rng.integers(0, 2, 20)
+    found = score(predictions, labels)
+    assert found is not None
+    by_hand = [float(((predictions > 0.5) == labels).mean()), float((predictions.argmax(1) == labels).mean())]
+    with read_trace(path) as trace:
+        ledger = Ledger(epoch=1, metric="loss", logged=1.0, evaluated=1.001, gap=0.001, entries=(), residual=0.001)
+        call = own_call(
+            0.7, -0.3, call="predict", returned={}, replayed={"loss": 0.7}, scored=found, compared_with=None
+        )
+        measured = Measurements(replayed={1: Replayed(2, 2)})
+        text = headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
+        far = replace(ledger, evaluated=1.3, gap=0.3, entries=(LedgerEntry("dropout", 0.3, 0.3, 0.3),), residual=0.0)
+        other = headline(Facts(trace, (), None, (far,), measured, (call,)), ())
+    assert all(number(value) in text for value in by_hand) and "(20, 1) and (20,)" in text
+    assert "dropout" in other and "(20, 1)" not in other, "a gap between fit and evaluate comes first"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.rules import metric_mismatch
+from diagnose.rules import metric_mismatch, metric_pairs
 from tests.rules.advice import blocks
 
 RULE = metric_mismatch.NAME
@@ -109,8 +109,8 @@ def test_keras_itself_stays_within_the_bounds_for_any_predictions(kind: str) -> 
         if cls.startswith("SparseTopK") and BACKEND == "torch":
             continue
         for units in (1, 3):
-            case = metric_mismatch._Case("m", units, 5, [y])
-            found = metric_mismatch._PAIRS[metric._fn.__name__](case)
+            case = metric_pairs.Case("m", units, 5, [y])
+            found = metric_pairs.PAIRS[metric._fn.__name__](case)
             if found is None:
                 continue
             ((low, high),) = found.bounds
@@ -221,3 +221,24 @@ def test_accuracy_of_whole_numbers_passes() -> None:
     model = keras.Model(i, step(keras.layers.Dense(1)(i)))
     finding, history = fit(binary(), keras.metrics.Accuracy(), model=model)
     assert history["accuracy"][0] > 0.2 and finding.status != "failed"
+
+
+@pytest.mark.parametrize("cured", [False, True])
+def test_a_threshold_for_probabilities_over_logits(cured: bool) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(48, 3)).astype("float32")
+    y = (x[:, :1] + rng.normal(size=(48, 1)) > 0).astype("float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    metric: Any = keras.metrics.BinaryAccuracy(threshold=0.0) if cured else "accuracy"
+    finding, _ = fit(y, metric, 1, keras.losses.BinaryCrossentropy(from_logits=True), model, x)
+    predicted = np.asarray(model.predict(x, verbose=0))
+    by_sign, by_half = (float(((predicted > t) == (y == 1)).mean()) for t in (0.0, 0.5))
+    assert abs(by_sign - by_half) > 2 / 48, "the case is one"
+    if cured:
+        assert finding.status == "passed"
+        return
+    assert finding.status == "failed" and finding.effect == pytest.approx(abs(by_sign - by_half))
+    assert (finding.evidence["sign"], finding.evidence["cells"]) == pytest.approx((by_sign, by_half))
+    assert "BinaryAccuracy(threshold=0.0)" in blocks(finding.advice)[0]
+    # With the loss of a regression the very same outputs are no logits.
+    assert fit(y, "accuracy", 1, "mse", keras.models.clone_model(model), x)[0].status == "passed"
