@@ -31,6 +31,11 @@ NO_CLASS_AXIS = Text(
     "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for the "
     "class of every row. It compares predictions with a position in the batch, not with labels.",
 )
+SEVERAL = Text(
+    "metric-mismatch.several",
+    "{share:.1%} of the rows have several labels at once, or none, and it asks only whether the largest output is at "
+    "the first of them.",
+)
 ALL_IN_TOP = Text(
     "metric-mismatch.all-in-top",
     "the output has {units} classes and k is {k}, so every class is among the top {k}: it is 1.",
@@ -88,8 +93,13 @@ class Mismatch:
 
 
 def _categorical(case: Case) -> Mismatch | None:
-    """argmax over the last axis of labels that have no class axis."""
+    """argmax over the last axis of labels that have no class axis, or of which several are 1."""
     one_unit = case.units == 1
+    if not one_unit and case.row_shape == (case.units,) and _number_of(case.labels, (0, 1)):
+        share = float(np.mean(np.concatenate([labels.sum(axis=1) for labels in case.labels]) != 1))
+        if share < MATERIAL:
+            return None
+        return Mismatch(SEVERAL(share=share), use("BinaryAccuracy", "many"), [(0.0, 1.0)] * len(case.labels))
     if case.row_shape == (1,):
         if one_unit:
             return Mismatch(ONE_UNIT(), _for_one_unit(case), [(1.0, 1.0)] * len(case.labels))

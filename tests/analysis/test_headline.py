@@ -17,7 +17,6 @@ from diagnose.analysis.scored import score
 from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements, Replayed
-from diagnose.result.text import number
 from diagnose.result.texts import Text
 from diagnose.rules.facts import Facts
 
@@ -135,7 +134,8 @@ def test_a_finding_about_the_call_is_said_once(path: Path) -> None:
 def test_a_slip_in_scoring_is_told_where_the_script_has_no_other_surprise(path: Path) -> None:
     """Shapes (n, 1) and (n,): what NumPy makes of them is no value of the model."""
     rng = np.random.default_rng(0)
-    predictions, labels = rng.random((20, 1)), rng.integers(0, 2, 20)
+    predictions = rng.random((20, 1))
+    labels = (predictions[:, 0] > 0.5).astype("int64")
     found = score(predictions, labels)
     assert found is not None
     by_hand = [float(((predictions > 0.5) == labels).mean()), float((predictions.argmax(1) == labels).mean())]
@@ -148,5 +148,21 @@ def test_a_slip_in_scoring_is_told_where_the_script_has_no_other_surprise(path: 
         text = headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
         far = replace(ledger, evaluated=1.3, gap=0.3, entries=(LedgerEntry("dropout", 0.3, 0.3, 0.3),), residual=0.0)
         other = headline(Facts(trace, (), None, (far,), measured, (call,)), ())
-    assert all(number(value) in text for value in by_hand) and "(20, 1) and (20,)" in text
+    assert all(f"{value:.6g}" in text for value in by_hand) and "(20, 1) and (20,)" in text
     assert "dropout" in other and "(20, 1)" not in other, "a gap between fit and evaluate comes first"
+
+
+def test_predictions_for_a_part_of_the_rows_are_no_number_of_the_script(path: Path) -> None:
+    part = own_call(
+        0.2, call="predict_on_batch", returned={}, replayed={"loss": 0.2}, rows=CallRows("training", 2, 2, 8)
+    )
+    assert "predict_on_batch" not in with_calls(path, part)
+    assert "train.py:41: evaluate returned loss 0.7" in with_calls(path, part, own_call(0.7, -0.3, line=41))
+    whole = replace(part, rows=CallRows("training", 8, 8, 8))
+    assert "train.py:40: predict_on_batch made predictions that give loss 0.2" in with_calls(path, whole)
+
+
+def test_a_loss_that_became_another_function_is_the_cause(path: Path) -> None:
+    changed = Finding("loss-changed", "failed", "It changed.", {"n": 1}, "", role="explains-restoration")
+    text = with_calls(path, own_call(2.5), findings=[changed])
+    assert "the loss itself is another function by then (+1.5)" in text and "nothing that was measured" not in text

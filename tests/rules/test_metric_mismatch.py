@@ -242,3 +242,15 @@ def test_a_threshold_for_probabilities_over_logits(cured: bool) -> None:
     assert "BinaryAccuracy(threshold=0.0)" in blocks(finding.advice)[0]
     # With the loss of a regression the very same outputs are no logits.
     assert fit(y, "accuracy", 1, "mse", keras.models.clone_model(model), x)[0].status == "passed"
+
+
+def test_accuracy_of_several_labels_a_row_looks_at_one() -> None:
+    """ "accuracy" stands for categorical accuracy where labels and outputs are of one shape."""
+    x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    y = (x > 0).astype("float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, activation="sigmoid")])
+    finding, _ = fit(y, "accuracy", 3, "binary_crossentropy", model, x)
+    assert finding.status == "failed" and f"{(y.sum(1) != 1).mean():.1%} of the rows" in finding.title
+    assert "BinaryAccuracy" in blocks(finding.advice)[0]
+    one = np.eye(3, dtype="float32")[x.argmax(1)]
+    assert fit(one, "accuracy", 3, "binary_crossentropy", keras.models.clone_model(model), x)[0].status != "failed"
