@@ -4,6 +4,7 @@ file, states of layers set to zero."""
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
 from diagnose.result.measurements import Scored
+from diagnose.rules import logits
 from diagnose.rules.labels import flat_labels, one_hot
 from diagnose.rules.random_evaluate import alike
 from diagnose.tracefile.about import Metric
@@ -117,15 +119,13 @@ FEW_ROWS: Final = 4096
 
 def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, float]]:
     """Of metrics that count cells, where labels are one-hot (or 0 and 1, for an output of one number that is compared
-    as it is): the share of cells that they count, and of rows that are right; "sign": by the sign of the output, where
-    outputs, from "lowest" to "highest", are no probabilities."""
+    as it is): the share of cells that they count, and of rows that are right."""
     from diagnose.replay.runs import BatchRun
 
     header = replayer.trace.header
     counted = [m for m in header.metrics or () if m.function in ("binary_accuracy", "accuracy")]
     names = [str(o.name) for o in header.model.outputs or ()]
     sums: dict[str, list[float]] = {}
-    ranges: dict[str, list[float]] = {}
     rows, values = 0, None
     for batch in data.batches if counted else ():
         labels = list(flat_labels(batch.y, names))
@@ -143,19 +143,39 @@ def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, 
                 over = (output > float(metric.settings.get("threshold", 0.5))) == (label == 1)
                 counts = over if metric.function == "binary_accuracy" else output == label
                 largest = output.argmax(axis=1) == label.argmax(axis=1)
-                if label.shape[1] == 1:
-                    ends = ranges.setdefault(metric.name, [np.inf, -np.inf, 0.0])
-                    ends[0], ends[1] = min(ends[0], float(output.min())), max(ends[1], float(output.max()))
-                    ends[2] += float(((output > 0.0) == (label == 1)).sum())
                 found = sums.setdefault(metric.name, [0.0, 0.0, 0.0])
                 found[0] += float(counts.mean(axis=1).sum())
                 found[1] += float((largest if label.shape[1] > 1 else over[:, 0]).sum())
                 found[2] += len(label)
-    values_of = {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
-    for name, (lowest, highest, right) in ranges.items():
-        if lowest < 0.0 or highest > 1.0:  # no probabilities
-            values_of[name] |= {"sign": right / sums[name][2], "lowest": lowest, "highest": highest}
-    return values_of
+    return {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
+
+
+def as_logits(replayer: Replayer, data: EvaluationData) -> dict[str, float]:
+    """Of an output without activation that a crossentropy is computed of: the lowest and highest prediction, and for
+    two classes the share of rows that are right by the metric's threshold ("half") and by the sign ("zero")."""
+    from diagnose.replay.runs import BatchRun
+
+    header = replayer.trace.header
+    if logits.form(header) is None:
+        return {}
+    metric = next((m for m in header.metrics or () if m.function == "binary_accuracy"), None)
+    threshold = 0.5 if metric is None else float(metric.settings.get("threshold", 0.5))
+    names = [str(o.name) for o in header.model.outputs or ()]
+    values = replayer.states.values(replayer.states.final())
+    low, high, half, zero, rows, same = math.inf, -math.inf, 0, 0, 0, True
+    for batch in data.batches:
+        if rows >= FEW_ROWS:
+            break
+        output = replayer.engine.predictions(BatchRun(values, batch, None, None, batch.fixed, None))[0]
+        low, high = min(low, float(output.min())), max(high, float(output.max()))
+        labels = np.asarray(next(flat_labels(batch.y, names)))
+        rows += len(output)
+        same = same and labels.size == output.size == len(output) and bool(np.isin(labels, (0, 1)).all())
+        if same:
+            half += int(((output.reshape(-1) > threshold) == (labels.reshape(-1) == 1)).sum())
+            zero += int(((output.reshape(-1) > 0.0) == (labels.reshape(-1) == 1)).sum())
+    found = {"low": low, "high": high}
+    return found | {"half": half / rows, "zero": zero / rows} if same and rows else found if rows else {}
 
 
 def _tells_rows(metric: Metric, labels: object) -> bool:
@@ -163,7 +183,7 @@ def _tells_rows(metric: Metric, labels: object) -> bool:
     if not isinstance(labels, np.ndarray) or labels.ndim not in (1, 2) or not len(labels):
         return False
     if labels.ndim == 1 or labels.shape[1] == 1:
-        return bool(np.isin(labels.astype(np.float64), (0.0, 1.0)).all())
+        return metric.function == "accuracy" and bool(np.isin(labels.astype(np.float64), (0.0, 1.0)).all())
     return one_hot([labels, labels[::-1]], labels.shape[1])
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
+from diagnose.rules import logits
 from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.labels import flat_labels, one_hot
-from diagnose.rules.metric_pairs import EXACTLY, PAIRS, USE, Case, Mismatch, use
-from diagnose.rules.size import resolution
+from diagnose.rules.metric_pairs import EXACTLY, PAIRS, Case, Mismatch, use
 from diagnose.tracefile.about import Metric, Output
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.values import own_values
@@ -30,9 +30,6 @@ MOST_STEPS: Final = 256
 """Steps whose labels are read, spread evenly over the fit: at first, and where these show a mismatch."""
 
 _CLOSE: Final = 1e-4
-
-LOGIT_LOSS: Final = "binary_crossentropy"
-"""The loss that takes an output of one number outside 0 and 1 as a logit."""
 
 NOT_SAID = Text("metric-mismatch.not-said", "The trace does not say which metrics were compiled.")
 NONE = Text("metric-mismatch.none", "No metric was compiled that could misread its labels unnoticed.")
@@ -61,12 +58,6 @@ CELLS = Text(
     "{easy} are 0. With the weights after fit, {cells:.1%} of the cells are right by it over the rows that fit trained "
     "on, and {rows:.1%} of the rows have their largest output at their label.",
 )
-LOGITS = Text(
-    "metric-mismatch.logits",
-    "it counts an output above {threshold:number} as class 1, but with {loss} outputs from {lowest:number} to "
-    "{highest:number} are logits, and class 1 begins at 0. With the weights after fit, {cells:.1%} of the rows that "
-    "fit trained on are right by it, and {sign:.1%} by their sign.",
-)
 NOT_PREDICTED = Text(
     "metric-mismatch.not-predicted",
     "{metric} counts cells of one-hot labels; how many rows are right is not known: {reason}.",
@@ -82,6 +73,8 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NOT_SAID())
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
+    if (told := logits.finding(facts)) is not None:
+        return told
     watched = [m for m in described if m.function in PAIRS]
     if not watched:
         return not_applicable(NAME, NONE())
@@ -115,8 +108,6 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
         if PAIRS[str(metric.function)](few) is None:
             if metric.function == "binary_accuracy" and one_hot(few.labels, few.units):
                 return _by_cells(facts, metric)
-            if metric.function == "binary_accuracy" and (found := _by_sign(facts, metric)) is not None:
-                return found
             return NO_SIZE(metric=name) if few.units is None else None
         steps = _spread(facts, MOST_STEPS)
         case = _case(facts, metric, steps)
@@ -171,25 +162,6 @@ def _by_cells(facts: Facts, metric: Metric) -> Finding | Said | None:
     return Finding(NAME, "failed", title, evidence, use("CategoricalAccuracy", "one-hot"), metric.name, cells - rows)
 
 
-def _by_sign(facts: Facts, metric: Metric) -> Finding | None:
-    """Of a metric with a threshold for probabilities, over an output of one number that a crossentropy takes as
-    logits. None where it is none, or where that is of no account."""
-    found, loss = facts.measured.rows_right.get(metric.name), facts.trace.header.compile.loss
-    threshold = metric.settings.get("threshold", 0.5)
-    if found is None or "sign" not in found or loss != LOGIT_LOSS or not isinstance(threshold, (int, float)):
-        return None
-    sign, cells = found["sign"], found["cells"]
-    if not 0.0 < threshold < 1.0 or abs(sign - cells) <= resolution(facts, metric.name):
-        return None
-    logged = facts.epochs[-1].logs.get(metric.name)
-    evidence = {"metric": metric.name, "threshold": threshold, "logged": logged, **found}
-    why = LOGITS(threshold=threshold, loss=LOGIT_LOSS, **found)
-    value = float(logged) if isinstance(logged, (int, float)) else None
-    title = FAILED(metric=metric.name, why=why, logged=value, epoch=facts.epochs[-1].epoch)
-    instead = USE(what="logits", code=CODE_LOGITS)
-    return Finding(NAME, "failed", title, evidence, instead, metric.name, abs(sign - cells))
-
-
 def _failed(facts: Facts, case: Case, mismatch: Mismatch, values: list[float]) -> Finding:
     logged = facts.epochs[-1].logs.get(case.name)
     constant = all(low == high for low, high in mismatch.bounds)
@@ -209,14 +181,6 @@ def _failed(facts: Facts, case: Case, mismatch: Mismatch, values: list[float]) -
     value = float(logged) if isinstance(logged, (int, float)) else None
     title = FAILED(metric=case.name, why=mismatch.why, logged=value, epoch=facts.epochs[-1].epoch)
     return Finding(NAME, "failed", title, evidence, mismatch.instead, case.name)
-
-
-CODE_LOGITS: Final = """\
-model.compile(
-    optimizer=...,
-    loss=keras.losses.BinaryCrossentropy(from_logits=True),
-    metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
-)"""
 
 
 # ── labels ──

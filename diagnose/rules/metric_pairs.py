@@ -11,12 +11,18 @@ import numpy as np
 
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL
-from diagnose.rules.labels import one_hot
+from diagnose.rules.labels import not_one_class, one_hot
 from diagnose.tracefile.model import NDArray
 
 HARDLY_EVER: Final = 0.1
 """Share of outputs up to which fractions may be equal to their label, where they round to it."""
 
+EXACTLY = Text(
+    "metric-mismatch.exactly",
+    "it counts outputs that are equal to their label digit for digit, and the model's outputs are fractions, which "
+    "hardly ever are.{rows:given( With the weights after fit, {rows:.1%} of the rows fit trained on are right by "
+    "{units:select(1=a threshold of 0.5|other=their largest output)}.)}",
+)
 ONE_UNIT = Text(
     "metric-mismatch.one-unit",
     "with one output unit and one column of labels, both sides are class 0, and it is 1 whatever is predicted.",
@@ -31,10 +37,10 @@ NO_CLASS_AXIS = Text(
     "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for the "
     "class of every row. It compares predictions with a position in the batch, not with labels.",
 )
-SEVERAL = Text(
-    "metric-mismatch.several",
-    "{share:.1%} of the rows have several labels at once, or none, and it asks only whether the largest output is at "
-    "the first of them.",
+NOT_ONE_CLASS = Text(
+    "metric-mismatch.not-one-class",
+    "it asks whether the largest output of a row is where its largest label is, and {share:.0%} of the rows "
+    "{several:given(have several labels that are 1, or none|have labels that are quantities, not shares of classes)}.",
 )
 ALL_IN_TOP = Text(
     "metric-mismatch.all-in-top",
@@ -50,17 +56,10 @@ ROUNDED = Text(
     "it rounds predictions to 0 or 1 and counts those equal to the label, and {some:given(only {possible:.1%} of the "
     "labels are|no label is)} 0 or 1, so it cannot exceed {possible:number} whatever the model predicts.",
 )
-EXACTLY = Text(
-    "metric-mismatch.exactly",
-    "it counts outputs that are equal to their label digit for digit, and the model's outputs are fractions, which "
-    "hardly ever are.{rows:given( With the weights after fit, {rows:.1%} of the rows fit trained on are right by "
-    "{units:select(1=a threshold of 0.5|other=their largest output)}.)}",
-)
 USE = Text(
     "metric-mismatch.use",
-    "For {what:select(binary=one output unit and labels 0 and 1|quantities=one output unit and labels that are "
-    "quantities|classes=labels that are class numbers|one-hot=one-hot labels|many=several labels of 0 and 1 a row|"
-    "logits=outputs that are logits)}:\n\n{code:python}\n\n"
+    "For {what:select(binary=one output unit and labels 0 and 1|quantities=labels that are quantities|several=labels "
+    "of which several may be 1|classes=labels that are class numbers|one-hot=one-hot labels)}:\n\n{code:python}\n\n"
     "The training itself is not touched by this: only the metric is.\n",
 )
 SIGNS = Text(
@@ -93,13 +92,8 @@ class Mismatch:
 
 
 def _categorical(case: Case) -> Mismatch | None:
-    """argmax over the last axis of labels that have no class axis, or of which several are 1."""
+    """argmax over the last axis of labels that have no class axis."""
     one_unit = case.units == 1
-    if not one_unit and case.row_shape == (case.units,) and _number_of(case.labels, (0, 1)):
-        share = float(np.mean(np.concatenate([labels.sum(axis=1) for labels in case.labels]) != 1))
-        if share < MATERIAL:
-            return None
-        return Mismatch(SEVERAL(share=share), use("BinaryAccuracy", "many"), [(0.0, 1.0)] * len(case.labels))
     if case.row_shape == (1,):
         if one_unit:
             return Mismatch(ONE_UNIT(), _for_one_unit(case), [(1.0, 1.0)] * len(case.labels))
@@ -109,6 +103,11 @@ def _categorical(case: Case) -> Mismatch | None:
         bounds = [_reach(place, case.units) for place in places]
         instead = _for_one_unit(case) if case.units == 1 else _for_classes(case)
         return Mismatch(NO_CLASS_AXIS(), instead, bounds)
+    if case.units is not None and case.units > 1 and case.row_shape == (case.units,):
+        share, several = not_one_class(case.labels), _number_of(case.labels, (0, 1))
+        instead = use("BinaryAccuracy", "several") if several else use("MeanAbsoluteError", "quantities")
+        if share >= MATERIAL:
+            return Mismatch(NOT_ONE_CLASS(share=share, several=several), instead, [(0.0, 1.0)] * len(case.labels))
     return None
 
 
@@ -163,7 +162,7 @@ def _exactly(case: Case) -> Mismatch | None:
     elif one_hot(case.labels, case.units):
         instead = use("CategoricalAccuracy", "one-hot")
     else:
-        instead = use("BinaryAccuracy", "many")
+        instead = use("BinaryAccuracy", "several")
     return Mismatch(EXACTLY(rows=None, units="other"), instead, [(0.0, HARDLY_EVER)] * len(case.labels))
 
 
