@@ -23,12 +23,20 @@ from diagnose.result.calls import CallRows as RowsFound
 from diagnose.result.calls import ComparedWith, Otherwise
 from diagnose.result.diagnosis import Ledger
 from diagnose.result.problems import Problems
+from diagnose.result.texts import Text
 from diagnose.rules.size import apart
 from diagnose.tracefile.model import Batch, Epoch, State
 from diagnose.tracefile.reader import Trace
 
 MOST_NAMES: Final = 100
 """Variables that are named."""
+
+NOT_ALL = Text(
+    "calls.not-all",
+    "Not all of the script's own calls of evaluate and predict were noted: "
+    "{count:given({count:plural(# was|# were)} passed over, as noting takes time{error:given(; )})}"
+    "{error:given(none was after an error in noting one \\({error}\\))}.",
+)
 
 NOISE: Final = 1e-6
 """Relative size below which an amount is float rounding, and stays in the residual."""
@@ -49,8 +57,10 @@ def calls_found(
         calls: what was noted of them, None: nothing was.
         validated: metrics of a state over the batches of an epoch's validation pass, by their names in the logs.
     """
-    if calls is None or not calls.made:
+    if calls is None:
         return ()
+    if calls.left_out or calls.error is not None:
+        problems.note(NOT_ALL(count=calls.left_out or None, error=calls.error))
     values = CallValues(calls, replayer)
     return _Calls(calls, trace, values, Walk(trace, values, data, ledgers, validated), problems).found()
 

@@ -237,9 +237,12 @@ def _noted(kind: Kind, original: Callable[..., Any], bound: inspect.BoundArgumen
 
 
 def _note(kind: Kind, bound: inspect.BoundArguments, model: Any, run: Run) -> _Note | None:
-    if is_validation_of_fit(bound.arguments) or _SPENT.noting > FREE_SECONDS + SHARE * _SPENT.inside:
+    if is_validation_of_fit(bound.arguments):
         return None
     site = _site()
+    if site is not None and _SPENT.noting > FREE_SECONDS + SHARE * _SPENT.inside:
+        run.calls.left_out += 1
+        return None
     return None if site is None else _Note(kind, model, run, bound.arguments, site)
 
 
