@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from diagnose.analysis.call_changed import changed, given_and_undone
+from diagnose.analysis.call_changed import changed, given_and_undone, with_inputs
 from diagnose.analysis.call_data import DEFAULT_BATCH, Held, Known, batches
+from diagnose.analysis.call_scale import on_another_scale
 from diagnose.analysis.call_values import CallValues, Values
 from diagnose.analysis.call_walk import Walk
 from diagnose.analysis.scored import scored
@@ -20,7 +21,7 @@ from diagnose.replay.replayer import Replayer
 from diagnose.replay.runs import EvaluationData
 from diagnose.result.calls import Call as CallFound
 from diagnose.result.calls import CallRows as RowsFound
-from diagnose.result.calls import ComparedWith, Otherwise
+from diagnose.result.calls import ComparedWith, OtherScale, Otherwise
 from diagnose.result.diagnosis import Ledger
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Text
@@ -141,10 +142,17 @@ class _Calls:
             if entry.rows is not None and entry.rows.map in ("labels-one-hot", "labels-sparse"):
                 given = undone  # the fit's metrics take the others only
             values = None if given is None else self.values.of(call, held, given, "own")
+            if given is not None and entry.rows is not None and entry.rows.kind == "other" and not entry.rows.same:
+                entry = replace(entry, scale=self._scale(call, held, given))
         except ReplayError as reason:
             return replace(entry, why=str(reason))
         entry = replace(entry, replayed=values or {}, reproduced=self.values.reproduced(entry, values))
         return self._compared(call, entry, held, undone)
+
+    def _scale(self, call: Call, held: Held, given: Sequence[Batch]) -> OtherScale | None:
+        found = on_another_scale(self.known, self.calls, call)
+        values = None if found is None else self.values.of(call, held, with_inputs(given, found[1]), "on fit's scale")
+        return None if found is None or values is None else replace(found[0], values=values)
 
     def _labelled(self, call: Call) -> Call:
         """Predictions over inputs that another call had with their labels: these are then known."""

@@ -23,6 +23,7 @@ from diagnose.rules import (
     evaluate_inside_epoch,
     file_overwritten,
     frozen_after_compile,
+    inputs_on_another_scale,
     loaded_model_differs,
     loss_changed,
     masked_metric,
@@ -110,6 +111,7 @@ RULES: Final[dict[str, Rule]] = {
     "file-overwritten": file_overwritten.check,
     "metric-never-reset": metric_never_reset.check,
     "preprocessing-differs": preprocessing_differs.check,
+    "inputs-on-another-scale": inputs_on_another_scale.check,
     "loaded-model-differs": loaded_model_differs.check,
 }
 
