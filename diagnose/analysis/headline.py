@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diagnose.analysis.own_number import CAUSE, THEN, own_number
+from diagnose.analysis.own_number import THEN, causes, largest, own_number
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
@@ -313,16 +313,10 @@ def _gap(facts: Facts, metric: str) -> Said:
     again = facts.measured.replayed.get(last.epoch)
     if again is not None and again.reproduced < again.steps:
         return UNPROVEN(**ends, reproduced=again.reproduced, steps=again.steps)
-    # A cause that is smaller than what replay cannot explain is none that is proven.
-    proven = [e for e in ledger.entries if abs(e.amount) > abs(ledger.residual)]
-    largest = sorted(proven, key=lambda e: -abs(e.amount))[:2]
-    if not largest and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
+    found = largest(ledger.entries, ledger.residual, ledger.gap)
+    if not found and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
         return UNEXPLAINED(**ends, residual=ledger.residual)
-    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
-    return GAP(
-        **ends,
-        causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
-    )
+    return GAP(**ends, causes=causes(facts, found))
 
 
 def _main_metric(facts: Facts) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
-from diagnose.result.calls import Call
-from diagnose.result.diagnosis import Finding
+from diagnose.result.calls import Call, CallEntry
+from diagnose.result.diagnosis import Finding, LedgerEntry
 from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
 from diagnose.rules.size import surprise
+
+Entry = TypeVar("Entry", LedgerEntry, CallEntry)
 
 CAUSE = Text(
     "headline.cause",
@@ -84,10 +87,20 @@ def _sentence(facts: Facts, call: Call) -> Said:
         return UNPROVEN(**said, **steps, why="steps")  # a value of training rests on them
     if call.residual is None or not math.isfinite(call.residual):
         return UNPROVEN(**said, **steps, why="value" if call.reproduced is False else "ledger")
-    # A cause that is smaller than what replay cannot explain is none that is proven.
-    proven = sorted((e for e in call.entries if abs(e.amount) > abs(call.residual)), key=lambda e: -abs(e.amount))
-    if not proven and call.entries:
+    found = largest(call.entries, call.residual, (call.value or 0.0) - compared.logged)
+    if not found and call.entries:
         return UNEXPLAINED(**said, residual=call.residual)
+    return OWN(**said, causes=causes(facts, found))
+
+
+def largest(entries: Sequence[Entry], residual: float, gap: float) -> list[Entry]:
+    """The two largest causes. One that is smaller than what replay cannot explain is none that is proven, and what
+    moves the value the other way is no cause of a gap."""
+    proven = [e for e in entries if abs(e.amount) > abs(residual) and e.amount * gap > 0.0]
+    return sorted(proven, key=lambda e: -abs(e.amount))[:2]
+
+
+def causes(facts: Facts, entries: Sequence[LedgerEntry | CallEntry]) -> list[Said]:
+    """Each as a clause."""
     carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
-    causes = [CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in proven[:2]]
-    return OWN(**said, causes=causes)
+    return [CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in entries]

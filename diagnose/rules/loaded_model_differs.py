@@ -4,6 +4,7 @@ calls by a metric's name, compiled again, is another metric (tensorflow#42459)."
 
 from __future__ import annotations
 
+from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
@@ -41,10 +42,6 @@ first. Name the metric itself, in each place the same:
 {code:python}
 """,
 )
-COMPILE_CODE = """\
-metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]  # the one that fit used
-
-model.compile(optimizer, loss, metrics=metrics)"""
 NO_CALL = Text(
     "loaded-model-differs.no-call",
     "The script used no other model that holds weights of this fit, and compiled none otherwise.",
@@ -53,18 +50,23 @@ ADVICE = Text(
     "loaded-model-differs.advice",
     """\
 Something was loaded in part: `load_weights` with `skip_mismatch=True` or `by_name=True` passes over each layer that
-does not fit, and leaves its fresh weights. Build the model as it was built for fit and load all of it; then what does
-not fit raises an error:
+does not fit, and leaves its fresh weights. Save and load the whole model:
 
-{code:python}
+{whole:python}
+
+Or build it as it was built for fit, and load all of it; then what does not fit raises an error:
+
+{weights:python}
 """,
 )
-CODE = """\
+WHOLE = """\
 model.save("model.keras")
 loaded = keras.models.load_model("model.keras")
-
-# or, into a model that the same code built:
-loaded.load_weights("model.weights.h5")   # without skip_mismatch"""
+loaded.evaluate(x_val, y_val)"""
+WEIGHTS = """\
+model.save_weights("model.weights.h5")
+loaded = build_model()
+loaded.load_weights("model.weights.h5")  # without skip_mismatch and by_name"""
 
 
 def check(facts: Facts) -> Finding:
@@ -99,7 +101,7 @@ def _parts(facts: Facts, call: Call) -> Finding:
         count=len(names),
     )
     evidence = {"file": call.file, "line": call.line, "names": list(names)}
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
+    return Finding(NAME, "failed", title, evidence, ADVICE(whole=WHOLE, weights=WEIGHTS))
 
 
 def _rows(call: Call) -> int | None:
@@ -128,7 +130,21 @@ def _compiled(call: Call, by_fit: float) -> Finding:
     )
     evidence = {"file": call.file, "line": call.line, "here": other.here, "fit": other.fit, "amount": value - by_fit}
     amount = abs(value - by_fit)
-    return Finding(NAME, "failed", title, evidence, COMPILE(code=COMPILE_CODE), call.metric, amount, severity="notable")
+    advice = COMPILE(code=_code(call.metric, other.fit or ""))
+    return Finding(NAME, "failed", title, evidence, advice, call.metric, amount, severity="notable")
+
+
+def _code(metric: str, fit: str) -> str:
+    """A `compile` that has what the fit had for this name."""
+    name = fit.partition("(")[0]
+    if metric == "loss":
+        return f'model.compile(model.optimizer, loss="{name}")'
+    made = f'"{name}"'
+    if name in HIGHER_FUNCTIONS:
+        made = f'keras.metrics.{name.title().replace("_", "")}(name="{metric}")'
+    elif name[:1].isupper():
+        made = f'{name}(name="{metric}")'
+    return f"model.compile(model.optimizer, model.loss, metrics=[{made}])"
 
 
 def brief(text: str | None, other: str | None) -> str | None:
