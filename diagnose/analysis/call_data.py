@@ -244,6 +244,15 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     return [replace(b, sample_weight=w, weight_tree=rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
 
 
+def _places(call: Call, rows: int) -> list[slice]:
+    """Where each batch of a call stands in its rows."""
+    if call.sizes is not None:
+        return [slice(end - size, end) for size, end in zip(call.sizes, accumulate(call.sizes), strict=True)]
+    size = rows if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
+    count = rows if call.steps is None else min(rows, call.steps * size)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def _hands_on_bare(call: Call) -> bool:
     """Whether Keras hands x on by itself, not as the first of a tuple: of arrays that `evaluate` was given without
     targets."""
@@ -252,15 +261,6 @@ def _hands_on_bare(call: Call) -> bool:
         return False
     structure = rows.signature.structure
     return "none" in structure["y"] and not {"tuple", "list"} & set(structure["x"])
-
-
-def _places(call: Call, rows: int) -> list[slice]:
-    """Where each batch of a call stands in its rows."""
-    if call.sizes is not None:
-        return [slice(end - size, end) for size, end in zip(call.sizes, accumulate(call.sizes), strict=True)]
-    size = rows if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
-    count = rows if call.steps is None else min(rows, call.steps * size)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def in_batches_of(found: Sequence[Batch], size: int) -> list[Batch]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diagnose.analysis.own_number import CAUSE, THEN, causes, own_number, slip
+from diagnose.analysis.own_number import THEN, causes, largest, own_number, slip
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
@@ -247,9 +247,11 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     then what is wrong without it; of what the script did not ask for, the one thing."""
     if not facts.epochs:
         return NO_EPOCH()
-    spoilt = any(f.rule == "not-finite" and f.status == "failed" for f in findings)
-    own = None if spoilt else own_number(facts, findings)
+    spoilt = next((f for f in findings if f.rule == "not-finite" and f.status == "failed"), None)
+    own = None if spoilt is not None else own_number(facts, findings)
     told = _told(facts, findings, own is None)
+    if own is None and told is None and spoilt is not None and all(map(_is_finite, facts.epochs[-1].logs.values())):
+        return spoilt.title  # it is in the weights, and no logged value shows it
     if own is None:
         return _logged(facts) if told is None else told
     return own if told is None or told == own else THEN(own=own, then=told)
@@ -318,14 +320,14 @@ def _gap(facts: Facts, metric: str) -> Said:
     again = facts.measured.replayed.get(last.epoch)
     if again is not None and again.reproduced < again.steps:
         return UNPROVEN(**ends, reproduced=again.reproduced, steps=again.steps)
-    largest = causes(ledger.entries, ledger.residual, ledger.gap)
-    if not largest and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
+    found = largest(ledger.entries, ledger.residual, ledger.gap)
+    if not found and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
         return UNEXPLAINED(**ends, residual=ledger.residual)
-    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
-    return GAP(
-        **ends,
-        causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
-    )
+    return GAP(**ends, causes=causes(facts, found))
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _rows_of(facts: Facts) -> int:

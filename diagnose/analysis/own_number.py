@@ -139,15 +139,20 @@ def _sentence(facts: Facts, call: Call) -> Said:
         return UNPROVEN(**said, **steps, why="steps")  # a value of training rests on them
     if call.residual is None or not math.isfinite(call.residual):
         return UNPROVEN(**said, **steps, why="value" if call.reproduced is False else "ledger")
-    found = causes(call.entries, call.residual, float(call.value or 0.0) - compared.logged)
+    found = largest(call.entries, call.residual, (call.value or 0.0) - compared.logged)
     if not found and call.entries:
         return UNEXPLAINED(**said, residual=call.residual)
-    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
-    return OWN(**said, causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in found])
+    return OWN(**said, causes=causes(facts, found))
 
 
-def causes(entries: Sequence[Entry], residual: float, gap: float) -> list[Entry]:
+def largest(entries: Sequence[Entry], residual: float, gap: float) -> list[Entry]:
     """The two largest causes. One that is smaller than what replay cannot explain is none that is proven, and what
     moves the value the other way is no cause of a gap."""
     proven = [e for e in entries if abs(e.amount) > abs(residual) and e.amount * gap > 0.0]
     return sorted(proven, key=lambda e: -abs(e.amount))[:2]
+
+
+def causes(facts: Facts, entries: Sequence[LedgerEntry | CallEntry]) -> list[Said]:
+    """Each as a clause."""
+    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
+    return [CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in entries]

@@ -4,6 +4,7 @@ calls by a metric's name, compiled again, is another metric (tensorflow#42459)."
 
 from __future__ import annotations
 
+from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
@@ -41,10 +42,6 @@ first. Name the metric itself, in each place the same:
 {code:python}
 """,
 )
-COMPILE_CODE = """\
-metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]  # the one that fit used
-
-model.compile(optimizer, loss, metrics=metrics)"""
 NO_CALL = Text(
     "loaded-model-differs.no-call",
     "The script used no other model that holds weights of this fit, and compiled none otherwise.",
@@ -133,7 +130,21 @@ def _compiled(call: Call, by_fit: float) -> Finding:
     )
     evidence = {"file": call.file, "line": call.line, "here": other.here, "fit": other.fit, "amount": value - by_fit}
     amount = abs(value - by_fit)
-    return Finding(NAME, "failed", title, evidence, COMPILE(code=COMPILE_CODE), call.metric, amount, severity="notable")
+    advice = COMPILE(code=_code(call.metric, other.fit or ""))
+    return Finding(NAME, "failed", title, evidence, advice, call.metric, amount, severity="notable")
+
+
+def _code(metric: str, fit: str) -> str:
+    """A `compile` that has what the fit had for this name."""
+    name = fit.partition("(")[0]
+    if metric == "loss":
+        return f'model.compile(model.optimizer, loss="{name}")'
+    made = f'"{name}"'
+    if name in HIGHER_FUNCTIONS:
+        made = f'keras.metrics.{name.title().replace("_", "")}(name="{metric}")'
+    elif name[:1].isupper():
+        made = f'{name}(name="{metric}")'
+    return f"model.compile(model.optimizer, model.loss, metrics=[{made}])"
 
 
 def brief(text: str | None, other: str | None) -> str | None:

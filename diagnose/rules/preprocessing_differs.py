@@ -61,8 +61,6 @@ number = {name: i for i, name in enumerate(names)}
 
 y_train = np.array([number[name] for name in train_names])
 y_val = np.array([number[name] for name in val_names])"""
-
-
 UNDONE: Final = {
     "channels-reversed": "np.flip({x}, axis=-1)",
     "columns-reversed": "np.flip({x}, axis=-1)",

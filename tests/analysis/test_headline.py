@@ -171,3 +171,9 @@ def test_a_loss_that_became_another_function_is_the_cause(path: Path) -> None:
     changed = Finding("loss-changed", "failed", "It changed.", {"n": 1}, "", role="explains-restoration")
     text = with_calls(path, own_call(2.5), findings=[changed])
     assert "the loss itself is another function by then (+1.5)" in text and "nothing that was measured" not in text
+
+
+def test_weights_that_are_no_numbers_come_first_where_the_log_looks_well(path: Path) -> None:
+    """As where a rectifier makes 0 of NaN."""
+    lost = Finding("not-finite", "failed", "The weights hold NaN.", {"n": 1}, "", severity="wrong", role="explains-gap")
+    assert with_calls(path, findings=[lost]) == "The weights hold NaN."
