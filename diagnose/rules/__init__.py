@@ -55,6 +55,7 @@ from diagnose.rules import (
     two_bests,
     unadapted_normalization,
     validation_changes,
+    weights_stand_still,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -106,6 +107,7 @@ RULES: Final[dict[str, Rule]] = {
     "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
     "random-evaluate": random_evaluate.check,
+    "weights-stand-still": weights_stand_still.check,
     "constant-monitor": constant_monitor.check,
     "validation-changes": validation_changes.check,
     "file-overwritten": file_overwritten.check,
@@ -130,6 +132,7 @@ ROLES: Final[dict[str, Role]] = {
     "loss-changed": "explains-restoration",
     "trained-on-validation": "spoils-values",
     "random-evaluate": "spoils-values",
+    "weights-stand-still": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
