@@ -44,11 +44,19 @@ class Recorder(Observer):
     fit."""
 
     def __init__(
-        self, model: Any, backend: Backend, worker: Worker, identity: str, level: int, policy: Mapping[str, Json]
+        self,
+        model: Any,
+        backend: Backend,
+        worker: Worker,
+        identity: str,
+        level: int,
+        policy: Mapping[str, Json],
+        start: previous.Start,
     ) -> None:
         super().__init__(model, backend, worker, level, policy)
         self.id = identity
         """What the trace is known by."""
+        self.start = start
         self.pid = os.getpid()
         self.failed: str | None = None
         self.finished = False

@@ -47,6 +47,14 @@ class Trained:
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.asarray(self.keys[places] == keys)
 
+    def count(self, digests: Sequence[Digest]) -> int:
+        """How many of these rows are among them."""
+        return int(self.holds(_keys_of(digests)).sum())
+
+
+def _keys_of(digests: Sequence[Digest]) -> Keys:
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), "<u8").astype(np.uint64)
+
 
 NOTHING: Final = Trained(np.empty(0, np.uint64), np.empty(0, np.uint32))
 
@@ -68,7 +76,7 @@ class TrainedRows:
     def added(self, digests: Sequence[Digest]) -> None:
         """New rows; their ids follow those added before."""
         taken = digests[: MOST_ROWS - len(self._keys)]
-        keys = np.frombuffer(b"".join(digest[:8] for digest in taken), "<u8").astype(np.uint64)
+        keys = _keys_of(taken)
         self._keys.frombytes(keys.tobytes())
         self._epochs.frombytes(np.full(len(keys), _NEVER, np.uint32).tobytes())
         self._before.frombytes(self.earlier.holds(keys).tobytes())
