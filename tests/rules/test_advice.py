@@ -35,7 +35,7 @@ ELSEWHERE = {
     "penalty-in-loss": "test_penalty_in_loss",
     "running-mean-batch-logs": "test_running_mean_batch_logs",
     "schedule-restarts": "test_schedule_restarts",
-    "weights-stand-still": "test_weights_stand_still",
+    "loss-says-nothing": "test_loss_says_nothing",
 }
 
 CURED_BESIDE = (
