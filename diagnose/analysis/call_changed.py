@@ -110,6 +110,11 @@ def given_and_undone(change: Changed, found: Sequence[Batch]) -> tuple[list[Batc
     return given, list(found) if change.inputs is None else _with(found, "x", change.inputs)
 
 
+def with_inputs(found: Sequence[Batch], inputs: NDArray) -> list[Batch]:
+    """The same batches, with these inputs in their order."""
+    return _with(found, "x", inputs)
+
+
 def _with(found: Sequence[Batch], part: Literal["x", "y"], values: NDArray) -> list[Batch]:
     made, start = [], 0
     for b in found:

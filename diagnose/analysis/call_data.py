@@ -130,6 +130,16 @@ class Known:
     def _by_digest(self) -> dict[Digest, int]:
         return {self.trace.row_digest(row): row for row in {*self.training, *self.validation}}
 
+    @cached_property
+    def _in_every_epoch(self) -> set[int]:
+        """Rows that each whole epoch went over."""
+        epochs = [set(_ids(s.batch for s in self.trace.index.steps_of(e.epoch))) for e in self.trace.epochs]
+        return set.intersection(*epochs) if epochs else set()
+
+    def redrawn(self, ids: Sequence[int | None]) -> int:
+        """How many of these were trained on, but not in every epoch."""
+        return sum(row is not None and row in self.training and row not in self._in_every_epoch for row in ids)
+
     def in_order(self, rows: list[int]) -> list[int]:
         """These rows in the order of fit's arrays, where they are all of the training or of the validation rows."""
         for every in (self.validation, self.order):
@@ -214,7 +224,11 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     if all(row is not None for row in ids) and ids and signature is not None:
         every = np.array(ids, np.int64)
         found = [known.trace.batch(BatchRef(signature, every[at])) for at in places]
-    elif leaves is not None and all(leaf.ndim for leaf in leaves) and not call.kind.startswith("predict"):
+    elif (
+        leaves is not None
+        and all(leaf.ndim for leaf in leaves)
+        and (rows.y is not None or not call.kind.startswith("predict"))
+    ):
         structure = rows.signature.structure
         for at in places:
             own = [leaf[at] for leaf in leaves]

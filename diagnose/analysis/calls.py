@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from diagnose.analysis.call_changed import changed, given_and_undone
+from diagnose.analysis.call_changed import changed, given_and_undone, with_inputs
 from diagnose.analysis.call_data import DEFAULT_BATCH, Held, Known, batches
+from diagnose.analysis.call_scale import on_another_scale
 from diagnose.analysis.call_values import CallValues, Values
 from diagnose.analysis.call_walk import Walk
 from diagnose.analysis.scored import scored
@@ -20,7 +21,7 @@ from diagnose.replay.replayer import Replayer
 from diagnose.replay.runs import EvaluationData
 from diagnose.result.calls import Call as CallFound
 from diagnose.result.calls import CallRows as RowsFound
-from diagnose.result.calls import ComparedWith, Otherwise
+from diagnose.result.calls import ComparedWith, OtherScale, Otherwise
 from diagnose.result.diagnosis import Ledger
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Text
@@ -115,22 +116,25 @@ class _Calls:
         )
 
     def _call(self, call: Call, entry: CallFound) -> CallFound:
+        call = self._labelled(call)
         rows, held = call.rows, self.known.held(call)
         if rows is None:
             return entry
-        of_inputs = call.kind.startswith("predict")
+        of_inputs = call.kind.startswith("predict") and rows.y is None
         try:
             ids, exact = self.known.ids(rows), True
             if of_inputs and self.known.signature is not None:
                 ids, exact = self.known.inputs(rows)
-            entry = replace(entry, rows=self.known.found(rows.count, ids, of_inputs=of_inputs))
+            where = self.known.found(rows.count, ids, of_inputs=of_inputs)
+            redrawn = self.known.redrawn(ids) if call.sizes is not None and not call.of_fit else 0
+            entry = replace(entry, rows=replace(where, before=call.before, redrawn=redrawn))
             change = changed(self.known, self.calls, call) if entry.rows and entry.rows.kind == "other" else None
             if change is not None:
                 entry = replace(entry, rows=change.rows)
                 ids = list(change.ids)
             if not exact:
                 return entry  # whose labels are not known
-            if of_inputs and change is None:
+            if call.kind.startswith("predict") and change is None:
                 entry = replace(entry, scored=scored(self.known, self.calls, call, ids))
             given = undone = batches(self.calls, call, self.known, ids)
             if change is not None and given is not None:
@@ -138,10 +142,26 @@ class _Calls:
             if entry.rows is not None and entry.rows.map in ("labels-one-hot", "labels-sparse"):
                 given = undone  # the fit's metrics take the others only
             values = None if given is None else self.values.of(call, held, given, "own")
+            if given is not None and entry.rows is not None and entry.rows.kind == "other" and not entry.rows.same:
+                entry = replace(entry, scale=self._scale(call, held, given))
         except ReplayError as reason:
             return replace(entry, why=str(reason))
         entry = replace(entry, replayed=values or {}, reproduced=self.values.reproduced(entry, values))
         return self._compared(call, entry, held, undone)
+
+    def _scale(self, call: Call, held: Held, given: Sequence[Batch]) -> OtherScale | None:
+        found = on_another_scale(self.known, self.calls, call)
+        values = None if found is None else self.values.of(call, held, with_inputs(given, found[1]), "on fit's scale")
+        return None if found is None or values is None else replace(found[0], values=values)
+
+    def _labelled(self, call: Call) -> Call:
+        """Predictions over inputs that another call had with their labels: these are then known."""
+        rows = call.rows
+        if rows is None or rows.y is not None or rows.x is None or call.sizes is not None:
+            return call
+        with_labels = (c.rows for c in self.calls.made if c.rows is not None and c.rows.y and c.rows.x == rows.x)
+        found = next(with_labels, None)
+        return call if found is None else replace(call, rows=replace(found, sample_weight=None, weight_tree=None))
 
     def _compared(self, call: Call, entry: CallFound, held: Held, given: Sequence[Batch] | None) -> CallFound:
         kind = None if entry.rows is None else entry.rows.of or entry.rows.kind

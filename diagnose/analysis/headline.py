@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from diagnose.analysis.own_number import THEN, causes, largest, own_number
+from diagnose.analysis.own_number import THEN, causes, largest, own_number, slip
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
@@ -14,6 +14,7 @@ from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
+from diagnose.rules.size import apart
 from diagnose.tracefile.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
@@ -246,9 +247,11 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     then what is wrong without it; of what the script did not ask for, the one thing."""
     if not facts.epochs:
         return NO_EPOCH()
-    spoilt = any(f.rule == "not-finite" and f.status == "failed" for f in findings)
-    own = None if spoilt else own_number(facts, findings)
+    spoilt = next((f for f in findings if f.rule == "not-finite" and f.status == "failed"), None)
+    own = None if spoilt is not None else own_number(facts, findings)
     told = _told(facts, findings, own is None)
+    if own is None and told is None and spoilt is not None and all(map(_is_finite, facts.epochs[-1].logs.values())):
+        return spoilt.title  # it is in the weights, and no logged value shows it
     if own is None:
         return _logged(facts) if told is None else told
     return own if told is None or told == own else THEN(own=own, then=told)
@@ -307,6 +310,10 @@ def _gap(facts: Facts, metric: str) -> Said:
             missing="evaluation" if replayed else "replay",
             reason=facts.measured.no_replay,
         )
+    same = not apart(facts.trace, metric, _rows_of(facts), ledger.evaluated, ledger.logged)
+    slipped = slip(facts) if same else None
+    if slipped is not None:
+        return slipped
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
     ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated}
@@ -317,6 +324,14 @@ def _gap(facts: Facts, metric: str) -> Said:
     if not found and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
         return UNEXPLAINED(**ends, residual=ledger.residual)
     return GAP(**ends, causes=causes(facts, found))
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _rows_of(facts: Facts) -> int:
+    return sum(len(step.batch.row_ids) for step in facts.trace.index.steps_of(facts.epochs[-1].epoch))
 
 
 def _main_metric(facts: Facts) -> str:

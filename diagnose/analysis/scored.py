@@ -10,6 +10,7 @@ from diagnose.analysis.label_maps import class_numbers, whole
 from diagnose.record.call_items import Call, Calls
 from diagnose.result.calls import Scored
 from diagnose.tracefile.model import BatchRef, NDArray
+from diagnose.tracefile.rows import build
 
 MOST_PAIRS = 5000
 """Rows of which all pairs are compared."""
@@ -20,10 +21,15 @@ def scored(known: Known, calls: Calls, call: Call, ids: list[int | None]) -> Sco
     trace lacks them."""
     kept = None if call.predictions is None or len(call.predictions) != 1 else calls.arrays(call.predictions)
     rows = [row for row in ids if row is not None]
-    if kept is None or not rows or len(rows) < len(ids) or len(kept[0]) != len(rows) or kept[0].ndim > 2:
+    if kept is None or call.rows is None or len(kept[0]) != call.rows.count or kept[0].ndim > 2:
         return None
-    labels, file = (known.trace.batch(BatchRef(known.signature, np.array(each, np.int64))).y for each in (
-        rows, known.in_order(rows)))  # fmt: skip
+    labels, file = None, None
+    if rows and len(rows) == len(ids):
+        labels, file = (known.trace.batch(BatchRef(known.signature, np.array(each, np.int64))).y for each in (
+            rows, known.in_order(rows)))  # fmt: skip
+    elif call.rows.y is not None:
+        leaves = calls.arrays(call.rows.leaves)
+        labels = None if leaves is None else build(call.rows.signature.structure["y"], leaves)
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
         return None
     return score(kept[0], labels, file if isinstance(file, np.ndarray) and known.in_order(rows) != rows else None)

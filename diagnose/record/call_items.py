@@ -54,7 +54,8 @@ class Call:
     `otherwise`: by name in the logs, what computes its value in this call and what did in the fit, where these are not
     the same (None: nothing of that name). `returned`: by name; empty for predictions, which have digests. `rows`: None
     where they are not known, and `why` says why; `sizes`: of their batches, where they came in batches. `weights`: a
-    digest of each variable; `paths`: their names, of another model object."""
+    digest of each variable; `paths`: their names, of another model object. `before`: how many of the rows earlier fits
+    had trained the weights on that this one began with; `of_fit`: whether they came from what fit was given as x."""
 
     kind: Kind
     file: str
@@ -70,6 +71,8 @@ class Call:
     rows: CallRows | None
     why: str | None
     weights: tuple[Digest, ...]
+    before: int = 0
+    of_fit: bool = False
     paths: tuple[str, ...] = ()
     otherwise: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 

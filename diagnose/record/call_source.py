@@ -38,7 +38,9 @@ class Drawn(StepHook):
 
         if isinstance(callbacks, keras.callbacks.CallbackList) or self.backend.distribution(self.model) is not None:
             return None
-        own = [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+            return None  # of a list, Keras asks what its callbacks wait for, and runs their hooks otherwise
+        own = list(callbacks or ())
         start = self._start
 
         class Starts(keras.callbacks.Callback):  # type: ignore[misc]

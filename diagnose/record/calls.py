@@ -200,6 +200,8 @@ class _Note:
                 rows=self.rows,
                 why=self.why,
                 weights=_weights(run.calls, model) if self.weights is None else self.weights,
+                before=0 if self.rows is None else run.recorder.start.trained.count(self.rows.both or ()),
+                of_fit=self.arguments.get("x") is not None and self.arguments.get("x") is run.given(),
                 paths=() if same else tuple(str(v.path) for v in model.variables),
                 otherwise=otherwise,
             )

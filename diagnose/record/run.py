@@ -40,6 +40,8 @@ class Run:
         """What the trace is known by: the file at `path` may be another recording's by now."""
         self.live: LiveData | None = None
         """The arrays `fit` was given, where the trace has only digests of their rows."""
+        self.given: Callable[[], Any] = lambda: None
+        """What fit was given as x, while it is there."""
         self.calls = Calls()
         """The script's own `evaluate` and `predict`, in and after the fit, of this model or of one like it."""
         self.shapes: list[tuple[int, ...]] | None = None
@@ -145,3 +147,11 @@ def _weakly(part: Any) -> Callable[[], Any]:
         return weakref.ref(part)
     except TypeError:
         return lambda: part
+
+
+def not_held(value: Any) -> Callable[[], Any]:
+    """Gives it while somebody else holds it."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return _none

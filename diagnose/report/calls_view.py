@@ -12,7 +12,7 @@ from diagnose.result.texts import Text
 LINE = Text(
     "call.line",
     "{file}:{line} {call}{epoch:given( in epoch {epoch})} {returned:given(returned {returned}|"
-    "made predictions{scored:given(, of which the labels of fit give {scored}|{replayed:given(, of which evaluate "
+    "made predictions{scored:given(, {scored} by the labels of these rows|{replayed:given(, of which evaluate "
     "gives {replayed})})})} · {weights} · {rows}"
     "{compared:given( · {compared})}{slips:given( · {slips})}{doubt:given( · {doubt})}",
 )
@@ -32,6 +32,7 @@ ROWS = Text(
     "changed={whole:given(the {known:,}|{count:,} of the {known:,})} {of:select(training=fit trained on|"
     "validation=validation rows)}, but {map}|"
     "other={same:given({count:,}, of which fit had {same:,}|{count:,} that fit did not have)})}"
+    "{before:given(, {before:,} of them trained on by an earlier fit)}"
     "{ordered:given(, in order)}{weighted:given(, weighted)}{size:given(, batches of {size})}",
 )
 SLIPS = Text("call.slips", "beware: {slips:list}")
@@ -141,6 +142,7 @@ def _rows(call: Call, rows: CallRows | None) -> str:
         same=rows.same or None,
         map=rows.mapped,
         of=rows.of or "training",
+        before=rows.before or None,
         ordered=rows.ordered,
         weighted=call.weighted,
         size=call.batch_size,

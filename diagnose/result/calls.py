@@ -31,7 +31,9 @@ class CallRows:
     inputs for the labels of these, in their order; else "other". `count`: how many; `same`: of these, those that fit
     trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, `of`
     which rows these were; fit's inputs are `scale` times these, plus `shift`, where that is one number for all.
-    `ordered`: whether they are in the order of the arrays given to fit (None: not known)."""
+    `ordered`: whether they are in the order of the arrays given to fit (None: not known). `before`: how many of them
+    earlier fits had trained the weights on that this one began with; `redrawn`: how many fit trained on in some of its
+    epochs, but not in all, though they are not from what fit was given."""
 
     kind: Literal["training", "validation", "other", "changed"]
     count: Count
@@ -42,6 +44,8 @@ class CallRows:
     scale: Real | None = None
     shift: Real | None = None
     ordered: bool | None = None
+    before: Count = 0
+    redrawn: Count = 0
 
     @property
     def mapped(self) -> Said | None:
@@ -91,6 +95,20 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherScale:
+    """The range of a call's inputs and that of fit's. `scale`, `shift`: what takes the first to the second, None: each
+    column was brought to the mean and spread of fit's. `values`: what the call would give with such inputs."""
+
+    low: Real
+    high: Real
+    fit_low: Real
+    fit_high: Real
+    scale: Real | None = None
+    shift: Real | None = None
+    values: Mapping[str, Real] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of the script's. `file`, `line`: where the script makes it. `epoch`: that it was made in (None: after
     the fit, or before its first epoch). `returned`: by name, for predictions empty. `version`: of training that the
@@ -103,8 +121,8 @@ class Call:
     `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
     predictions; `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`:
     None where nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no
-    ledger was made). `scored`: of predictions, what the recorded labels give for them. `why`: what is not known of the
-    call, and why."""
+    ledger was made). `scored`: of predictions, what the recorded labels give for them. `scale`: of rows that fit did
+    not have, where their inputs are on another than fit's. `why`: what is not known of the call, and why."""
 
     call: CallKind
     file: str
@@ -131,6 +149,7 @@ class Call:
     loaded: Count = 0
     otherwise: Mapping[str, Otherwise] = field(default_factory=dict)
     scored: Scored | None = None
+    scale: OtherScale | None = None
 
     @property
     def metric(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from diagnose import Tracer, read_trace
 from diagnose.analysis.headline import headline
+from diagnose.analysis.scored import score
 from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements, Replayed
@@ -132,3 +134,46 @@ def test_a_finding_about_the_call_is_said_once(path: Path) -> None:
     title = Text("test.about", "train.py:40: its inputs were scaled")()
     about = Finding("preprocessing-differs", "failed", title, {"file": "train.py", "line": 40}, "", severity="wrong")
     assert with_calls(path, own_call(0.7, -0.3), findings=[about]) == title
+
+
+def test_a_slip_in_scoring_is_told_where_the_script_has_no_other_surprise(path: Path) -> None:
+    """Shapes (n, 1) and (n,): what NumPy makes of them is no value of the model."""
+    rng = np.random.default_rng(0)
+    predictions = rng.random((20, 1))
+    labels = (predictions[:, 0] > 0.5).astype("int64")
+    found = score(predictions, labels)
+    assert found is not None
+    by_hand = [float(((predictions > 0.5) == labels).mean()), float((predictions.argmax(1) == labels).mean())]
+    with read_trace(path) as trace:
+        ledger = Ledger(epoch=1, metric="loss", logged=1.0, evaluated=1.001, gap=0.001, entries=(), residual=0.001)
+        call = own_call(
+            0.7, -0.3, call="predict", returned={}, replayed={"loss": 0.7}, scored=found, compared_with=None
+        )
+        measured = Measurements(replayed={1: Replayed(2, 2)})
+        text = headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
+        far = replace(ledger, evaluated=1.3, gap=0.3, entries=(LedgerEntry("dropout", 0.3, 0.3, 0.3),), residual=0.0)
+        other = headline(Facts(trace, (), None, (far,), measured, (call,)), ())
+    assert all(f"{value:.6g}" in text for value in by_hand) and "(20, 1) and (20,)" in text
+    assert "dropout" in other and "(20, 1)" not in other, "a gap between fit and evaluate comes first"
+
+
+def test_predictions_for_a_part_of_the_rows_are_no_number_of_the_script(path: Path) -> None:
+    part = own_call(
+        0.2, call="predict_on_batch", returned={}, replayed={"loss": 0.2}, rows=CallRows("training", 2, 2, 8)
+    )
+    assert "predict_on_batch" not in with_calls(path, part)
+    assert "train.py:41: evaluate returned loss 0.7" in with_calls(path, part, own_call(0.7, -0.3, line=41))
+    whole = replace(part, rows=CallRows("training", 8, 8, 8))
+    assert "train.py:40: predict_on_batch made predictions that give loss 0.2" in with_calls(path, whole)
+
+
+def test_a_loss_that_became_another_function_is_the_cause(path: Path) -> None:
+    changed = Finding("loss-changed", "failed", "It changed.", {"n": 1}, "", role="explains-restoration")
+    text = with_calls(path, own_call(2.5), findings=[changed])
+    assert "the loss itself is another function by then (+1.5)" in text and "nothing that was measured" not in text
+
+
+def test_weights_that_are_no_numbers_come_first_where_the_log_looks_well(path: Path) -> None:
+    """As where a rectifier makes 0 of NaN."""
+    lost = Finding("not-finite", "failed", "The weights hold NaN.", {"n": 1}, "", severity="wrong", role="explains-gap")
+    assert with_calls(path, findings=[lost]) == "The weights hold NaN."
