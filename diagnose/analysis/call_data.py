@@ -129,9 +129,26 @@ class Known:
     @cached_property
     def _inputs(self) -> dict[int, Digest]:
         """The digest of each recorded row's inputs. Raises ReplayError where the trace lacks them."""
-        every = np.array(sorted({*self.training, *self.validation}), np.int64)
-        x = leaves_of(self.trace.batch(BatchRef(self.signature, every)).x)
-        return dict(zip(every.tolist(), row_digests(pack_rows([np.asarray(leaf) for leaf in x])), strict=True))
+        of_signature: dict[int, list[int]] = {}
+        for row, number in sorted(self._signatures.items()):
+            of_signature.setdefault(number, []).append(row)
+        found: dict[int, Digest] = {}
+        for number, rows in of_signature.items():
+            x = leaves_of(self.trace.batch(BatchRef(number, np.array(rows, np.int64))).x)
+            found.update(zip(rows, row_digests(pack_rows([np.asarray(leaf) for leaf in x])), strict=True))
+        return found
+
+    @cached_property
+    def _signatures(self) -> dict[int, int]:
+        """The signature of each recorded row: validation data may have labels of another dtype."""
+        passes = [e.batches for e in self.trace.evaluations if e.batches is not None]
+        refs = [*(s.batch for s in self.trace.steps), *(self.trace.batches(passes[-1]) if passes else ())]
+        return {int(row): ref.signature for ref in refs if ref.signature is not None for row in ref.row_ids if row >= 0}
+
+    def signature_of(self, ids: Sequence[int | None]) -> int | None:
+        """The one signature that all of these rows have; None where they have none, or several."""
+        found = {None if row is None else self._signatures.get(row) for row in ids}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def signature(self) -> int | None:
@@ -140,8 +157,8 @@ class Known:
     def changed(self, calls: Calls, call: Call) -> tuple[RowsFound, list[int], Map] | None:
         """Rows that are those of fit, by their labels in order (or, of inputs alone, by their number), after a simple
         map; with the recorded rows and that map. Raises ReplayError where the trace lacks them."""
-        rows, number = call.rows, self.signature
-        if rows is None or number is None or rows.x is None or len(rows.leaves) - (rows.y is not None) != 1:
+        rows = call.rows
+        if rows is None or rows.x is None or len(rows.leaves) - (rows.y is not None) != 1:
             return None
         leaves = calls.arrays(rows.leaves)
         candidates: tuple[tuple[Literal["training", "validation"], list[int]], ...]
@@ -149,6 +166,9 @@ class Known:
         for of, every in candidates:
             ids = every[: rows.count]
             if leaves is None or len(ids) < rows.count or (rows.y is None and rows.count != len(every)):
+                continue
+            number = self.signature_of(ids)
+            if number is None:
                 continue
             batch = self.trace.batch(BatchRef(number, np.array(ids, np.int64)))
             if not isinstance(batch.x, np.ndarray) or (rows.y is not None and not _labels_are(rows.y, batch.y)):
@@ -212,9 +232,9 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     weights = None if rows.sample_weight is None else calls.arrays([rows.sample_weight])
     if rows.sample_weight is not None and weights is None:
         return None
-    leaves, signature = calls.arrays(rows.leaves), known.signature
+    leaves, signature = calls.arrays(rows.leaves), known.signature_of(ids)
     found = []
-    if all(row is not None for row in ids) and ids and signature is not None:
+    if signature is not None:
         every = np.array(ids, np.int64)
         found = [known.trace.batch(BatchRef(signature, every[at])) for at in places]
     elif leaves is not None and all(leaf.ndim for leaf in leaves) and not call.kind.startswith("predict"):
