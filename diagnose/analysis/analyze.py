@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.analysis.chosen import Wanted
 from diagnose.analysis.measure import Analysis
 from diagnose.analysis.own_trace import earlier_calls, kept, own_trace
+from diagnose.analysis.since_fit import Now, weights_now
 from diagnose.analysis.tables import (
     UNTESTED,
     notice,
@@ -55,6 +56,7 @@ def diagnose_run(
             name=name,
             number=number or run.number,
             calls=run.calls,
+            now=None if run.model is None else weights_now(run.model),
             no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
@@ -75,6 +77,7 @@ def analyse(
     name: str = "fit",
     number: int = 1,
     calls: Calls | None = None,
+    now: Now | None = None,
     no_model: str = "it needs the model",
 ) -> Diagnosis:
     """Analyses a trace.
@@ -86,6 +89,7 @@ def analyse(
         factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
         evaluate, data, epochs: see `Tracer.diagnose`.
         calls: what was noted of the script's own calls of `evaluate` and `predict`.
+        now: the weights that the model of the fit holds now.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
     """
@@ -99,7 +103,7 @@ def analyse(
             problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
-        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls).diagnosis(name, number)
+        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls, now).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from diagnose.decide import not_finite
-from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
+from diagnose.decide.mixtures import Mixture, held_mixture
+from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT, OTHER_LOSS
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
@@ -99,9 +100,15 @@ AVERAGED = Text(
     f"{_NO_MODEL}it was averaged over weights that changed during epoch {{epoch}}"
     f"{{first:given( (versions {{first}} to {{last}}))}}.{_GIVES}",
 )
+LOSS_CHANGED = Text(
+    "restoration.loss-changed",
+    "{callback} went by {monitor} {best:number} (epoch {epoch}), a value of a loss that gives another value now, with "
+    f"the same weights and rows.{_GIVES}",
+)
 REPLACED = Text(
     "restoration.replaced",
     "The weights do not all come from training steps: some were written{writer:given( by {writer})}."
+    "{average:given({trainable:given( The trainable ones| They)} are {average}.)}"
     "{held:given( The model after fit gives {monitor} {held:number}; the best logged was {monitor} {best:number} "
     "(epoch {epoch}).)}",
 )
@@ -116,9 +123,13 @@ PUT_BACK = Text(
 KEPT_ASIDE = Text(
     "restoration.kept-aside",
     "{callback} keeps the weights of {end:given(the end of |)}epoch {epoch} in `{attribute}`"
-    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but never put them back: the model after fit "
-    "holds the last weights."
-    "{held:given( They give {held:and}.)}",
+    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but fit left the model with the last weights."
+    "{held:given( These give {held:and}.)}",
+)
+MIXED = Text(
+    "restoration.mixed",
+    "{callback} put {trainable:given(other trainable|other)} weights into the model: it holds {average}."
+    "{held:given( With the weights after fit: {held:and}.)}",
 )
 HELD_VALUE = Text(
     "restoration.held-value", "{metric} {value:number}{logged:given( (logged for epoch {epoch}: {logged:number}))}"
@@ -157,8 +168,11 @@ def restoration_sentence(
 ) -> Restoration:
     """The verdict with its sentence. `held`: values of the weights after fit, by their names in the logs."""
     own = decision.own
+    if own is not None and own.mixture is not None:
+        return replace(r, sentence=_mixed(own.callback, own.mixture, trace, held or {}))
     if own is None or (own.back and decision.reads_one):
-        return replace(r, sentence=_sentence(r))
+        mixture = None if r.average is None else held_mixture(trace)
+        return replace(r, sentence=_sentence(r, mixture))
     epoch = next((e for e in trace.epochs if e.epoch == own.epoch), None)
     said = {
         "callback": own.callback,
@@ -180,7 +194,18 @@ def restoration_sentence(
     return replace(r, sentence=PUT_BACK(**said) if own.back else KEPT_ASIDE(**said))
 
 
-def _sentence(r: Restoration) -> Said:
+def _mixed(callback: str, mixture: Mixture, trace: Trace, held: Mapping[str, float]) -> Said:
+    """Beside each value, what the last epoch logged, which was of other weights."""
+    last = trace.epochs[-1]
+    names = [n for n in held if n.startswith("val_")] or list(held)
+    values = [
+        HELD_VALUE(metric=n, value=held[n], epoch=last.epoch, logged=last.logs.get(n))
+        for n in sorted(names, key=lambda n: "acc" not in n)[:2]
+    ]
+    return MIXED(callback=callback, average=mixture.text, trainable=mixture.trainable, held=values)
+
+
+def _sentence(r: Restoration, mixture: Mixture | None = None) -> Said:
     said = {
         "callback": r.callback,
         "monitor": r.monitor,
@@ -207,13 +232,16 @@ def _sentence(r: Restoration) -> Said:
     if r.verdict == "no-owner":
         if r.confirmed is False:
             return NOT_REPRODUCED(**said)
+        if any(isinstance(n, Said) and n.id == OTHER_LOSS.id for n in r.notes):
+            return LOSS_CHANGED(**said)
         span = r.computed_at
         if span is None:
             return NOT_KNOWN(**said)
         several = span.first != span.last
         return AVERAGED(**said, first=span.first if several else None, last=span.last if several else None)
     if r.verdict == "replaced":
-        return REPLACED(**said, writer=r.written_by)
+        average, part = (None, False) if mixture is None else (mixture.text, mixture.trainable)
+        return REPLACED(**said, writer=r.written_by, average=average, trainable=part)
     if r.best_epoch is None:
         kept = (n.params["why"] for n in r.notes if isinstance(n, Said) and n.id == NOT_KEPT.id)
         return NOTHING(why=next(kept, None) or NEVER_SAW(callback=r.callback, monitor=r.monitor))

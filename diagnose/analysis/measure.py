@@ -12,6 +12,7 @@ from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.since_fit import Now, Since, since_fit, told
 from diagnose.analysis.tables import (
     EVALUATE_DRAWS,
     epoch_rows,
@@ -59,8 +60,10 @@ class Analysis:
         problems: Problems,
         wanted: Wanted,
         calls: Calls | None = None,
+        now: Now | None = None,
     ) -> None:
         self.calls = calls
+        self.now = now
         self.trace = trace
         self.replayer = replayer
         self.data = data
@@ -102,6 +105,9 @@ class Analysis:
         called: tuple[Call, ...] = attempt(
             "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
         )
+        since: Since | None = attempt("since the fit", None, lambda: since_fit(trace, called, self.now))
+        restoration = attempt("verdict, since", restoration, lambda: told(restoration, since, trace))
+        measured = replace(measured, since_fit=None if since is None else since.version)
         facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured, called)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()

@@ -48,6 +48,7 @@ class Measurements:
     "second"): they differ where evaluate draws random numbers.
     `rows_right`: of metrics that count the cells of one-hot labels, the share of "cells" that they count with the
     weights after fit, and of "rows" whose largest output is at their label.
+    `since_fit`: the version that the script put into the model after the fit.
     `no_replay`: why values that need replay are missing, or None.
     """
 
@@ -65,4 +66,5 @@ class Measurements:
     other_loss: Mapping[int, Count] = field(default_factory=dict)
     evaluated_twice: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     rows_right: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
+    since_fit: Count | None = None
     no_replay: str | None = None
