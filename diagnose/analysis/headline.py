@@ -14,6 +14,7 @@ from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, timing
 from diagnose.rules.facts import Facts
+from diagnose.rules.not_finite import said_of
 from diagnose.tracefile.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
@@ -59,7 +60,8 @@ NO_LEDGER = Text(
 )
 NOT_FINITE = Text(
     "headline.not-finite",
-    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}.",
+    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}."
+    "{origin:given( {origin}|)}",
 )
 HELD = Text("headline.held", "{monitor} {logged:number} was logged for epoch {epoch}, and the model after fit has it.")
 NOT_HELD = Text(
@@ -304,6 +306,9 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     lead = next((f for f in findings if f.status == "failed"), None)
     if lead is not None and lead.role != "explains-gap":
         return lead.title
+    value = not_finite.number(last, _main_metric(facts))
+    if lead is not None and lead.rule == "not-finite" and value is not None and math.isfinite(value):
+        return lead.title
     threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
     if threshold is not None and not threshold.on_training_value:
         held = facts.measured.held_validation.get(threshold.monitor)
@@ -323,8 +328,10 @@ def _gap(facts: Facts, metric: str) -> Said:
     value = not_finite.number(last, metric)
     if value is not None and not math.isfinite(value):
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
+        found = facts.measured.origin
+        origin = None if found is None else said_of(found)
         began = [*(x.text for x in (first, batch) if x is not None), None]
-        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
+        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1], origin=origin)
     own = _own(facts)
     if own is not None:
         return own

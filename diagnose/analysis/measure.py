@@ -12,6 +12,7 @@ from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.origin import origin
 from diagnose.analysis.since_fit import Now, Since, since_fit, told
 from diagnose.analysis.tables import (
     EVALUATE_DRAWS,
@@ -98,6 +99,7 @@ class Analysis:
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
             other_loss=attempt("other loss", {}, lambda: self._other_losses(checks)),
             evaluated_twice=twice,
+            origin=attempt("not finite", None, lambda: origin(trace, replayer)),
             no_replay=None if ledgers else self.problems.reason,
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )

@@ -27,8 +27,8 @@ NOT_TOLD = Text(
 )
 CONSTANT = Text(
     "loss-changed.constant",
-    "`{name}` of {holder} changed during the fit, but a compiled step on {backend} goes by the value it had when it was "
-    "compiled: where it uses it, all epochs are of one scale, and not of that of now.",
+    "`{name}` of {holder} changed during the fit, but a compiled step on {backend} goes by the value it had when it "
+    "was compiled: where it uses it, all epochs are of one scale, and not of that of now.",
 )
 FAILED = Text(
     "loss-changed.failed",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from diagnose.decide.not_finite import first_batch, first_logged, first_weights
 from diagnose.result.diagnosis import Finding
-from diagnose.result.texts import Text, sentences
+from diagnose.result.measurements import Origin
+from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
 
@@ -23,6 +25,29 @@ WEIGHTS = Text(
     "{weights:select(since=The weights hold NaN or infinity from version {version} on{epoch:given( (epoch {epoch}))}, "
     "in {variables:list}|none=The weights stayed finite|unknown=Whether the weights are is not recorded)}.",
 )
+ORIGIN = Text(
+    "not-finite.origin",
+    "It began {cause:select(weights=in weights that {name:given({name} wrote|were there)} before that step|"
+    "rows={batch:given(in the data|in the validation data)}: {rows} of x {plural:given(are|is)} not finite|"
+    "labels={batch:given(in the labels|in the validation labels)}: {rows} of y {plural:given(are|is)} not finite|"
+    "sample-weights=in the sample weights: {rows} {plural:given(are|is)} not finite|"
+    "layer=in {name:given(layer '{name}' ({kind})|the model)}, whose output is not finite{rows:given( for {rows})} "
+    "though its inputs and the weights are|"
+    "loss=in the loss, which is not finite{rows:given( for {rows})} though the outputs of the model are"
+    "{zeros:given(; these hold exact zeros)}|"
+    "metric=in the metric {name} alone: the model's outputs and its loss were finite|"
+    "update=in an update: rows, weights, outputs and loss of that step were finite, what it made of the weights is "
+    "not)}"
+    "{grown:given(. The largest weight had grown to {grown:number} by then, from {initially:number} at the beginning: "
+    "training diverged)}.",
+)
+ROWS = Text(
+    "not-finite.rows",
+    "{plural:given(rows|row)} {rows:list}{more:given(, …)} (from 0{given:given( in the arrays given to fit|"
+    "{batch:given( in the batch)})})",
+)
+GROWN = 100.0
+"""Times the largest weight of the beginning, from which on one is said to have grown."""
 ADVICE_STOP = Text(
     "not-finite.advice-stop",
     """\
@@ -86,4 +111,33 @@ def check(facts: Facts) -> Finding:
     )
     only_validation = batch is None and known == "none"
     advice = ADVICE_ROWS(code=CODE_ROWS) if only_validation else ADVICE_STOP(code=CODE_STOP)
-    return Finding(NAME, "failed", sentences(*first, said), evidence, advice)
+    origin = facts.measured.origin
+    evidence["origin"] = None if origin is None else asdict(origin)
+    told = [] if origin is None else [said_of(origin)]
+    return Finding(NAME, "failed", sentences(*first, said, *told), evidence, advice)
+
+
+def said_of(origin: Origin) -> Said:
+    """Where it began, as a sentence."""
+    rows = None
+    if origin.rows:
+        rows = ROWS(
+            plural=origin.count > 1,
+            rows=[str(row) for row in origin.rows],
+            more=origin.count > len(origin.rows),
+            given=origin.given,
+            batch=origin.batch,
+        )
+    before, then = origin.initially, origin.largest
+    grown = then if before is not None and then is not None and then > GROWN * max(before, 1.0) else None
+    return ORIGIN(
+        cause=origin.cause,
+        name=origin.name,
+        kind=origin.kind,
+        rows=rows,
+        plural=origin.count > 1,
+        batch=origin.batch,
+        zeros=origin.zeros,
+        grown=grown,
+        initially=before,
+    )

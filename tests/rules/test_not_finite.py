@@ -86,7 +86,7 @@ def test_without_a_callback_the_headline_says_where_it_began() -> None:
     assert math.isnan(history["loss"][-1])
     assert diagnosis.headline == (
         "fit logged loss NaN for epoch 2. What came first: loss was NaN in epoch 1; loss was NaN in batch 3 of epoch 1 "
-        "(step 2)."
+        "(step 2). It began in the labels: row 50 (from 0 in the arrays given to fit) of y is not finite."
     )
 
 
@@ -159,6 +159,27 @@ def test_rule_validation_alone() -> None:
     assert first_bad(weights) is None
     assert found.status == "failed" and "The weights stayed finite." in found.title
     assert "y_val" in found.advice
+    origin = found.evidence["origin"]  # row 90 is the eleventh of validation
+    assert (origin["cause"], origin["rows"], origin["step"]) == ("labels", (10,), None)
+    assert "in the validation labels: row 10 (from 0) of y is not finite" in found.title
+
+
+def test_rule_names_who_wrote_such_weights() -> None:
+    class Poison(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                self.model.set_weights([np.full_like(w, math.nan) for w in self.model.get_weights()])
+
+    diagnosis, _, weights, _ = fit([Poison()], epochs=2)
+    origin = of_rule(diagnosis).evidence["origin"]
+    assert first_bad(weights) == 2
+    assert (origin["cause"], origin["name"], origin["step"]) == ("weights", "Poison", 4)
+
+
+def test_rule_weights_that_grow_are_training_that_diverged() -> None:
+    diagnosis, _, _, _ = fit([Rate(1e12, 1)], epochs=2)
+    found = of_rule(diagnosis)
+    assert found.evidence["origin"]["largest"] > 1e6 and "training diverged" in found.title
 
 
 def test_rule_control() -> None:
