@@ -12,6 +12,7 @@ import numpy as np
 
 from diagnose.decide.clock import epoch_of
 from diagnose.decide.mixtures import Mixture, mixture_of
+from diagnose.frameworks.keras.contents import numpy_of
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Restoration
 from diagnose.result.texts import Said, Text, sentences
@@ -53,8 +54,8 @@ def weights_now(model: Any) -> Now | None:
     try:
         weights = list(model.weights)
         few = sum(4 * math.prod(v.shape) for v in weights) <= MOST_BYTES
-        arrays = [np.array(v.numpy()) for v in weights] if few else None
-        digests = [array_digest(v.numpy()) for v in weights] if arrays is None else map(array_digest, arrays)
+        arrays = [np.array(numpy_of(v)) for v in weights] if few else None
+        digests = [array_digest(numpy_of(v)) for v in weights] if arrays is None else map(array_digest, arrays)
         return Now(tuple(digests), None if arrays is None else tuple(arrays))
     except Exception:  # a model of the user's, or buffers that are gone (JAX)
         return None

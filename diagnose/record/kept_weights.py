@@ -11,6 +11,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from diagnose.frameworks.keras.contents import numpy_of
 from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record.handlers import let_through
 from diagnose.record.outside import taken_from_outside
@@ -68,7 +69,7 @@ class _Search:
     def _entry(self, where: _Place, arrays: Sequence[Any]) -> dict[str, Json]:
         whole = [tuple(a.shape) for a in arrays] == self.shapes[0]
         group = self.weights if whole else [v for v in self.weights if id(v) in self.trained]
-        digests = [array_digest(_plain(a)) for a in arrays]
+        digests = [array_digest(numpy_of(a)) for a in arrays]
         pairs = list(zip(group, digests, strict=True))
         others = [d for v, d in pairs if id(v) not in self.trained]
         return {
@@ -130,7 +131,3 @@ def _parts(value: Any) -> list[tuple[Any, Any]]:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, keras.Variable)) or keras.ops.is_tensor(value)
-
-
-def _plain(value: Any) -> np.ndarray[Any, Any]:
-    return value if isinstance(value, np.ndarray) else np.asarray(keras.ops.convert_to_numpy(value))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from diagnose.frameworks.keras.contents import numpy_of
 from diagnose.frameworks.keras.layers import model_and_layers
 from diagnose.frameworks.keras.metrics import function_of, metrics_given, settings_of
 from diagnose.frameworks.keras.origin import by_keras
@@ -35,10 +36,12 @@ class Outside:
         self._told = 0
         self._holders: list[tuple[str, Any]] = []
         self._own: set[int] = set()
+        self._ids: set[int] = set()
         self._known: dict[tuple[str, str], float] = {}
         try:
             self._holders = list(_holders(model, callbacks))[:MOST_HOLDERS]
             self._own = {id(v) for v in _variables(model)}
+            self._ids = {id(holder) for _, holder in self._holders}
         except Exception as error:  # whatever stands in objects of the user's
             let_through(error)
 
@@ -46,7 +49,7 @@ class Outside:
         """One event `outside-changed` for each number that is another than at the last look."""
         for of, holder in self._holders:
             try:
-                for name, value, plain in _numbers(holder, self._own):
+                for name, value, plain in _numbers(holder, self._own, self._ids):
                     before = self._known.get((of, name))
                     if before is not None and before != value and self._told < MOST_EVENTS:
                         self._told += 1
@@ -104,7 +107,8 @@ Number = tuple[str, float, bool]
 """Name, value, and whether it is plain: a compiled step may have taken it in as a constant."""
 
 
-def _numbers(holder: Any, own: set[int]) -> Iterator[Number]:
+def _numbers(holder: Any, own: set[int], others: set[int]) -> Iterator[Number]:
+    """`own`: ids of the model's variables; `others`: of what is looked into by itself."""
     if isinstance(holder, _VariablesOnly):
         for name, value in list(getattr(holder.callback, "__dict__", {}).items()):
             if _is_variable(value):
@@ -112,6 +116,8 @@ def _numbers(holder: Any, own: set[int]) -> Iterator[Number]:
         return
     for name, value in taken_from_outside(holder):
         yield from _of(name, value, own)
+        if by_keras(type(holder)) or id(value) in others:
+            continue
         if isinstance(value, Mapping) and len(value) <= MOST_PARTS:
             for key, x in list(value.items()):
                 yield from _of(f"{name}[{key!r:.40}]", x, own)
@@ -168,8 +174,7 @@ def _of(name: str, value: Any, own: set[int]) -> Iterator[Number]:
     elif plain or id(value) in own or math.prod(getattr(value, "shape", (MOST_PARTS + 1,))) > MOST_PARTS:
         return
     else:
-        inner = getattr(value, "value", value)  # through NumPy, Keras's variables set off warnings
-        held = np.asarray(keras.ops.convert_to_numpy(inner() if callable(inner) else inner))
+        held = numpy_of(value)
     if held.dtype.kind not in "fiu" or held.size > MOST_PARTS:
         return
     for place, number in np.ndenumerate(held):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
-from diagnose.decide.not_finite import first_batch, first_logged, first_weights
+from diagnose.decide.callbacks import callbacks
+from diagnose.decide.not_finite import bad_variables, first_batch, first_logged, first_weights, number
+from diagnose.decide.watched import watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.measurements import Origin
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.tracefile.events import LearningRate
 
 NAME = "not-finite"
 
@@ -30,7 +34,7 @@ ORIGIN = Text(
     "It began {cause:select(weights=in weights that {name:given({name} wrote|were there)} before that step|"
     "rows={batch:given(in the data|in the validation data)}: {rows} of x {plural:given(are|is)} not finite|"
     "labels={batch:given(in the labels|in the validation labels)}: {rows} of y {plural:given(are|is)} not finite|"
-    "sample-weights=in the sample weights: {rows} {plural:given(are|is)} not finite|"
+    "sample-weights=in the {batch:given(|validation )}sample weights: {rows} {plural:given(are|is)} not finite|"
     "layer=in {name:given(layer '{name}' ({kind})|the model)}, whose output is not finite{rows:given( for {rows})} "
     "though its inputs and the weights are|"
     "loss=in the loss, which is not finite{rows:given( for {rows})} though the outputs of the model are"
@@ -45,6 +49,14 @@ ROWS = Text(
     "not-finite.rows",
     "{plural:given(rows|row)} {rows:list}{more:given(, …)} (from 0{given:given( in the arrays given to fit|"
     "{batch:given( in the batch)})})",
+)
+PLATEAU = Text(
+    "not-finite.plateau",
+    "{callback} lowered the learning rate {times:plural(# time|# times)} while '{monitor}' was so: to it, NaN is no "
+    "improvement.",
+)
+TERMINATE = Text(
+    "not-finite.terminate", "{callback} did not stop: it looks at the loss of training batches alone, which was finite."
 )
 GROWN = 100.0
 """Times the largest weight of the beginning, from which on one is said to have grown."""
@@ -114,7 +126,33 @@ def check(facts: Facts) -> Finding:
     origin = facts.measured.origin
     evidence["origin"] = None if origin is None else asdict(origin)
     told = [] if origin is None else [said_of(origin)]
-    return Finding(NAME, "failed", sentences(*first, said, *told), evidence, advice)
+    unseen = weights is not None and weights.version is not None and _hidden(facts)
+    title = sentences(*first, said, *told, *_callbacks(facts, None if logged is None else logged.epoch))
+    return Finding(NAME, "failed", title, evidence, advice, role="spoils-values" if unseen else None)
+
+
+def _hidden(facts: Facts) -> bool:
+    """Whether the model is left with such weights and its last logs do not show it."""
+    final = facts.trace.final
+    kept = None if final is None else facts.trace.index.kept(final)
+    held = kept is not None and bool(bad_variables(facts.trace, kept))
+    return held and first_logged(facts.trace, facts.epochs[-1:]) is None
+
+
+def _callbacks(facts: Facts, since: int | None) -> list[Said]:
+    """What callbacks of Keras made of such values."""
+    found = []
+    for w in watchers(facts.trace):
+        bad = {e.epoch for e in facts.epochs if (v := number(e, w.monitor)) is not None and math.isnan(v)}
+        events = facts.trace.events_of(LearningRate) if w.kind == "plateau" else []
+        times = sum(e.detail.callback == w.callback and e.epoch in bad for e in events)
+        if times:
+            found.append(PLATEAU(callback=w.callback, times=times, monitor=w.monitor))
+    terminate = next((cb for cb in callbacks(facts.trace) if "TerminateOnNaN" in cb.family), None)
+    finite = all(math.isfinite(v) for e in facts.epochs if (v := number(e, "loss")) is not None)
+    if terminate is not None and since is not None and finite and first_batch(facts.trace) is None:
+        found.append(TERMINATE(callback=terminate.name))
+    return found
 
 
 def said_of(origin: Origin) -> Said:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 
+from diagnose.frameworks.keras.contents import numpy_of
 from diagnose.frameworks.keras.layers import layers_of, takes_training
 from diagnose.frameworks.keras.trainers import compute_loss
 from diagnose.replay.engine import NotFinite
@@ -86,5 +87,5 @@ def _bad(tree: Any) -> tuple[int, ...] | None:
 
 
 def _array(tensor: Any) -> NDArray:
-    array = np.asarray(keras.ops.convert_to_numpy(tensor))
+    array = numpy_of(tensor)
     return array if array.dtype.kind in "fiub" else array.astype(np.float32)  # bfloat16
