@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ def diagnose_run(
     epochs: Wanted = None,
     name: str = "fit",
     number: int | None = None,
+    executor: Executor | None = None,
 ) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
     from diagnose.analysis.own_model import model_of
@@ -57,6 +59,7 @@ def diagnose_run(
             number=number or run.number,
             calls=run.calls,
             now=None if run.model is None else weights_now(run.model),
+            executor=executor,
             no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
@@ -79,6 +82,7 @@ def analyse(
     calls: Calls | None = None,
     now: Now | None = None,
     no_model: str = "it needs the model",
+    executor: Executor | None = None,
 ) -> Diagnosis:
     """Analyses a trace.
 
@@ -87,7 +91,7 @@ def analyse(
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
-        evaluate, data, epochs: see `Tracer.diagnose`.
+        evaluate, data, epochs, executor: see `Tracer.diagnose`.
         calls: what was noted of the script's own calls of `evaluate` and `predict`.
         now: the weights that the model of the fit holds now.
         lack: why `data` does not have all rows, where that is known.
@@ -101,9 +105,15 @@ def analyse(
     for version in (trace.header.environment.get("keras"), None if model is None else loaded()):
         if version is not None and not tested(version):
             problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
+    workers = None
+    if executor is not None and factory is not None:
+        from diagnose.analysis.workers import Workers
+
+        data = list(data) if isinstance(data, Iterator) else data  # read here and there
+        workers = Workers(executor, factory, evaluate, data)
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
-        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls, now).diagnosis(name, number)
+        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls, now, workers).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis
@@ -129,13 +139,19 @@ def _opened(
 
 
 def analyse_file(
-    path: Path, model: Any = None, *, data: Any = None, epochs: Wanted = None, name: str = "fit"
+    path: Path,
+    model: Any = None,
+    *,
+    data: Any = None,
+    epochs: Wanted = None,
+    name: str = "fit",
+    executor: Executor | None = None,
 ) -> Diagnosis:
     """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
     trace = read_trace(path)
     try:
         number = trace.header.fit.number
-        diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
+        diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number, executor=executor)
         diagnosis = replace(diagnosis, calls=earlier_calls(trace))
     finally:
         trace.close()

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from diagnose.decide.callbacks import callbacks
-from diagnose.decide.not_finite import bad_variables, first_batch, first_logged, first_weights, number
-from diagnose.decide.watched import watchers
+from diagnose.decide.not_finite import (
+    BadRows,
+    bad_rows,
+    bad_variables,
+    first_batch,
+    first_logged,
+    first_weights,
+    number,
+)
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.measurements import Origin
+from diagnose.result.text import short
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.rules.own_call import own_call
 from diagnose.tracefile.events import LearningRate
 
 NAME = "not-finite"
+
+OPTIMIZERS: Final = frozenset({
+    "SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "Nadam", "RMSprop", "Ftrl", "Lion", "Lamb", "Muon",
+})  # fmt: skip
+"""Of Keras (3.8 to 3.15.1), all of which take `learning_rate` first, and `clipnorm`."""
 
 FINITE = Text("not-finite.finite", "All logged values are finite numbers.")
 FAILED = Text(
@@ -45,8 +61,8 @@ ORIGIN = Text(
     "{grown:given(. The largest weight had grown to {grown:number} by then, from {initially:number} at the beginning: "
     "training diverged)}.",
 )
-ROWS = Text(
-    "not-finite.rows",
+NAMED = Text(
+    "not-finite.named",
     "{plural:given(rows|row)} {rows:list}{more:given(, …)} (from 0{given:given( in the arrays given to fit|"
     "{batch:given( in the batch)})})",
 )
@@ -60,6 +76,26 @@ TERMINATE = Text(
 )
 GROWN = 100.0
 """Times the largest weight of the beginning, from which on one is said to have grown."""
+ROWS = Text(
+    "not-finite.rows",
+    "{rows:given({rows:plural(# row|# rows)} of {of:select(batch=that batch|validation)} "
+    "{rows:plural(has|have)} NaN or infinity in the {where:select(inputs=inputs|labels=labels|weights=sample weights|"
+    "inputs and labels)}|All rows of {of:select(batch=that batch|validation)} are finite numbers)}.",
+)
+ADVICE_CLEAN = Text(
+    "not-finite.advice-clean",
+    "One such row takes the value of its whole batch with it{trained:given(, and the update the weights)}. Train and "
+    "validate without such rows, or fill in what is missing:\n\n{code:python}\n",
+)
+ADVICE_UPDATES = Text(
+    "not-finite.advice-updates",
+    """\
+Nothing that was logged from there on says anything. The rows are numbers, so either an update was too large, or the \
+loss divides by, or takes the logarithm of, what became 0. Try smaller updates, and stop where it begins:
+
+{code:python}
+""",
+)
 ADVICE_STOP = Text(
     "not-finite.advice-stop",
     """\
@@ -69,22 +105,12 @@ learning rate, divisions and logarithms in the loss:
 {code:python}
 """,
 )
-ADVICE_ROWS = Text(
-    "not-finite.advice-rows",
-    """\
-Every batch of training gave a number, so look at the rows that only validation has:
-
-{code:python}
-""",
-)
-CODE_STOP = """\
-finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)      # rows without a number, the same for y
-print(np.flatnonzero(~finite))
-model.fit(x, y, epochs=..., callbacks=[keras.callbacks.TerminateOnNaN()])"""
-CODE_ROWS = """\
-for name, array in (("x_val", x_val), ("y_val", y_val)):
-    finite = np.isfinite(np.asarray(array, "float64")).reshape(len(array), -1).all(axis=1)
-    print(name, "rows without a number:", np.flatnonzero(~finite))"""
+CODE_CLEAN = """\
+def numbers(x, y):
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1) & np.isfinite(y).reshape(len(y), -1).all(axis=1)
+    print("rows without a number:", np.flatnonzero(~finite))
+    return x[finite], y[finite]
+"""
 
 
 def check(facts: Facts) -> Finding:
@@ -121,14 +147,19 @@ def check(facts: Facts) -> Finding:
             )
         ]
     )
-    only_validation = batch is None and known == "none"
-    advice = ADVICE_ROWS(code=CODE_ROWS) if only_validation else ADVICE_STOP(code=CODE_STOP)
-    origin = facts.measured.origin
+    rows, origin = rows_of(facts), facts.measured.origin
     evidence["origin"] = None if origin is None else asdict(origin)
     told = [] if origin is None else [said_of(origin)]
+    if rows is not None:
+        evidence |= {"rows": rows.rows, "inputs": rows.inputs, "labels": rows.labels}
+        if origin is None or origin.cause not in _OF_DATA:
+            told.insert(0, ROWS(rows=rows.rows or None, of="batch" if batch else "validation", where=rows.where))
     unseen = weights is not None and weights.version is not None and _hidden(facts)
     title = sentences(*first, said, *told, *_callbacks(facts, None if logged is None else logged.epoch))
-    return Finding(NAME, "failed", title, evidence, advice, role="spoils-values" if unseen else None)
+    return Finding(NAME, "failed", title, evidence, advice(facts, rows), role="spoils-values" if unseen else None)
+
+
+_OF_DATA: Final = ("rows", "labels", "sample-weights")
 
 
 def _hidden(facts: Facts) -> bool:
@@ -159,7 +190,7 @@ def said_of(origin: Origin) -> Said:
     """Where it began, as a sentence."""
     rows = None
     if origin.rows:
-        rows = ROWS(
+        rows = NAMED(
             plural=origin.count > 1,
             rows=[str(row) for row in origin.rows],
             more=origin.count > len(origin.rows),
@@ -179,3 +210,55 @@ def said_of(origin: Origin) -> Said:
         grown=grown,
         initially=before,
     )
+
+
+def rows_of(facts: Facts) -> BadRows | None:
+    """What is wrong with the rows of the first batch whose value is no number, or, where none of training is, with
+    those of the first such validation pass; None where it is not known."""
+    trace, batch = facts.trace, first_batch(facts.trace)
+    if batch is not None:
+        return bad_rows(trace, [s.batch for s in trace.steps if s.step == batch.step])
+    logged = first_logged(trace)
+    passes = [e for e in trace.evaluations if logged is not None and e.epoch == logged.epoch and e.batches is not None]
+    if logged is None or not logged.metric.startswith("val_") or not passes or passes[0].batches is None:
+        return None
+    return bad_rows(trace, trace.batches(passes[0].batches))
+
+
+def advice(facts: Facts, rows: BadRows | None, watching: Watcher | None = None) -> Said:
+    """What cures it, by where it came from: rows, or updates that were too large.
+
+    Args:
+        watching: a callback that is to go by the value once it is one.
+    """
+    trained = first_batch(facts.trace) is not None
+    callbacks = [] if watching is None else [own_call(watching)]
+    validation = "validation_data=numbers(x_val, y_val)" if facts.validated else None
+    origin = facts.measured.origin
+    of_data = origin is not None and origin.cause in ("rows", "labels")
+    if of_data or (rows is not None and rows.rows and rows.where != "weights"):
+        code = f"{CODE_CLEAN}\n{_fit('*numbers(x, y)', validation, callbacks)}"
+        return ADVICE_CLEAN(trained=trained, code=code)
+    given = "validation_data=(x_val, y_val)" if facts.validated else None
+    code = _fit("x, y", given, [*callbacks, "keras.callbacks.TerminateOnNaN()"])
+    smaller = _smaller_updates(facts)
+    if rows is None or rows.rows or not trained or smaller is None:
+        return ADVICE_STOP(code=code)
+    return ADVICE_UPDATES(code=f"{smaller}\n{code}")
+
+
+def _fit(data: str, validation: str | None, callbacks: Sequence[str]) -> str:
+    last = f"callbacks=[{', '.join(callbacks)}]" if callbacks else None
+    return f"model.fit({', '.join(part for part in (data, 'epochs=...', validation, last) if part)})"
+
+
+def _smaller_updates(facts: Facts) -> str | None:
+    """The user's optimizer with a tenth of its rate, and gradients cut off; None for one that is not Keras's, or whose
+    rate is no number."""
+    optimizer = facts.trace.header.compile.optimizer
+    config = {} if optimizer is None else optimizer.config or {}
+    rate = config.get("learning_rate")
+    if optimizer is None or optimizer.class_name not in OPTIMIZERS or not isinstance(rate, (int, float)):
+        return None
+    made = f"keras.optimizers.{optimizer.class_name}({short(rate / 10)}, clipnorm=1.0)"
+    return f"model = build_model()  # with fresh weights\nmodel.compile(optimizer={made}, loss=..., metrics=[...])"
