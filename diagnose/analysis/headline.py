@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from diagnose.analysis.mixed import HELD_VALUE, mixed
 from diagnose.decide import not_finite
 from diagnose.decide.mixtures import Mixture, held_mixture
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT, OTHER_LOSS
@@ -132,14 +133,6 @@ KEPT_ASIDE = Text(
     "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but fit left the model with the last weights."
     "{held:given( These give {held:and}.)}",
 )
-MIXED = Text(
-    "restoration.mixed",
-    "{callback} put {trainable:given(other trainable|other)} weights into the model: it holds {average}."
-    "{held:given( With the weights after fit: {held:and}.)}",
-)
-HELD_VALUE = Text(
-    "restoration.held-value", "{metric} {value:number}{logged:given( (logged for epoch {epoch}: {logged:number}))}"
-)
 NOTHING = Text("restoration.nothing", "Nothing was restored: {why}.")
 NOTHING_BUT_LAST = Text(
     "restoration.nothing-but-last",
@@ -175,7 +168,7 @@ def restoration_sentence(
     """The verdict with its sentence. `held`: values of the weights after fit, by their names in the logs."""
     own = decision.own
     if own is not None and own.mixture is not None:
-        return replace(r, sentence=_mixed(own.callback, own.mixture, trace, held or {}))
+        return replace(r, sentence=mixed(own.callback, own.mixture, trace, held or {}))
     if own is None or (own.back and decision.reads_one):
         mixture = None if r.average is None else held_mixture(trace)
         return replace(r, sentence=_sentence(r, mixture))
@@ -198,17 +191,6 @@ def restoration_sentence(
         ],
     }
     return replace(r, sentence=PUT_BACK(**said) if own.back else KEPT_ASIDE(**said))
-
-
-def _mixed(callback: str, mixture: Mixture, trace: Trace, held: Mapping[str, float]) -> Said:
-    """Beside each value, what the last epoch logged, which was of other weights."""
-    last = trace.epochs[-1]
-    names = [n for n in held if n.startswith("val_")] or list(held)
-    values = [
-        HELD_VALUE(metric=n, value=held[n], epoch=last.epoch, logged=last.logs.get(n))
-        for n in sorted(names, key=lambda n: "acc" not in n)[:2]
-    ]
-    return MIXED(callback=callback, average=mixture.text, trainable=mixture.trainable, held=values)
 
 
 def _sentence(r: Restoration, mixture: Mixture | None = None) -> Said:
