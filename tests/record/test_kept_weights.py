@@ -58,7 +58,7 @@ def test_one_set_of_weights(how: str) -> None:
     assert (found["arrays"], found["callback"], found["place"]) == (code, "Holder", 1)
     arrays = eval(code, {"self": cb})  # what the advice will be made of
     for a, b in zip(arrays, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), b)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), b)
 
 
 def test_the_trainable_ones_alone() -> None:
