@@ -153,7 +153,7 @@ def run_rule(name: str, facts: Facts) -> Finding:
     except Exception as error:
         title = CRASHED(error=type(error).__name__, message=str(error))
         found = Finding(name, "not-applicable", title, {"error": type(error).__name__}, "")
-    return replace(found, role=ROLES.get(name))
+    return replace(found, role=found.role or ROLES.get(name))
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:
