@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from diagnose.rules import validation_changes
 from tests.rules import test_reshuffled_split as split
@@ -31,6 +32,7 @@ def test_fails_for_a_sample_drawn_in_each_epoch(monkeypatch: Any) -> None:
     assert np.array_equal(scope["x_val"], x[:9]) and np.array_equal(scope["y_val"], y[:9])
 
 
+@pytest.mark.recorded
 def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
     """Every row is another in each pass, as augmentation makes it."""
     x, y = rows()
@@ -39,6 +41,7 @@ def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
     assert "none of them in every pass" in finding.title
 
 
+@pytest.mark.recorded
 def test_passes_for_the_same_rows_in_another_order(monkeypatch: Any) -> None:
     x, y = rows()
     rng = np.random.default_rng(1)
@@ -46,12 +49,14 @@ def test_passes_for_the_same_rows_in_another_order(monkeypatch: Any) -> None:
     assert fit(monkeypatch, (x[30:], y[30:])).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_two_passes(monkeypatch: Any) -> None:
     x, y = rows()
     assert fit(monkeypatch, None).status == "not-applicable"
     assert fit(monkeypatch, (x[30:], y[30:]), 1).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_where_the_split_is_drawn_anew(monkeypatch: Any) -> None:
     x, y = rows()
     training, validation = split.drawn(8, 60, 15)
