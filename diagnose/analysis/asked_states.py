@@ -4,6 +4,7 @@ file, states of layers set to zero."""
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
 from diagnose.result.measurements import Scored
+from diagnose.rules import logits
 from diagnose.rules.labels import flat_labels, one_hot
 from diagnose.rules.random_evaluate import alike
 from diagnose.tracefile.model import State
@@ -141,6 +143,34 @@ def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, 
                 found[1] += float((output.argmax(axis=1) == label.argmax(axis=1)).sum())
                 found[2] += len(label)
     return {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
+
+
+def as_logits(replayer: Replayer, data: EvaluationData) -> dict[str, float]:
+    """Of an output without activation that a crossentropy is computed of: the lowest and highest prediction, and for
+    two classes the share of rows that are right by the metric's threshold ("half") and by the sign ("zero")."""
+    from diagnose.replay.runs import BatchRun
+
+    header = replayer.trace.header
+    if logits.form(header) is None:
+        return {}
+    metric = next((m for m in header.metrics or () if m.function == "binary_accuracy"), None)
+    threshold = 0.5 if metric is None else float(metric.settings.get("threshold", 0.5))
+    names = [str(o.name) for o in header.model.outputs or ()]
+    values = replayer.states.values(replayer.states.final())
+    low, high, half, zero, rows, same = math.inf, -math.inf, 0, 0, 0, True
+    for batch in data.batches:
+        if rows >= FEW_ROWS:
+            break
+        output = replayer.engine.predictions(BatchRun(values, batch, None, None, batch.fixed, None))[0]
+        low, high = min(low, float(output.min())), max(high, float(output.max()))
+        labels = np.asarray(next(flat_labels(batch.y, names)))
+        rows += len(output)
+        same = same and labels.size == output.size == len(output) and bool(np.isin(labels, (0, 1)).all())
+        if same:
+            half += int(((output.reshape(-1) > threshold) == (labels.reshape(-1) == 1)).sum())
+            zero += int(((output.reshape(-1) > 0.0) == (labels.reshape(-1) == 1)).sum())
+    found = {"low": low, "high": high}
+    return found | {"half": half / rows, "zero": zero / rows} if same and rows else found if rows else {}
 
 
 def _is_one_hot(labels: object) -> bool:

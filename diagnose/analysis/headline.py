@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from diagnose.decide import not_finite
 from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
 from diagnose.decide.watched import Watcher
-from diagnose.result.diagnosis import Finding, Ledger, Restoration
+from diagnose.result.calls import CallEntry
+from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL, timing
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import Trace
+
+_Entry = TypeVar("_Entry", LedgerEntry, CallEntry)
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 CAUSE = Text(
@@ -315,9 +319,7 @@ def _gap(facts: Facts, metric: str) -> Said:
     again = facts.measured.replayed.get(last.epoch)
     if again is not None and again.reproduced < again.steps:
         return UNPROVEN(**ends, reproduced=again.reproduced, steps=again.steps)
-    # A cause that is smaller than what replay cannot explain is none that is proven.
-    proven = [e for e in ledger.entries if abs(e.amount) > abs(ledger.residual)]
-    largest = sorted(proven, key=lambda e: -abs(e.amount))[:2]
+    largest = _causes(ledger.entries, ledger.residual, ledger.gap)
     if not largest and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
         return UNEXPLAINED(**ends, residual=ledger.residual)
     carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
@@ -341,8 +343,6 @@ def _own(facts: Facts) -> Said | None:
     if not found:
         return None
     _, call, metric, logged = max(found, key=lambda x: x[0])
-    # As in a ledger: a cause that is smaller than what is left over is none that is proven.
-    proven = [e for e in call.entries if abs(e.amount) > abs(call.residual or 0.0)]
     return OWN(
         file=call.file,
         line=call.line,
@@ -351,8 +351,18 @@ def _own(facts: Facts) -> Said | None:
         returned=call.returned[metric],
         logged=logged.logged,
         epoch=logged.epoch,
-        causes=[CAUSE(factor=e.factor, amount=e.amount) for e in sorted(proven, key=lambda e: -abs(e.amount))[:2]],
+        causes=[
+            CAUSE(factor=e.factor, amount=e.amount)
+            for e in _causes(call.entries, call.residual or 0.0, call.returned[metric] - logged.logged)
+        ],
     )
+
+
+def _causes(entries: Sequence[_Entry], residual: float, gap: float) -> list[_Entry]:
+    """The two largest causes. One that is smaller than what replay cannot explain is none that is proven, and what
+    moves the value the other way is no cause of a gap."""
+    proven = [e for e in entries if abs(e.amount) > abs(residual) and e.amount * gap > 0.0]
+    return sorted(proven, key=lambda e: -abs(e.amount))[:2]
 
 
 def _main_metric(facts: Facts) -> str:

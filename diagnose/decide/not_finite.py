@@ -4,16 +4,19 @@ trace only."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from diagnose.errors import ReplayError
 from diagnose.result.texts import Said, Text
 from diagnose.tracefile.increments import mean, sums
-from diagnose.tracefile.model import Epoch, State
+from diagnose.tracefile.model import BatchRef, Epoch, State
 from diagnose.tracefile.reader import Trace
+from diagnose.tracefile.rows import leaves_of
 
 WAS = Text(
     "not-finite.was",
@@ -108,6 +111,47 @@ def first_batch(trace: Trace) -> NotFinite | None:
             if not math.isfinite(value) and own[1] != 0:  # an empty batch has no value of its own
                 return NotFinite(name, value, step.epoch, step.batch_index + 1, step.step)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRows:
+    """How many of the rows of some batches hold what is no finite number, and how many of these in which part."""
+
+    rows: int
+    inputs: int
+    labels: int
+    weights: int
+
+    @property
+    def where(self) -> str:
+        """The one part that it is in; "several" for more."""
+        found = [name for name in ("inputs", "labels", "weights") if getattr(self, name)]
+        return found[0] if len(found) == 1 else "several"
+
+
+def bad_rows(trace: Trace, batches: Iterable[BatchRef]) -> BadRows | None:
+    """None where the contents of a batch are not kept, or are no numbers."""
+    total, parts = 0, [0, 0, 0]
+    try:
+        for ref in batches:
+            batch = trace.batch(ref)
+            found = [_bad_in(tree, batch.size) for tree in (batch.x, batch.y, batch.sample_weight)]
+            parts = [n + int(bad.sum()) for n, bad in zip(parts, found, strict=True)]
+            total += int(np.any(found, axis=0).sum())
+    except (ReplayError, ValueError, TypeError):
+        return None
+    return BadRows(total, *parts)
+
+
+def _bad_in(tree: Any, rows: int) -> npt.NDArray[np.bool_]:
+    """By row; raises ValueError for an array without rows, or of no numbers."""
+    found = np.zeros(rows, bool)
+    for leaf in leaves_of(tree):
+        if leaf.dtype.kind in "fc":
+            found |= ~np.isfinite(leaf).reshape(rows, -1).all(axis=1)
+        elif leaf.dtype.kind not in "biu":
+            raise ValueError("no numbers")
+    return found
 
 
 def number(epoch: Epoch, key: str) -> float | None:

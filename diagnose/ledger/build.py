@@ -77,7 +77,7 @@ def _carried(replayer: Replayer) -> set[str]:
     if replayer.is_loop or trace.unrecorded.intersection(first):
         return set()
     slots = metric_state.layout(trace.header.metric_variables)
-    return set(metric_state.carried(slots, [trace.index.steps_of(epoch) for epoch in first])[0])
+    return set(metric_state.carried(slots, [trace.index.steps_of(epoch) for epoch in first]).epochs)
 
 
 Values = Callable[[frozenset[str]], Mapping[str, float]]

@@ -48,6 +48,8 @@ class Measurements:
     "second"): they differ where evaluate draws random numbers.
     `rows_right`: of metrics that count the cells of one-hot labels, the share of "cells" that they count with the
     weights after fit, and of "rows" whose largest output is at their label.
+    `as_logits`: of outputs without an activation that a crossentropy is computed of, the lowest and highest ("low",
+    "high"), and for two classes the share of rows right by the metric's threshold ("half") and by the sign ("zero").
     `no_replay`: why values that need replay are missing, or None.
     """
 
@@ -65,4 +67,5 @@ class Measurements:
     other_loss: Mapping[int, Count] = field(default_factory=dict)
     evaluated_twice: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     rows_right: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
+    as_logits: Mapping[str, Real] = field(default_factory=dict)
     no_replay: str | None = None

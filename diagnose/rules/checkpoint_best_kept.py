@@ -3,8 +3,6 @@ saves nothing of this one (keras#2768; Keras 3.15.1 as before)."""
 
 from __future__ import annotations
 
-import json
-from pathlib import PurePath
 from typing import Any
 
 from diagnose.decide.better import best as best_of
@@ -14,7 +12,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
-from diagnose.rules.own_call import Code, own_call
+from diagnose.rules.own_call import numbered, own_call
 
 NAME = "checkpoint-best-kept"
 
@@ -99,10 +97,7 @@ ADVICE = Text(
 
 
 def _advice(w: Watcher) -> Said:
-    name = PurePath(str(w.settings.get("filepath") or "best.keras")).name
-    ending = ".weights.h5" if name.endswith(".weights.h5") else PurePath(name).suffix
-    stem = name.removesuffix(ending).replace("{", "{{").replace("}", "}}")  # Keras fills in a name template
-    best = own_call(w, filepath=Code(f"f{json.dumps(stem + '-{fold}' + ending)}"))
+    best = own_call(w, filepath=numbered(w.settings.get("filepath"), "fold"))
     code = f"""\
 for fold in range(5):
     model = build_model()

@@ -6,12 +6,15 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from diagnose.decide.better import believed
+from diagnose.decide.clock import metric_of
 from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
 from diagnose.rules.common import NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.own_call import own_call
+from diagnose.rules.own_call import call_for_another
+from diagnose.rules.passes import validation_passes
 from diagnose.tracefile import metric_state
 
 NAME = "constant-monitor"
@@ -29,8 +32,9 @@ STILL = Text("constant-monitor.still", "The weights did not move, so no watched 
 MOVES = Text("constant-monitor.moves", "What is watched changes: {monitors:quoted}.")
 COUNTS = Text(
     "constant-monitor.counts",
-    "'{monitor}' was {value:number} in all {epochs} epochs. It counts rows and was computed each time, so it may stand "
-    "still by itself.",
+    "'{monitor}' was {value:number} in all {epochs} epochs. {trained:given('{trained}', the same over training rows, "
+    "changed, and the value is that of a share of the validation rows|It counts rows and was computed each time)}, so "
+    "it may stand still by itself.",
 )
 FAILED = Text(
     "constant-monitor.failed",
@@ -41,7 +45,8 @@ FAILED = Text(
 ADVICE = Text(
     "constant-monitor.advice",
     "{never:given(Update the metric in the train step and the test step, or give it to `compile`, which does both|See "
-    "that the value is computed from the model, anew in each epoch)}; or watch a value that is:\n\n{code:python}\n",
+    "that the value is computed from the model, anew in each epoch)}{other:given(; or watch a value that does change:|"
+    ". No other value that was logged tells which epoch is better.)}\n{other:given(\n{other:python}\n)}",
 )
 
 
@@ -79,14 +84,27 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
         "epochs": len(found),
         "updated_in_steps": updated,
     }
-    if updated is not False and _counts(facts, name):
-        title = COUNTS(monitor=w.monitor, value=value, epochs=len(found))
+    shares = w.source == "validation" and _share_of_rows(facts, name, value)
+    if updated is not False and (shares or _counts(facts, name)):
+        title = COUNTS(monitor=w.monitor, value=value, epochs=len(found), trained=name if shares else None)
         return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
     never = True if updated is False else None
     title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=never)
-    other = "val_loss" if facts.validated and w.monitor != "val_loss" else "loss"
-    code = own_call(w, monitor=other)
-    return Finding(NAME, "failed", title, evidence, ADVICE(never=never, code=code), w.monitor)
+    other = _moving(facts)
+    code = None if other is None else call_for_another(facts, w, other)
+    return Finding(NAME, "failed", title, evidence, ADVICE(never=never, other=code), w.monitor)
+
+
+def _moving(facts: Facts) -> str | None:
+    """A logged value that does change, of which it is known which way it is better: of validation before training, the
+    loss before others."""
+    names = dict.fromkeys(name for epoch in facts.epochs for name in epoch.logs)
+    for name in sorted(names, key=lambda n: (not n.startswith("val_"), n.removeprefix("val_") != "loss")):
+        values = {e.logs.get(name) for e in facts.epochs}
+        told = believed(facts.trace, metric_of(facts.trace, name)) is not None
+        if told and len(values) > 1 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+            return name
+    return None
 
 
 def _updated(facts: Facts, name: str) -> bool | None:
@@ -105,6 +123,16 @@ def _updated(facts: Facts, name: str) -> bool | None:
         if any(before[i].tobytes() != after[i].tobytes() for i in places):
             return True
     return False if seen else None
+
+
+def _share_of_rows(facts: Facts, name: str, value: float) -> bool:
+    """Whether the value can be that of some, but not none, of the rows of a validation pass, of a metric whose value
+    over training rows does change."""
+    if len({e.logs.get(name) for e in facts.epochs}) < 2 or value == 0.0:
+        return False
+    passes = validation_passes(facts.trace)
+    rows = 0 if isinstance(passes, str) or not passes else len(passes[0])
+    return rows > 0 and abs(value * rows - round(value * rows)) <= 1e-4 * max(1.0, abs(value * rows))
 
 
 def _counts(facts: Facts, name: str) -> bool:

@@ -16,7 +16,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import not_applicable
 from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
-from diagnose.rules.own_call import Code, call_with, own_call
+from diagnose.rules.own_call import call_with, numbered, own_call, renamed
 from diagnose.tracefile.events import FileReplaced, FileSaved
 from diagnose.tracefile.model import Event
 
@@ -122,7 +122,8 @@ def _compared(
         yield Finding(NAME, "passed", BETTER(**said), evidence, "", monitor, 0.0)
         return
     title = FAILED(**said, then_epoch=then_epoch, trace=trace, callback=own.name)
-    yield Finding(NAME, "failed", title, evidence, _advice(facts, own, trace is not None), monitor, abs(value - old))
+    advice = _advice(facts, own, chosen, trace is not None)
+    yield Finding(NAME, "failed", title, evidence, advice, monitor, abs(value - old))
 
 
 def _direction(facts: Facts, chosen: Callback, monitor: str) -> Mode | None:
@@ -130,17 +131,26 @@ def _direction(facts: Facts, chosen: Callback, monitor: str) -> Mode | None:
     return told if told in ("min", "max") else believed(facts.trace, metric_of(facts.trace, monitor))
 
 
-def _advice(facts: Facts, own: Callback, across: bool) -> Said:
-    """The user's own call with another file name."""
-    w = next((w for w in watchers(facts.trace) if w.place == own.place), None)
-    name = Code('f"fit-{number}.keras"' if across else '"best.keras"')
+def _advice(facts: Facts, own: Callback, chosen: Callback, across: bool) -> Said:
+    """The user's own calls, each with a file name of its own."""
+    w = next((w for w in watchers(facts.trace) if w.place == chosen.place), None)
+    file = own.settings.get("filepath")
     if across:
+        name = numbered(file, "number")
         call = call_with("checkpoint", filepath=name) if w is None else own_call(w, filepath=name)
-        code = (
-            f"number = 2\nbest = {call}\nmodel.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[best])"
-        )
+        code = f"""\
+number = 2  # of this fit, another one for each
+best = {call}
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[best])"""
     else:
-        code = f'best = {call_with("checkpoint", filepath=name)}\nlast = keras.callbacks.ModelCheckpoint("last.keras")'
+        best = call_with("checkpoint") if w is None else own_call(w)
+        other = {**own.settings, "filepath": renamed(file, "last")}
+        code = f"""\
+callbacks = [
+    {best},
+    {call_with("checkpoint", **other)},
+]
+model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=callbacks)"""
     return ADVICE(across=across, code=code)
 
 

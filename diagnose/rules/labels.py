@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from diagnose.tracefile.model import NDArray
+
+SUMS: Final = 1e-2
+"""By how much the labels of a row may miss 1 in all."""
 
 
 def one_hot(labels: Sequence[NDArray], units: int | None) -> bool:
@@ -14,6 +19,12 @@ def one_hot(labels: Sequence[NDArray], units: int | None) -> bool:
         return False
     single = all(bool(((part == 1).sum(1) == 1).all() and ((part == 0).sum(1) == units - 1).all()) for part in labels)
     return single and len({int(place) for part in labels for place in part.argmax(1)}) > 1
+
+
+def not_one_class(labels: Sequence[NDArray]) -> float:
+    """The share of rows whose labels, one for each class, name several classes or none, or are no shares of classes."""
+    rows = np.concatenate([part.reshape(len(part), -1).astype(np.float64) for part in labels])
+    return float(((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1) - 1.0) > SUMS)).mean())
 
 
 def flat_labels(tree: Any, names: Sequence[str]) -> Iterator[Any]:

@@ -28,18 +28,23 @@ ADVICE = Text(
     "loaded-model-differs.advice",
     """\
 Something was loaded in part: `load_weights` with `skip_mismatch=True` or `by_name=True` passes over each layer that
-does not fit, and leaves its fresh weights. Build the model as it was built for fit and load all of it; then what does
-not fit raises an error:
+does not fit, and leaves its fresh weights. Save and load the whole model:
 
-{code:python}
+{whole:python}
+
+Or build it as it was built for fit, and load all of it; then what does not fit raises an error:
+
+{weights:python}
 """,
 )
-CODE = """\
+WHOLE = """\
 model.save("model.keras")
 loaded = keras.models.load_model("model.keras")
-
-# or, into a model that the same code built:
-loaded.load_weights("model.weights.h5")   # without skip_mismatch"""
+loaded.evaluate(x_val, y_val)"""
+WEIGHTS = """\
+model.save_weights("model.weights.h5")
+loaded = build_model()
+loaded.load_weights("model.weights.h5")  # without skip_mismatch and by_name"""
 
 
 def check(facts: Facts) -> Finding:
@@ -64,4 +69,4 @@ def check(facts: Facts) -> Finding:
         count=len(names),
     )
     evidence = {"file": call.file, "line": call.line, "names": list(names)}
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
+    return Finding(NAME, "failed", title, evidence, ADVICE(whole=WHOLE, weights=WEIGHTS))

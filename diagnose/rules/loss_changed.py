@@ -11,7 +11,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.own_call import call_with, own_call
+from diagnose.rules.own_call import call_for_another, call_with
 
 NAME = "loss-changed"
 
@@ -128,8 +128,8 @@ def _advice(facts: Facts, watching: Watcher | None) -> Said:
     names = _metrics(facts)
     prefix = "val_" if facts.validated else ""
     monitor = f"{prefix}{names[0]}" if names else f"{prefix}mse"
-    if watching is not None and watching.kind == "early-stopping":
-        call = own_call(watching, monitor=monitor, mode="auto", baseline=None)
+    if watching is not None and watching.kind in ("early-stopping", "checkpoint"):
+        call = call_for_another(facts, watching, monitor)
     else:
         call = call_with("early-stopping", monitor=monitor)
     fixed = "" if names else 'model.compile(optimizer, loss, metrics=["mse"])\n'

@@ -18,9 +18,10 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Said, Text
+from diagnose.rules import logits
 from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.labels import flat_labels, one_hot
+from diagnose.rules.labels import flat_labels, not_one_class, one_hot
 from diagnose.tracefile.about import Metric, Output
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.values import own_values
@@ -68,6 +69,11 @@ NO_CLASS_AXIS = Text(
     "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for the "
     "class of every row. It compares predictions with a position in the batch, not with labels.",
 )
+NOT_ONE_CLASS = Text(
+    "metric-mismatch.not-one-class",
+    "it asks whether the largest output of a row is where its largest label is, and {share:.0%} of the rows "
+    "{several:given(have several labels that are 1, or none|have labels that are quantities, not shares of classes)}.",
+)
 ALL_IN_TOP = Text(
     "metric-mismatch.all-in-top",
     "the output has {units} classes and k is {k}, so every class is among the top {k}: it is 1.",
@@ -95,8 +101,8 @@ NOT_PREDICTED = Text(
 NO_PREDICTIONS = Text("metric-mismatch.no-predictions", "the model's predictions were not computed")
 USE = Text(
     "metric-mismatch.use",
-    "For {what:select(binary=one output unit and labels 0 and 1|quantities=one output unit and labels that are "
-    "quantities|classes=labels that are class numbers|one-hot=one-hot labels)}:\n\n{code:python}\n\n"
+    "For {what:select(binary=one output unit and labels 0 and 1|quantities=labels that are quantities|several=labels "
+    "of which several may be 1|classes=labels that are class numbers|one-hot=one-hot labels)}:\n\n{code:python}\n\n"
     "The training itself is not touched by this: only the metric is.\n",
 )
 SIGNS = Text(
@@ -136,6 +142,8 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NOT_SAID())
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
+    if (told := logits.finding(facts)) is not None:
+        return told
     watched = [m for m in described if m.function in _PAIRS]
     if not watched:
         return not_applicable(NAME, NONE())
@@ -256,6 +264,11 @@ def _categorical(case: _Case) -> _Mismatch | None:
         bounds = [_reach(place, case.units) for place in places]
         instead = _for_one_unit(case) if case.units == 1 else _for_classes(case)
         return _Mismatch(NO_CLASS_AXIS(), instead, bounds)
+    if case.units is not None and case.units > 1 and case.row_shape == (case.units,):
+        share, several = not_one_class(case.labels), _number_of(case.labels, (0, 1))
+        instead = _use("BinaryAccuracy", "several") if several else _use("MeanAbsoluteError", "quantities")
+        if share >= MATERIAL:
+            return _Mismatch(NOT_ONE_CLASS(share=share, several=several), instead, [(0.0, 1.0)] * len(case.labels))
     return None
 
 

@@ -17,20 +17,21 @@ FEW = Text("metric-never-reset.few", "There was one epoch, and no other that a m
 RESET = Text("metric-never-reset.reset", "Every metric began every epoch anew.")
 FAILED = Text(
     "metric-never-reset.failed",
-    "{metrics:quoted} went on from the epoch before in {epochs:plural(# epoch|# epochs)}: what is logged"
-    "{logged:given( ({logged:number} for epoch {epoch}))} is taken over all epochs so far, and old weights weigh as "
-    "much as new ones.",
+    "{metrics:quoted} {partly:given(kept a part of its state from|went on from)} the epoch before in {epochs:plural(# "
+    "epoch|# epochs)}: what is logged{logged:given( ({logged:number} for epoch {epoch}))} "
+    "{partly:given(is no value of one epoch|is taken over all epochs so far, and old weights weigh as much as new "
+    "ones)}.",
 )
 ADVICE = Text(
     "metric-never-reset.advice",
     "`fit` calls `reset_state()` of each of `model.metrics` before every epoch and every validation pass. Let it set "
-    "all that the metric keeps back to where it began:\n\n{code:python}\n",
+    "all that the metric keeps back to where it began, in {name:given(`{name}`|the metric's class)}:\n\n"
+    "{code:python}\n",
 )
 CODE = """\
-class OwnMetric(keras.metrics.Metric):
-    def reset_state(self):
-        for variable in self.variables:
-            variable.assign(keras.ops.zeros_like(variable))"""
+def reset_state(self):
+    for variable in self.variables:
+        variable.assign(keras.ops.zeros_like(variable))"""
 
 
 def check(facts: Facts) -> Finding:
@@ -42,15 +43,23 @@ def check(facts: Facts) -> Finding:
     epochs = [trace.index.steps_of(e.epoch) for e in facts.epochs]
     if len(epochs) < 2:
         return not_applicable(NAME, FEW())
-    carried, known = metric_state.carried(metric_state.layout(trace.header.metric_variables), epochs)
-    if not known:
+    found = metric_state.carried(metric_state.layout(trace.header.metric_variables), epochs)
+    carried = found.epochs
+    if not found.known:
         return not_applicable(NAME, NOT_KNOWN())
     if not carried:
-        return Finding(NAME, "passed", RESET(), {"epochs": known + 1}, "")
+        return Finding(NAME, "passed", RESET(), {"epochs": found.known + 1}, "")
     name = max(carried, key=lambda key: carried[key])
     last = facts.epochs[-1]
     value = last.logs.get(name)
     logged = float(value) if isinstance(value, (int, float)) else None
-    title = FAILED(metrics=sorted(carried), epochs=carried[name], logged=logged, epoch=last.epoch)
+    title = FAILED(
+        metrics=sorted(carried),
+        epochs=carried[name],
+        logged=logged,
+        epoch=last.epoch,
+        partly=name in found.partly,
+    )
+    described = next((m.class_name for m in trace.header.metrics or () if m.name == name), None)
     evidence = {"metrics": sorted(carried), "epochs": carried[name], "epoch": last.epoch, "logged": logged}
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), name)
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE, name=described), name)

@@ -16,6 +16,7 @@ from diagnose.decide.watched import Watcher, stopped_by, watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.text import short
 from diagnose.result.texts import Said, Text, sentences
+from diagnose.rules import not_finite
 from diagnose.rules.common import NO_EPOCH, NOT_WATCHED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
@@ -82,23 +83,6 @@ ADVICE_ORDER = Text(
     "missing-monitor.advice-order",
     "Callbacks run in the order of the list. Put the one that adds '{monitor}' to the logs first:\n\n{code:python}\n",
 )
-ADVICE_ROWS = Text(
-    "missing-monitor.advice-rows",
-    "Training had numbers, so look for rows of the validation data that have none:\n\n{code:python}\n",
-)
-CODE_ROWS = """\
-for name, array in (("x_val", x_val), ("y_val", y_val)):
-    finite = np.isfinite(np.asarray(array, "float64")).reshape(len(array), -1).all(axis=1)
-    print(name, "rows without a number:", np.flatnonzero(~finite))"""
-ADVICE_STOP = Text(
-    "missing-monitor.advice-stop",
-    """\
-Stop where it begins, and look at the rows of that batch, the learning rate, and divisions and logarithms in the loss:
-
-{code:python}
-""",
-)
-CODE_STOP = "model.fit(x, y, epochs=..., callbacks=[keras.callbacks.TerminateOnNaN()])"
 ADVICE = Text(
     "missing-monitor.advice",
     "{validation:given(Give `fit` validation data|Watch a name that is in the logs)} "
@@ -274,12 +258,8 @@ def _not_finite(facts: Facts, w: Watcher, seen: Sequence[tuple[Epoch, float]]) -
         first=None if first is None else first.text,
         batch=None if batch is None else batch.text,
     )
-    validation = w.monitor.startswith("val_") and batch is None
-    return Finding(NAME, "failed", title, evidence, _where_from(validation), w.monitor)
-
-
-def _where_from(validation: bool) -> Said:
-    return ADVICE_ROWS(code=CODE_ROWS) if validation else ADVICE_STOP(code=CODE_STOP)
+    advice = not_finite.advice(facts, not_finite.rows_of(facts), w)
+    return Finding(NAME, "failed", title, evidence, advice, w.monitor)
 
 
 def nearest(monitor: str, names: Sequence[str]) -> str | None:

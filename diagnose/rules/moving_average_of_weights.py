@@ -37,6 +37,12 @@ NO_GAP = Text(
     "moving-average-of-weights.no-gap",
     "The weights moved within the epochs; no more than {moved:number} of the gap in {metric} comes from it.",
 )
+NOT_COMPARED = Text(
+    "moving-average-of-weights.not-compared",
+    "Of the difference between the {metric} logged for epoch {epoch} and what evaluate gives, {moved:signed} is from "
+    "weights that moved within the epoch. Nothing was decided by that value, and the script compares it with no "
+    "evaluate of its own.",
+)
 FAILED = Text(
     "moving-average-of-weights.failed",
     "The {metric} logged for epoch {epoch} ({logged:number}) averages {batches} batches, "
@@ -64,7 +70,7 @@ CODE = "model.evaluate(x, y, return_dict=True)"
 
 def check(facts: Facts) -> Finding:
     """Fails where the ledger puts part of the gap down to weights that moved within the epoch, and the value is gone
-    by."""
+    by, or the script has scored the same rows itself."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
     if all(n <= 1 for n in facts.steps_per_epoch):
@@ -83,8 +89,16 @@ def check(facts: Facts) -> Finding:
     ledgers = [x for x in facts.ledgers if (x.metric, x.epoch) in many]
     if not ledgers:
         return not_applicable(NAME, NOT_REPLAYED(metric=metric), {"metric": metric})
-    # Of what nothing was decided by, only a gap is told: the largest that this explains.
-    told = [(bool(decisions) or material(facts, x, timing(x)), abs(timing(x)) / (scale(x) or 1.0), x) for x in ledgers]
+    # Of what nothing was decided by, only a gap is told that the script shows: the largest that this explains.
+    shown = _shown(facts)
+    told = [
+        (
+            bool(decisions) or (material(facts, x, timing(x)) and (x.metric, x.epoch) in shown),
+            abs(timing(x)) / (scale(x) or 1.0),
+            x,
+        )
+        for x in ledgers
+    ]
     matters, _, ledger = max(told, key=lambda each: each[:2])
     metric, moved = ledger.metric, timing(ledger)
     when = facts.clock(metric, ledger.epoch)
@@ -102,6 +116,9 @@ def check(facts: Facts) -> Finding:
         "largest_gap_by_timing": moved,
         "residual": ledger.residual,
     }
+    if not matters and material(facts, ledger, moved):
+        title = NOT_COMPARED(metric=metric, epoch=ledger.epoch, moved=moved)
+        return Finding(NAME, "passed", title, evidence, "", metric, abs(moved))
     matters = matters and abs(moved) >= resolution(facts, metric) * 0.9999
     if not matters or abs(moved) <= 2 * abs(ledger.residual) or moved == 0.0:
         return Finding(NAME, "passed", NO_GAP(metric=metric, moved=abs(moved)), evidence, "", metric, abs(moved))
@@ -122,3 +139,13 @@ def check(facts: Facts) -> Finding:
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val),
           callbacks=[{deciding_call(facts, decisions)}])"""
     return Finding(NAME, "failed", title, evidence, ADVICE(code=code), metric, abs(moved))
+
+
+def _shown(facts: Facts) -> set[tuple[str, int]]:
+    """The metrics that the script scored by itself over rows that fit trained on, and the epochs whose log these stand
+    beside."""
+    found = set()
+    for call in facts.calls:
+        if call.compared_with is not None and call.rows is not None and call.rows.kind == "training":
+            found |= {(metric, call.compared_with.epoch) for metric in (*call.returned, *call.replayed)}
+    return found

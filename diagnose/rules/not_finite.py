@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from diagnose.decide.not_finite import first_batch, first_logged, first_weights
+from diagnose.decide.not_finite import BadRows, bad_rows, first_batch, first_logged, first_weights
+from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding
-from diagnose.result.texts import Text, sentences
+from diagnose.result.text import short
+from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.rules.own_call import own_call
 
 NAME = "not-finite"
+
+OPTIMIZERS: Final = frozenset({
+    "SGD", "Adam", "AdamW", "Adamax", "Adagrad", "Adadelta", "Nadam", "RMSprop", "Ftrl", "Lion", "Lamb", "Muon",
+})  # fmt: skip
+"""Of Keras (3.8 to 3.15.1), all of which take `learning_rate` first, and `clipnorm`."""
 
 FINITE = Text("not-finite.finite", "All logged values are finite numbers.")
 FAILED = Text(
@@ -23,6 +32,26 @@ WEIGHTS = Text(
     "{weights:select(since=The weights hold NaN or infinity from version {version} on{epoch:given( (epoch {epoch}))}, "
     "in {variables:list}|none=The weights stayed finite|unknown=Whether the weights are is not recorded)}.",
 )
+ROWS = Text(
+    "not-finite.rows",
+    "{rows:given({rows:plural(# row|# rows)} of {of:select(batch=that batch|validation)} "
+    "{rows:plural(has|have)} NaN or infinity in the {where:select(inputs=inputs|labels=labels|weights=sample weights|"
+    "inputs and labels)}|All rows of {of:select(batch=that batch|validation)} are finite numbers)}.",
+)
+ADVICE_CLEAN = Text(
+    "not-finite.advice-clean",
+    "One such row takes the value of its whole batch with it{trained:given(, and the update the weights)}. Train and "
+    "validate without such rows, or fill in what is missing:\n\n{code:python}\n",
+)
+ADVICE_UPDATES = Text(
+    "not-finite.advice-updates",
+    """\
+Nothing that was logged from there on says anything. The rows are numbers, so either an update was too large, or the \
+loss divides by, or takes the logarithm of, what became 0. Try smaller updates, and stop where it begins:
+
+{code:python}
+""",
+)
 ADVICE_STOP = Text(
     "not-finite.advice-stop",
     """\
@@ -32,22 +61,12 @@ learning rate, divisions and logarithms in the loss:
 {code:python}
 """,
 )
-ADVICE_ROWS = Text(
-    "not-finite.advice-rows",
-    """\
-Every batch of training gave a number, so look at the rows that only validation has:
-
-{code:python}
-""",
-)
-CODE_STOP = """\
-finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)      # rows without a number, the same for y
-print(np.flatnonzero(~finite))
-model.fit(x, y, epochs=..., callbacks=[keras.callbacks.TerminateOnNaN()])"""
-CODE_ROWS = """\
-for name, array in (("x_val", x_val), ("y_val", y_val)):
-    finite = np.isfinite(np.asarray(array, "float64")).reshape(len(array), -1).all(axis=1)
-    print(name, "rows without a number:", np.flatnonzero(~finite))"""
+CODE_CLEAN = """\
+def numbers(x, y):
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1) & np.isfinite(y).reshape(len(y), -1).all(axis=1)
+    print("rows without a number:", np.flatnonzero(~finite))
+    return x[finite], y[finite]
+"""
 
 
 def check(facts: Facts) -> Finding:
@@ -84,6 +103,59 @@ def check(facts: Facts) -> Finding:
             )
         ]
     )
-    only_validation = batch is None and known == "none"
-    advice = ADVICE_ROWS(code=CODE_ROWS) if only_validation else ADVICE_STOP(code=CODE_STOP)
-    return Finding(NAME, "failed", sentences(*first, said), evidence, advice)
+    rows = rows_of(facts)
+    told = []
+    if rows is not None:
+        told = [ROWS(rows=rows.rows or None, of="batch" if batch else "validation", where=rows.where)]
+        evidence |= {"rows": rows.rows, "inputs": rows.inputs, "labels": rows.labels}
+    return Finding(NAME, "failed", sentences(*first, *told, said), evidence, advice(facts, rows))
+
+
+def rows_of(facts: Facts) -> BadRows | None:
+    """What is wrong with the rows of the first batch whose value is no number, or, where none of training is, with
+    those of the first such validation pass; None where it is not known."""
+    trace, batch = facts.trace, first_batch(facts.trace)
+    if batch is not None:
+        return bad_rows(trace, [s.batch for s in trace.steps if s.step == batch.step])
+    logged = first_logged(trace)
+    passes = [e for e in trace.evaluations if logged is not None and e.epoch == logged.epoch and e.batches is not None]
+    if logged is None or not logged.metric.startswith("val_") or not passes or passes[0].batches is None:
+        return None
+    return bad_rows(trace, trace.batches(passes[0].batches))
+
+
+def advice(facts: Facts, rows: BadRows | None, watching: Watcher | None = None) -> Said:
+    """What cures it, by where it came from: rows, or updates that were too large.
+
+    Args:
+        watching: a callback that is to go by the value once it is one.
+    """
+    trained = first_batch(facts.trace) is not None
+    callbacks = [] if watching is None else [own_call(watching)]
+    validation = "validation_data=numbers(x_val, y_val)" if facts.validated else None
+    if rows is not None and rows.rows and rows.where != "weights":
+        code = f"{CODE_CLEAN}\n{_fit('*numbers(x, y)', validation, callbacks)}"
+        return ADVICE_CLEAN(trained=trained, code=code)
+    given = "validation_data=(x_val, y_val)" if facts.validated else None
+    code = _fit("x, y", given, [*callbacks, "keras.callbacks.TerminateOnNaN()"])
+    smaller = _smaller_updates(facts)
+    if rows is None or rows.rows or not trained or smaller is None:
+        return ADVICE_STOP(code=code)
+    return ADVICE_UPDATES(code=f"{smaller}\n{code}")
+
+
+def _fit(data: str, validation: str | None, callbacks: Sequence[str]) -> str:
+    last = f"callbacks=[{', '.join(callbacks)}]" if callbacks else None
+    return f"model.fit({', '.join(part for part in (data, 'epochs=...', validation, last) if part)})"
+
+
+def _smaller_updates(facts: Facts) -> str | None:
+    """The user's optimizer with a tenth of its rate, and gradients cut off; None for one that is not Keras's, or whose
+    rate is no number."""
+    optimizer = facts.trace.header.compile.optimizer
+    config = {} if optimizer is None else optimizer.config or {}
+    rate = config.get("learning_rate")
+    if optimizer is None or optimizer.class_name not in OPTIMIZERS or not isinstance(rate, (int, float)):
+        return None
+    made = f"keras.optimizers.{optimizer.class_name}({short(rate / 10)}, clipnorm=1.0)"
+    return f"model = build_model()  # with fresh weights\nmodel.compile(optimizer={made}, loss=..., metrics=[...])"

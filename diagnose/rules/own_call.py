@@ -3,10 +3,13 @@ differs, so that advice on one setting never changes another."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
+from diagnose.decide.better import believed
+from diagnose.decide.clock import metric_of
 from diagnose.decide.watched import Kind, Watcher, watchers
 from diagnose.rules.facts import Facts
 
@@ -50,7 +53,6 @@ def own_call(callback: Watcher, *, name: str | None = None, **changes: Any) -> s
         name: of the class, in the place of Keras's.
         changes: what the advice is about; a value that is text of Python is a `Code`.
     """
-    kind: Kind = callback.kind if callback.kind in ("checkpoint", "plateau") else "early-stopping"
     settings = dict(callback.settings)
     if "filepath" in settings:
         settings["filepath"] = _path(settings["filepath"])
@@ -58,7 +60,33 @@ def own_call(callback: Watcher, *, name: str | None = None, **changes: Any) -> s
     same = changes.get("monitor", callback.monitor).removeprefix("val_") == callback.monitor.removeprefix("val_")
     if settings.get("mode") not in ("min", "max"):
         settings["mode"] = callback.direction if same and callback.direction else "auto"
-    return _call(kind, name, {**settings, **changes})
+    return _call(_kind(callback), name, {**settings, **changes})
+
+
+def _kind(callback: Watcher) -> Kind:
+    return callback.kind if callback.kind in ("checkpoint", "plateau") else "early-stopping"
+
+
+def call_for_another(facts: Facts, callback: Watcher, monitor: str) -> str:
+    """The user's own call with the value of another metric, of which direction, baseline and smallest change of the
+    first say nothing."""
+    usual = _DEFAULTS[_kind(callback)].get("min_delta")
+    mode = believed(facts.trace, metric_of(facts.trace, monitor))
+    by_itself = monitor.removeprefix("val_") == "loss" or mode is None  # as Keras takes it
+    return own_call(callback, monitor=monitor, mode="auto" if by_itself else mode, baseline=None, min_delta=usual)
+
+
+def renamed(filepath: Any, more: str) -> str:
+    """The user's file name with more before its ending: `best-last.keras`."""
+    name = str(_path(filepath) or "best.keras")
+    ending = ".weights.h5" if name.endswith(".weights.h5") else PurePath(name).suffix
+    return f"{name.removesuffix(ending)}-{more}{ending}"
+
+
+def numbered(filepath: Any, number: str) -> Code:
+    """The same with a number, `f"best-{fold}.keras"`: a file for each. Keras fills in other fields of the name."""
+    name = str(filepath or "").replace("{", "{{").replace("}", "}}")
+    return Code(f"f{json.dumps(renamed(name, f'{{{number}}}'))}")
 
 
 def call_of_fit(facts: Facts, kind: Kind, **changes: Any) -> str:

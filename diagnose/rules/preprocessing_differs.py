@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding
+from diagnose.result.text import short
 from diagnose.result.texts import Text
 from diagnose.rules.common import MATERIAL, not_applicable
 from diagnose.rules.facts import Facts
 
 NAME = "preprocessing-differs"
+
+TINY: Final = 1e-6
+"""A shift that is no more than what rounding makes of none."""
 
 FAILED = Text(
     "preprocessing-differs.failed",
@@ -26,8 +32,12 @@ NO_CALL = Text("preprocessing-differs.no-call", "The script made no call over ro
 ADVICE = Text(
     "preprocessing-differs.advice",
     """\
-The model knows inputs only as fit had them. Prepare all of them in one place, with what was measured on the training
-rows, and use it wherever the model is given something:
+The model knows inputs only as fit had them. {undone:given(As fit had them, they are:
+
+{undone:python}
+
+Better, prepare|Prepare)} all of them in one place, with what was measured on the training rows, and use it wherever \
+the model is given something:
 
 {code:python}
 
@@ -35,6 +45,13 @@ Better still, make it a part of the model, so that it is saved with it: a `Norma
 training rows, or a `Rescaling` layer.
 """,
 )
+UNDONE: Final = {
+    "channels-reversed": "np.flip({x}, axis=-1)",
+    "columns-reversed": "np.flip({x}, axis=-1)",
+    "transposed": "np.swapaxes({x}, 1, 2)",
+}
+"""What takes the inputs of a call to those of fit."""
+
 CODE = """\
 mean, std = x_train.mean(axis=0), x_train.std(axis=0) + 1e-7
 
@@ -76,7 +93,23 @@ def check(facts: Facts) -> Finding:
         value=value,
         undone=value - amount,
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE), metric, abs(amount))
+    return Finding(NAME, "failed", title, evidence, ADVICE(undone=_undone(call), code=CODE), metric, abs(amount))
+
+
+def _undone(call: Call) -> str | None:
+    """The call with its inputs as fit had them; None where no one line makes them so."""
+    assert call.rows is not None
+    x = "x" if call.rows.of == "training" else "x_val"
+    made = UNDONE.get(call.rows.map or "", "").replace("{x}", x)
+    if call.rows.scale is not None:
+        shift = call.rows.shift or 0.0
+        more = f" {'-' if shift < 0 else '+'} {short(abs(shift))}" if abs(shift) > TINY * abs(call.rows.scale) else ""
+        made = f"{short(call.rows.scale)} * {x}{more}"
+    if not made:
+        return None
+    given = made if call.call.startswith("predict") else f"{made}, {x.replace('x', 'y')}"
+    size = "" if call.batch_size is None or call.call.endswith("on_batch") else f", batch_size={call.batch_size}"
+    return f"model.{call.call}({given}{size})"
 
 
 def _changed(call: Call) -> tuple[Call, str, float] | None:

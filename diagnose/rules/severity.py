@@ -15,7 +15,7 @@ from diagnose.rules.size import resolution
 
 Judge = Callable[[Facts, Finding], Severity]
 
-MOSTLY_INITIAL = 0.1
+MOSTLY_INITIAL = 0.5
 """Share of its initial value with which a moving average is not yet that of the data."""
 
 _SAME = 1e-6

@@ -66,16 +66,18 @@ FAILED = Text(
 ADVICE = Text(
     "trained-on-validation.advice",
     "{what:select(earlier=Make a new model for each fold or split; what an earlier fit trained on is no validation "
-    "data for a model that goes on from it|datasets=Make both parts in one call, or with the same seed and the same "
-    "shuffle|copies=Rows have copies in the data. Take the copies out before the split, and oversample or augment the "
-    "training part only|arrays=Split once, into rows that are trained on and rows that never are)}:\n\n"
-    "{code:python}\n\nWhat this fit logged as `val_…` says little about unseen rows; train again with such a split.\n",
+    "data for a model that goes on from it|images=Make both parts in one call, or with one seed, by which the loader "
+    "also shuffles before it splits|datasets=Split rows that are in one fixed order|"
+    "copies=Rows have copies in the data. Take "
+    "the copies out before the split, and oversample or augment the training part only|arrays=Split once, into "
+    "rows that are trained on and rows that never are)}:\n\n{code:python}\n\nWhat this fit logged as `val_…` says "
+    "little about unseen rows; train again with such a split.\n",
 )
 CODE_EARLIER = """\
 for train, held in folds:
     model = build_model()
     model.fit(x[train], y[train], epochs=..., validation_data=(x[held], y[held]))"""
-CODE_DATASETS = """\
+CODE_IMAGES = """\
 training, validation = keras.utils.image_dataset_from_directory(
     directory, validation_split=0.2, subset="both", seed=0
 )
@@ -136,15 +138,29 @@ def check(facts: Facts) -> Finding:
     reason = _judged(len(rows), seen, own, copies=copies)
     if reason is not None:
         return Finding(NAME, "passed", reason, evidence, "")
-    what = "copies" if copies else "arrays" if trace.header.fit.arguments.data == "ArrayDataAdapter" else "datasets"
+    arrays = trace.header.fit.arguments.data == "ArrayDataAdapter"
+    what = "copies" if copies else "arrays" if arrays else "images" if _images(trace) else "datasets"
     return _failed(len(rows), seen, evidence, what)
 
 
 def _failed(rows: int, seen: int, evidence: dict[str, Any], what: str) -> Finding:
-    codes = {"earlier": CODE_EARLIER, "copies": CODE_COPIES, "arrays": CODE_ARRAYS, "datasets": CODE_DATASETS}
+    codes = {
+        "earlier": CODE_EARLIER,
+        "copies": CODE_COPIES,
+        "arrays": CODE_ARRAYS,
+        "images": CODE_IMAGES,
+        "datasets": reshuffled_split.CODE,
+    }
     earlier = what == "earlier" or None
     title = FAILED(seen=seen, rows=rows, share=seen / rows, earlier=earlier, epoch=evidence["epoch"])
     return Finding(NAME, "failed", title, evidence, ADVICE(what=what, code=codes[what]))
+
+
+def _images(trace: Trace) -> bool:
+    """Whether the input is one array of rows with height, width and channels."""
+    place = next((s.batch.signature for s in trace.steps), None)
+    leaves = () if place is None else trace.signatures[place].leaves
+    return bool(leaves) and len(leaves[0].shape) == 3
 
 
 def _most(trace: Trace, validation: list[Rows]) -> tuple[Evaluation, Rows, int]:

@@ -49,7 +49,7 @@ ADVICE = Text(
     "{code:python}\n",
 )
 CODE = """\
-batches = [tuple(np.asarray(part) for part in batch) for batch in validation]
+batches = [tuple(np.asarray(part) for part in batch) for _, batch in zip(range(BATCHES), validation)]
 x_val, y_val = (np.concatenate(parts) for parts in zip(*batches))
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val))"""
 
@@ -93,7 +93,9 @@ def check(facts: Facts) -> Finding:
         common=len(common) or None,
         watched=watched or None,
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE))
+    taken = trace.evaluations[0].batches
+    batches = max(1, 0 if taken is None else len(list(trace.batches(taken))))
+    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE.replace("BATCHES", str(batches))))
 
 
 def _changed(one: Rows, other: Rows) -> float:

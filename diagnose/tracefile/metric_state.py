@@ -71,25 +71,50 @@ def means(found: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, fl
     return {name: (v["total"], v["count"]) for name, v in found.items() if set(v) == {"total", "count"}}
 
 
-def carried(slots: Sequence[Slot], epochs: Sequence[Sequence[Step]]) -> tuple[dict[str, int], int]:
-    """metric -> in how many epochs it went on from where the epoch before had left it, and that is not where it began;
-    and in how many epochs this could be seen."""
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """metric -> in how many epochs it did not begin anew; those that were reset in part; and in how many epochs this
+    could be seen."""
+
+    epochs: Mapping[str, int]
+    partly: frozenset[str]
+    known: int
+
+
+def carried(slots: Sequence[Slot], epochs: Sequence[Sequence[Step]]) -> Carried:
+    """Which metrics keep from one epoch to the next what they have added up.
+
+    A metric that is reset begins every epoch alike. So one does not whose state, as far as steps move it, is another
+    than before the fit's first step; where that was not recorded (a metric may be made in it), one that begins as the
+    epoch before it had left it, or otherwise than the epoch before had begun. A mean begins at 0.
+    """
     found: dict[str, int] = {}
+    partly: set[str] = set()
     known = 0
     start = _read(slots, epochs[0][0].metrics_before) if epochs and epochs[0] else None
+    last: list[NDArray] | None = None
+    names: dict[str, set[str]] = {}
+    for slot in slots:
+        names.setdefault(slot.log, set()).add(slot.name)
     for before, after in pairwise(epochs):
         left = _read(slots, before[-1].metrics_after) if before else None
         now = _read(slots, after[0].metrics_before) if after else None
         if left is None or now is None:
             continue
         known += 1
-        # Before its first step a metric may not have been made yet; one that is never updated is as it began, too.
-        began = [np.zeros_like(a) for a in now] if start is None else start
-        changed = {slot.log for i, slot in enumerate(slots) if now[i].tobytes() != left[i].tobytes()}
-        moved = {slot.log for i, slot in enumerate(slots) if now[i].tobytes() != began[i].tobytes()}
-        for name in moved - changed:
+        first = start or last
+        # One that is never updated is as it began, too.
+        began = [np.zeros_like(a) for a in now] if first is None else first
+        moved = [i for i in range(len(slots)) if left[i].tobytes() != began[i].tobytes()]
+        kept = {slots[i].log for i in moved if now[i].tobytes() != began[i].tobytes()}
+        if first is None:
+            other = {slot.log for i, slot in enumerate(slots) if now[i].tobytes() != left[i].tobytes()}
+            kept -= {name for name in other if names[name] != {"total", "count"}}
+        for name in kept:
             found[name] = found.get(name, 0) + 1
-    return found, known
+        partly |= kept & {slots[i].log for i in moved if now[i].tobytes() == began[i].tobytes()}
+        last = now
+    return Carried(found, frozenset(partly), known)
 
 
 def _read(slots: Iterable[Slot], raw: bytes | None) -> list[NDArray] | None:

@@ -37,12 +37,17 @@ def said(path: Path, *amounts: float, residual: float, reproduced: int = 2) -> s
 
 
 def test_causes_larger_than_the_residual_are_named(path: Path) -> None:
-    text = said(path, -0.3, 0.1, residual=0.0)
+    text = said(path, -0.3, -0.1, residual=0.0)
     assert "the weights moved on" in text and "dropout" in text
 
 
+def test_what_moves_the_value_the_other_way_is_no_cause_of_the_gap(path: Path) -> None:
+    text = said(path, -0.3, 0.1, residual=0.0)
+    assert text.endswith("mostly because the weights moved on within the epoch (-0.3).")
+
+
 def test_a_cause_smaller_than_the_residual_is_not(path: Path) -> None:
-    text = said(path, -0.3, 0.1, residual=-0.2)
+    text = said(path, -0.3, -0.1, residual=-0.2)
     assert "the weights moved on" in text and "dropout" not in text
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from diagnose import Tracer
 from diagnose.rules import file_overwritten
-from tests.rules.advice import blocks
+from tests.rules.advice import cures, paste
 
 RULE = file_overwritten.NAME
 
@@ -52,7 +52,6 @@ def test_fails_where_a_later_fit_wrote_a_worse_model() -> None:
     assert finding.status == "failed" and finding.effect == pytest.approx(min(now) - min(then))
     assert finding.evidence["replaced_value"] == pytest.approx(min(then))
     assert finding.evidence["saved_value"] == pytest.approx(min(now))
-    assert 'f"fit-{number}.keras"' in blocks(finding.advice)[0]
     loaded = keras.models.load_model("best.keras")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3)).astype("float32")[30:]
@@ -99,4 +98,38 @@ def test_fails_where_another_callback_of_the_fit_writes_over_the_best() -> None:
     assert values[-1] > min(values)
     assert finding.status == "failed" and finding.evidence["replaced_trace"] is None
     assert finding.evidence["replaced_value"] == pytest.approx(min(values))
-    assert "last.keras" in blocks(finding.advice)[0]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3)).astype("float32")
+    given = {"x": x[:30], "y": x[:30, :1] * 2, "x_val": x[30:], "y_val": x[30:, :1] * 2}
+    code = finding.advice.replace("callbacks = [", "callbacks = [grow, ")
+    again = model()
+    again.optimizer.learning_rate = 0.05
+    paste(code, fill={"epochs=...": "epochs=4, verbose=0"}, grow=Grow(), model=again, **given)
+    assert on_validation("m.keras") == pytest.approx(min(values), rel=1e-5)
+    assert on_validation("m-last.keras") == pytest.approx(values[-1], rel=1e-5)
+
+
+def on_validation(file: str) -> float:
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")[30:]
+    return float(keras.models.load_model(file).evaluate(x, x[:, :1] * 2, verbose=0))
+
+
+@cures(RULE)
+def test_advice_keeps_the_best_of_each_fit() -> None:
+    """The user's own call, with a file for each fit."""
+    made, file = model(), "kept/best-{epoch:02d}.keras"
+    saving = {"monitor": "val_loss", "save_best_only": True}
+    fit(made, keras.callbacks.ModelCheckpoint(file, **saving), epochs=1)
+    finding, _ = fit(made, keras.callbacks.ModelCheckpoint(file, **saving), rate=1.5, epochs=1)
+    assert finding.status == "failed"
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    given = {"x": x[:30], "y": x[:30, :1] * 2, "x_val": x[30:], "y_val": x[30:, :1] * 2}
+    again, values = model(), []
+    for number, rate in enumerate((0.05, 1.5), start=1):
+        again.optimizer.learning_rate = rate
+        fill = {"number = 2": f"number = {number}", "epochs=...": "epochs=1, verbose=0"}
+        paste(finding.advice, fill=fill, model=again, **given)
+        values.append(again.evaluate(given["x_val"], given["y_val"], verbose=0))
+    assert values[1] > values[0]
+    for number, value in enumerate(values, start=1):
+        assert on_validation(f"kept/best-01-{number}.keras") == pytest.approx(value, rel=1e-5)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import diagnose
-from tests.rules.advice import blocks
+from tests.rules.advice import blocks, cures, paste
 
 RULE = "loaded-model-differs"
 
@@ -57,6 +58,22 @@ def test_a_model_that_holds_a_part_is_named_with_what_it_lacks(width: int) -> No
     ]
     assert finding.status == "failed" and finding.evidence["names"] == lacks
     assert "holds 2 of this fit's 6 variables" in finding.title and blocks(finding.advice)
+
+
+@cures(RULE)
+def test_advice_loads_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways give a model that returns what the trained one returns; the part did not."""
+    monkeypatch.chdir(tmp_path)
+    finding, model, used = run(with_parts(6))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 4)).astype("float32"), rng.normal(size=(24, 1)).astype("float32")
+    value = model.evaluate(x, y, verbose=0)
+    assert used.evaluate(x, y, verbose=0) != pytest.approx(value, rel=1e-3)
+    for block in range(2):
+        scope = paste(finding.advice, block=block, model=model, build_model=build, x_val=x, y_val=y)
+        assert scope["loaded"].evaluate(x, y, verbose=0) == pytest.approx(value, rel=1e-5)
+    with pytest.raises((ValueError, OSError)):
+        paste(finding.advice, block=1, model=model, build_model=lambda: build(7))
 
 
 def all_of_it(model: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
+from tests.rules.advice import cures, paste
 
 RULE = "loss-changed"
 constant_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiled into the step as a constant")
@@ -26,6 +27,13 @@ class Penalised(keras.losses.Loss):  # type: ignore[misc]
         return keras.ops.mean(squares, axis=-1)
 
 
+class Weighted(Penalised):
+    """The mean of squares, and `weight` times that."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return (1.0 + self.weight) * keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
 class Raise(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, put: Any) -> None:
         super().__init__()
@@ -35,13 +43,13 @@ class Raise(keras.callbacks.Callback):  # type: ignore[misc]
         self.put(min(epoch, 3) / 4)
 
 
-def fit(loss: Any, *callbacks: Any, metrics: Any = ("mse",), **compiled: Any) -> tuple[Any, Any]:
+def fit(loss: Any, *callbacks: Any, metrics: Any = ("mse",), rate: float = 0.05, **compiled: Any) -> tuple[Any, Any]:
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(2)
     x = rng.normal(size=(48, 3)).astype("float32")
     y = (x @ [1.0, -1.0, 0.5] + 2).astype("float32")[:, None]
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.05), loss, metrics=list(metrics), **compiled)
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=list(metrics), **compiled)
     tracer = Tracer()
     model.fit(x, y, batch_size=16, epochs=5, verbose=0, validation_data=(x, y), callbacks=[*callbacks, tracer])
     diagnosis = tracer.diagnose()
@@ -69,6 +77,34 @@ def test_a_variable_in_a_closure() -> None:
     assert 'monitor="val_mse"' in finding.advice
     r = diagnosis.restoration
     assert diagnosis.headline == finding.title and r.verdict != "no-owner" and "average" not in r.sentence
+
+
+@constant_on_jax
+@cures(RULE)
+def test_advice_keeps_the_best_epoch_by_a_metric() -> None:
+    """The user's own call on the metric: it keeps the epoch whose error is least, which the loss did not."""
+    weight = keras.Variable(0.0, trainable=False, name="weight")
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=9, baseline=50.0, restore_best_weights=True)
+
+    def raises() -> Any:
+        weight.assign(0.0)
+        return Raise(lambda w: weight.assign(6.0 if w else 0.0))
+
+    diagnosis, finding = fit(Weighted(weight), raises(), stopping, rate=0.002)
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(48, 3)).astype("float32")
+    y = (x @ [1.0, -1.0, 0.5] + 2).astype("float32")[:, None]
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.002), Weighted(weight), metrics=["mse"])
+    code = finding.advice.replace("callbacks=[", "callbacks=[raises, ")
+    fill = {"epochs=...": "epochs=5, batch_size=16, verbose=0, validation_data=(x, y)"}
+    again = paste(code, fill=fill, raises=raises(), model=model, x=x, y=y)["model"]
+    errors = again.history.history["val_mse"]
+    held = float(np.mean((keras.ops.convert_to_numpy(model(x)) - y) ** 2))
+    assert held == pytest.approx(min(errors), rel=1e-4)
+    best_loss = diagnosis.restoration.restored_epoch
+    assert errors[best_loss - 1] > min(errors) * 1.01, "the loss chose another"
 
 
 @pytest.mark.recorded

@@ -14,7 +14,7 @@ RULE = metric_mismatch.NAME
 BACKEND = keras.backend.backend()
 
 
-def fit(y: Any, metric: Any, units: int = 1, loss: str = "mse", model: Any = None, x: Any = None) -> tuple[Any, Any]:
+def fit(y: Any, metric: Any, units: int = 1, loss: Any = "mse", model: Any = None, x: Any = None) -> tuple[Any, Any]:
     keras.utils.set_random_seed(2)
     if x is None:
         x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
@@ -195,6 +195,8 @@ def test_binary_accuracy_passes_for_several_labels_a_row_and_for_a_metric_of_row
     x, y = one_hot()
     several = np.maximum(y, np.roll(y, 1, axis=0))
     assert fit(several, "binary_accuracy", 5, "binary_crossentropy", x=x)[0].status == "passed"
+    soft = 0.9 * y + 0.02
+    assert fit(soft, "accuracy", 5, "categorical_crossentropy", x=x)[0].status == "passed"
     assert fit(y, "categorical_accuracy", 5, "binary_crossentropy", x=x)[0].status == "passed"
 
 
@@ -204,3 +206,75 @@ def test_binary_accuracy_of_one_hot_classes_passes_where_all_rows_are_right() ->
     model = keras.Sequential([keras.Input((5,)), sharp])
     sharp.set_weights([40 * np.eye(5, dtype="float32"), np.zeros(5, "float32")])
     assert fit(y, "binary_accuracy", loss="binary_crossentropy", model=model, x=y)[0].status == "passed"
+
+
+def test_accuracy_of_several_labels_a_row_asks_for_the_first_of_them() -> None:
+    """Keras takes `"accuracy"` of labels with as many columns as outputs for that of one class a row."""
+    x, y = one_hot()
+    several = np.maximum(y, np.roll(y, 1, axis=1))
+    finding, history = fit(several, "accuracy", 5, "binary_crossentropy", x=x)
+    assert finding.status == "failed" and "100% of the rows have several labels that are 1" in finding.title
+    assert "BinaryAccuracy" in blocks(finding.advice)[0] and 0.0 < history["accuracy"][-1] < 1.0
+    # Keras itself: right for all labels, and only the place of the first one counts.
+    predicted = np.where(several == 1, 0.8, 0.1)
+    predicted[(several == 1) & (several.cumsum(axis=1) == 2)] = 0.9
+    assert float(keras.metrics.CategoricalAccuracy()(several, predicted)) < 0.5
+    assert float(keras.metrics.BinaryAccuracy()(several, predicted)) == 1.0
+
+
+def test_accuracy_of_several_quantities_a_row() -> None:
+    y = np.random.default_rng(4).normal(size=(48, 3)).astype("float32")
+    finding, _ = fit(y, "accuracy", 3)
+    assert finding.status == "failed" and "labels that are quantities" in finding.title
+    assert "MeanAbsoluteError" in blocks(finding.advice)[0]
+
+
+def linear(units: int) -> Any:
+    keras.utils.set_random_seed(2)
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units)])
+
+
+def two_classes() -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    return x, (x[:, :1] > 0).astype("float32")
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_crossentropy_of_probabilities_over_logits_is_named_and_its_advice_cures(units: int) -> None:
+    x, y = two_classes()
+    y = y if units == 1 else y[:, 0].astype("int32")
+    model, loss = linear(units), "binary_crossentropy" if units == 1 else "sparse_categorical_crossentropy"
+    finding, _ = fit(y, "mse" if units == 1 else "sparse_categorical_accuracy", units, loss, model=model, x=x)
+    out = np.asarray(keras.ops.convert_to_numpy(model(x)), "float64")
+    assert finding.status == "failed" and finding.metric == "loss"
+    assert finding.evidence["lowest_output"] == pytest.approx(out.min(), rel=1e-4)
+    code = blocks(finding.advice)[0].replace("optimizer=...", "optimizer='sgd'").replace("[...]", "[]")
+    exec(code, {"keras": keras, "model": model})
+    logits = np.concatenate([np.zeros_like(out), out], axis=1) if units == 1 else out
+    log = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = -log[np.arange(48), y.reshape(-1).astype(int)].mean()
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_border_of_one_half_between_logits_is_named_and_its_advice_cures() -> None:
+    x, y = two_classes()
+    model = linear(1)
+    model.layers[0].set_weights([np.array([[0.9], [0.0], [0.0]]), np.zeros(1)])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    finding, _ = fit(y, "accuracy", 1, loss, model=model, x=x)
+    out = np.asarray(keras.ops.convert_to_numpy(model(x)))
+    assert finding.status == "failed" and finding.metric == "accuracy"
+    assert finding.evidence["cells_right"] == pytest.approx(np.mean((out > 0.5) == (y == 1)))
+    assert finding.evidence["rows_right"] == pytest.approx(right := np.mean((out > 0) == (y == 1)))
+    code = blocks(finding.advice)[0].replace("optimizer=..., loss=...", "optimizer='sgd', loss='mse'")
+    exec(code, {"keras": keras, "model": model})
+    assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(right)
+    told = fit(y, keras.metrics.BinaryAccuracy(threshold=0.0), 1, loss, model=model, x=x)[0]
+    assert told.status == "passed", told.title
+
+
+def test_logits_that_the_loss_is_told_of_pass() -> None:
+    x, y = two_classes()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    finding, _ = fit(y[:, 0].astype("int32"), "accuracy", 2, loss, model=linear(2), x=x)
+    assert finding.status == "passed"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diagnose.rules import metric_never_reset
-from tests.rules.advice import blocks
+from tests.rules.advice import cures, paste
 from tests.rules.traced import Traced, traced
 
 RULE = metric_never_reset.NAME
@@ -18,13 +18,13 @@ class Kept(keras.metrics.MeanAbsoluteError):  # type: ignore[misc]
         pass
 
 
-def fit(metric: Any, epochs: int = 3) -> Traced:
+def fit(metric: Any, epochs: int = 3, **arguments: Any) -> Traced:
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 3)).astype("float32")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.1), "mse", metrics=[metric])
-    return traced(model, x, x[:, :1], epochs=epochs, batch_size=8)
+    return traced(model, x, x[:, :1], epochs=epochs, batch_size=8, **arguments)
 
 
 def test_fails_for_a_metric_that_keeps_its_sums() -> None:
@@ -44,8 +44,57 @@ def test_does_not_apply_to_one_epoch() -> None:
     assert fit(Kept(name="own"), 1).finding(RULE).status == "not-applicable"
 
 
-def test_advice_cures() -> None:
-    scope: dict[str, Any] = {"keras": keras}
-    exec(blocks(metric_never_reset.ADVICE(code=metric_never_reset.CODE))[0], scope)
-    metric = type("Cured", (Kept,), {"reset_state": scope["OwnMetric"].reset_state})(name="own")
-    assert fit(metric).finding(RULE).status == "passed"
+@cures(RULE)
+def test_advice_gives_the_value_of_each_epoch() -> None:
+    finding, plain = fit(Kept(name="own")).finding(RULE), fit(keras.metrics.MeanAbsoluteError(name="own"))
+    assert "in `Kept`" in finding.advice
+    metric = type("Kept", (Kept,), {"reset_state": paste(finding.advice)["reset_state"]})(name="own")
+    assert fit(metric).history["own"] == pytest.approx(plain.history["own"], rel=1e-6)
+
+
+def test_fails_with_a_validation_pass_between_the_epochs() -> None:
+    """What validation adds goes on into the next epoch, too, so the epoch does not begin as the one before ended."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 3)).astype("float32")
+    held = (x[:8] + 1.0, x[:8, :1])
+    run = fit(Kept(name="own"), validation_data=held)
+    plain = fit(keras.metrics.MeanAbsoluteError(name="own"), validation_data=held)
+    finding = run.finding(RULE)
+    assert finding.status == "failed" and finding.evidence["metrics"] == ["own"] and finding.evidence["epochs"] == 2
+    each = [v for pair in zip(plain.history["own"], plain.history["val_own"], strict=True) for v in pair]
+    sizes = [32, 8] * 3
+    wanted = [np.average(each[: n + 1], weights=sizes[: n + 1]) for n in (0, 2, 4)]
+    assert run.history["own"] == pytest.approx(wanted, rel=1e-5)
+
+
+class HalfKept(keras.metrics.MeanAbsoluteError):  # type: ignore[misc]
+    def reset_state(self) -> None:
+        self.total.assign(0.0)
+
+
+def test_fails_for_a_metric_that_is_reset_in_part() -> None:
+    run, plain = fit(HalfKept(name="own")), fit(keras.metrics.MeanAbsoluteError(name="own"))
+    finding = run.finding(RULE)
+    assert finding.status == "failed" and "kept a part of its state" in finding.title
+    assert run.history["own"] == pytest.approx([v / (n + 1) for n, v in enumerate(plain.history["own"])], rel=1e-5)
+
+
+class Scaled(keras.metrics.MeanAbsoluteError):  # type: ignore[misc]
+    """Holds a number that a callback changes between epochs, and no step."""
+
+    def __init__(self) -> None:
+        super().__init__(name="own")
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def reset_state(self) -> None:
+        self.total.assign(0.0)
+        self.count.assign(0.0)
+
+    def result(self) -> Any:
+        return self.scale * super().result()
+
+
+def test_passes_for_a_state_that_no_step_changes() -> None:
+    metric = Scaled()
+    raise_it = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: metric.scale.assign(1.0 + epoch))
+    assert fit(metric, callbacks=[raise_it]).finding(RULE).status == "passed"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 
-from diagnose import Tracer
+import diagnose
 from tests.rules.runs import data, fit
 
 RULE = "moving-average-of-weights"
@@ -21,20 +23,43 @@ def test_fails_where_early_stopping_goes_by_an_average() -> None:
     assert finding.evidence["computed_at_versions"] == [4 * (epoch - 1), 4 * epoch - 1]
 
 
-def test_fails_where_the_log_is_all_there_is() -> None:
+def scored(rate: float = 0.5, rows: Any = slice(None)) -> tuple[Any, Any, Any]:
+    """A fit that nothing is decided in, and an `evaluate` of the script's own behind it, over some of its rows."""
+    keras.utils.set_random_seed(3)
+    x, y = data()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile(keras.optimizers.SGD(rate), "binary_crossentropy", metrics=["accuracy"])
+    with diagnose.trace() as session:
+        history = model.fit(x, y, batch_size=16, epochs=3, verbose=0).history
+        if rows is not None:
+            model.evaluate(x[rows] if isinstance(rows, slice) else rows, y[rows] if isinstance(rows, slice) else y,
+                           verbose=0)  # fmt: skip
+        (diagnosis,) = session.diagnose()
+    return diagnosis, next(f for f in diagnosis.findings if f.rule == RULE), history
+
+
+def test_fails_where_the_script_evaluates_what_it_trained_on() -> None:
     """By the metric that moved most for its size, which is compared here by hand; nothing was decided, so it is only
     notable, and nothing is said about what else the script may look at."""
-    seen = fit()
-    finding = seen.finding(RULE)
-    assert (finding.status, finding.severity) == ("failed", "notable") and not seen.diagnosis.mismatch
+    diagnosis, finding, history = scored()
+    assert (finding.status, finding.severity) == ("failed", "notable") and not diagnosis.mismatch
     assert "Nothing else" not in finding.title and not finding.title.rstrip().endswith("decides here")
     moved = {
-        (x.metric, x.epoch): abs(sum(e.amount for e in x.entries if "weights-" in e.factor))
-        / max(abs(x.logged), abs(x.evaluated))
-        for x in seen.diagnosis.ledgers
-        if x.gap * sum(e.amount for e in x.entries if "weights-" in e.factor) > 0
+        x.metric: abs(sum(e.amount for e in x.entries if "weights-" in e.factor)) / max(abs(x.logged), abs(x.evaluated))
+        for x in diagnosis.ledgers
+        if x.epoch == 3 and x.gap * sum(e.amount for e in x.entries if "weights-" in e.factor) > 0
     }
-    assert (finding.metric, finding.evidence["epoch"]) == max(moved, key=lambda key: moved[key])
+    assert (finding.metric, finding.evidence["epoch"]) == (max(moved, key=lambda key: moved[key]), 3)
+    assert finding.evidence["logged"] == history[finding.metric][-1]
+
+
+@pytest.mark.parametrize("rows", [None, -data()[0]], ids=["no call", "other rows"])
+def test_passes_where_nobody_compares_the_value(rows: Any) -> None:
+    """The same fit: the amount is said, and that nothing rests on it."""
+    diagnosis, finding, _ = scored(rows=rows)
+    assert finding.status == "passed" and "compares it with no evaluate of its own" in finding.title
+    ledger = next(x for x in diagnosis.ledgers if (x.metric, x.epoch) == (finding.metric, finding.evidence["epoch"]))
+    assert finding.effect == pytest.approx(abs(ledger.gap), rel=1e-4)  # nothing else differs in this fit
 
 
 def test_the_metric_that_moved_is_told_not_the_loss_that_did_not() -> None:
@@ -46,12 +71,13 @@ def test_the_metric_that_moved_is_told_not_the_loss_that_did_not() -> None:
         keras.optimizers.SGD(2.0), lambda t, p: 100.0 + keras.losses.binary_crossentropy(t, p), metrics=["accuracy"]
     )
     model.layers[0].set_weights([np.array([[-1.0], [0.5], [0.0]]), np.zeros(1)])
-    tracer = Tracer()
-    history = model.fit(x, y, batch_size=4, verbose=0, callbacks=[tracer]).history
-    evaluated = model.evaluate(x, y, verbose=0, return_dict=True)
+    with diagnose.trace() as session:
+        history = model.fit(x, y, batch_size=4, verbose=0).history
+        evaluated = model.evaluate(x, y, verbose=0, return_dict=True)
+        (diagnosis,) = session.diagnose()
     assert evaluated["accuracy"] - history["accuracy"][0] > 0.1
     assert abs(evaluated["loss"] - history["loss"][0]) < 1.0
-    finding = next(f for f in tracer.diagnose().findings if f.rule == RULE)
+    finding = next(f for f in diagnosis.findings if f.rule == RULE)
     assert finding.status == "failed" and finding.metric == "accuracy"
     assert finding.evidence["logged"] == history["accuracy"][0]
 

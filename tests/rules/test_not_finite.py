@@ -11,7 +11,7 @@ import pytest
 
 from diagnose import Diagnosis, Tracer
 from diagnose.report.ledger_view import build_ledgers
-from tests.rules.advice import blocks
+from tests.rules.advice import blocks, cures, paste
 
 RULE = "missing-monitor"
 
@@ -66,8 +66,11 @@ def test_its_advice_finds_the_row(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks(finding(diagnosis).advice)
     y_val = np.zeros((20, 1), "float32")
     y_val[10] = math.nan
-    exec(code, {"np": np, "x_val": np.zeros((20, 4)), "y_val": y_val})
-    assert capsys.readouterr().out.splitlines()[1] == "y_val rows without a number: [10]"
+    assert "EarlyStopping" in code  # the user's own call
+    scope: dict[str, Any] = {"np": np}
+    exec(code.split("model.fit")[0], scope)
+    scope["numbers"](np.zeros((20, 4)), y_val)
+    assert capsys.readouterr().out == "rows without a number: [10]\n"
 
 
 def test_training_that_becomes_nan_is_named_by_its_batch() -> None:
@@ -78,7 +81,7 @@ def test_training_that_becomes_nan_is_named_by_its_batch() -> None:
     assert found.status == "failed"
     assert "First, loss was NaN in epoch 1; in training, loss was NaN in batch 3 of epoch 1 (step 2)." in found.title
     assert found.evidence["first_batch"]["step"] == 2
-    assert "TerminateOnNaN" in found.advice
+    assert found.advice == finding_advice(diagnosis, "missing-monitor") and "numbers(x, y)" in found.advice
 
 
 def test_without_a_callback_the_headline_says_where_it_began() -> None:
@@ -158,7 +161,52 @@ def test_rule_validation_alone() -> None:
     found = of_rule(diagnosis)
     assert first_bad(weights) is None
     assert found.status == "failed" and "The weights stayed finite." in found.title
-    assert "y_val" in found.advice
+    assert "1 row of validation has NaN or infinity in the labels." in found.title
+    assert (found.evidence["rows"], found.evidence["inputs"], found.evidence["labels"]) == (1, 0, 1)
+
+
+@cures("not-finite")
+@pytest.mark.parametrize("row", [50, 90], ids=["training", "validation"])
+def test_advice_trains_and_validates_over_numbers(row: int) -> None:
+    """As many epochs of numbers as without the row. Oracle: the loss by NumPy over the other rows."""
+    diagnosis, _, _, model = fit([], bad_label=row, epochs=2)
+    found = of_rule(diagnosis)
+    assert f"1 row of {'that batch' if row == 50 else 'validation'} has NaN or infinity in the labels." in found.title
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(100, 4)).astype("float32")
+    y = (x @ rng.normal(size=(4, 1))).astype("float32")
+    y[row] = math.nan
+    again = keras.models.clone_model(model)
+    again.compile(keras.optimizers.Adam(), "mse")
+    given = {"x": x[:80], "y": y[:80], "x_val": x[80:], "y_val": y[80:]}
+    fill = {"epochs=...": "epochs=2, verbose=0"}
+    history = paste(found.advice, fill=fill, model=again, **given)["model"].history.history
+    assert all(np.isfinite(values).all() for values in history.values())
+    error = keras.ops.convert_to_numpy(again(x[80:])) - y[80:]
+    assert history["val_loss"][-1] == pytest.approx(float(np.nanmean(error**2)), rel=1e-4)
+
+
+def test_advice_for_updates_that_were_too_large() -> None:
+    """All rows are numbers: the user's own optimizer, with a tenth of the rate and gradients cut off."""
+    x, y = np.full((40, 2), 30.0, "float32"), np.ones((40, 1), "float32")
+    x[::2] *= -1
+
+    def build_model() -> Any:
+        keras.utils.set_random_seed(2)
+        return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    model, tracer = build_model(), Tracer()
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    assert not np.isfinite(model.fit(x, y, epochs=6, verbose=0, callbacks=[tracer]).history["loss"]).all()
+    found = of_rule(tracer.diagnose())
+    assert "All rows of that batch are finite numbers." in found.title and "SGD(0.01, clipnorm=1.0)" in found.advice
+    fill = {"epochs=...": "epochs=6, verbose=0", "loss=..., metrics=[...]": "loss='mse'"}
+    again = paste(found.advice, fill=fill, build_model=build_model, x=x, y=y)["model"]
+    assert len(again.history.history["loss"]) == 6 and np.isfinite(again.history.history["loss"]).all()
+
+
+def finding_advice(diagnosis: Diagnosis, rule: str) -> str:
+    return str(of_rule(diagnosis, rule).advice)
 
 
 def test_rule_control() -> None:

@@ -11,7 +11,7 @@ from diagnose import Tracer
 from diagnose.rules import random_evaluate
 from diagnose.rules.facts import Facts
 from diagnose.tracefile.reader import read_trace
-from tests.rules.advice import blocks
+from tests.rules.advice import cures, paste
 
 RULE = random_evaluate.NAME
 
@@ -95,10 +95,18 @@ def test_does_not_apply_where_nothing_was_evaluated(tmp_path: Path) -> None:
         assert random_evaluate.check(Facts(trace, (), None)).status == "not-applicable"
 
 
-def test_advice_is_silent_in_inference() -> None:
-    scope: dict[str, Any] = {"keras": keras}
-    exec(blocks(random_evaluate.ADVICE(layer=random_evaluate.LAYER, code=""))[0], scope)
-    x = np.ones((3, 2), "float32")
-    layer = scope["Noise"](1.0)
-    assert np.array_equal(keras.ops.convert_to_numpy(layer(x)), x)
-    assert not np.array_equal(keras.ops.convert_to_numpy(layer(x, training=True)), x)
+@cures(RULE)
+def test_advice_draws_in_training_only_and_says_the_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    diagnosis, model, x, y = fit(Noise())
+    found = finding(diagnosis)
+    capsys.readouterr()
+    paste(found.advice, block=1, model=model, x=x, y=y)
+    mean, low, high = map(float, capsys.readouterr().out.split())
+    drawn = [model.evaluate(x, y, verbose=0, return_dict=True)[found.metric] for _ in range(20)]
+    assert low < mean < high and abs(mean - float(np.mean(drawn))) < float(np.std(drawn))
+    layer = paste(found.advice)["Noise"](1.0)
+    cured, model, x, y = fit(layer)
+    assert len({model.evaluate(x, y, verbose=0, return_dict=True)["loss"] for _ in range(3)}) == 1
+    assert finding(cured).status == "passed"
+    ones = np.ones((3, 2), "float32")
+    assert not np.array_equal(keras.ops.convert_to_numpy(layer(ones, training=True)), ones)

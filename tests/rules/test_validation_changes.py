@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
+from diagnose import Tracer
 from diagnose.rules import validation_changes
 from tests.rules import test_reshuffled_split as split
-from tests.rules.advice import blocks
+from tests.rules.advice import cures, paste
 from tests.rules.test_reshuffled_split import Passes, rows
 
 RULE = validation_changes.NAME
@@ -27,9 +29,49 @@ def test_fails_for_a_sample_drawn_in_each_epoch(monkeypatch: Any) -> None:
     assert finding.status == "failed"
     assert finding.evidence["different_rows"] == len(set(np.concatenate(held).tolist()))
     assert finding.evidence["rows_in_every_pass"] == len(set(held[0]).intersection(*held[1:]))
-    scope: dict[str, Any] = {"np": np, "validation": [(x[:5], y[:5]), (x[5:9], y[5:9])]}
-    exec(blocks(finding.advice)[0].split("model.fit")[0], scope)
-    assert np.array_equal(scope["x_val"], x[:9]) and np.array_equal(scope["y_val"], y[:9])
+
+
+class Sampled(keras.utils.PyDataset):  # type: ignore[misc]
+    """Two batches of other rows in each epoch; like all such, it has no end of its own when it is iterated over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x, self.y = rows()
+        self.rng = np.random.default_rng(1)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        part = self.rows[5 * (index % 2) :][:5]
+        return self.x[part], self.y[part]
+
+    def on_epoch_end(self) -> None:
+        self.rows = 20 + self.rng.permutation(40)[:10]
+
+
+@cures(RULE)
+def test_advice_validates_over_the_same_rows(monkeypatch: Any) -> None:
+    """With a rate of 0 nothing but the rows changes: the value does, and with the advice it does not."""
+    x, y = rows()
+
+    def still() -> Any:
+        keras.utils.set_random_seed(2)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        return model
+
+    model, tracer = still(), Tracer()
+    arguments: dict[str, Any] = {"epochs": 3, "verbose": 0}
+    history = model.fit(x[:20], y[:20], validation_data=Sampled(), callbacks=[tracer], **arguments).history
+    finding = next(f for f in tracer.diagnose().findings if f.rule == RULE)
+    assert finding.status == "failed" and len(set(history["val_loss"])) == 3
+    fill = {"epochs=...": "epochs=3, verbose=0"}
+    scope = paste(finding.advice, fill=fill, validation=Sampled(), model=still(), x=x[:20], y=y[:20])
+    assert len(set(scope["model"].history.history["val_loss"])) == 1
+    taken = Sampled().rows
+    assert np.array_equal(scope["x_val"], x[taken]) and np.array_equal(scope["y_val"], y[taken])
 
 
 @pytest.mark.recorded

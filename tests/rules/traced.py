@@ -25,7 +25,7 @@ def traced(model: Any, x: Any, y: Any, *, evaluate: Any = None, epochs: int = 1,
     """`fit` in order of the rows; `evaluate` as for `Tracer.diagnose`."""
     tracer = Tracer()
     arguments = {"shuffle": False, "verbose": 0, **arguments}
-    history = model.fit(x, y, epochs=epochs, callbacks=[tracer], **arguments)
+    history = model.fit(x, y, epochs=epochs, callbacks=[*arguments.pop("callbacks", ()), tracer], **arguments)
     return Traced(tracer.diagnose(evaluate=evaluate), tracer, history.history)
 
 
