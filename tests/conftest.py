@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def order(item: pytest.Item) -> tuple[float, str]:
         file, name = item.nodeid.partition("::")[0], unit(item.nodeid)
-        return -SECONDS.get(file, 0.01 * counts[name]) / (PARTS if file in APART else 1), name
+        return -SECONDS.get(file, 0.5 * counts[name]) / (PARTS if file in APART else 1), name
 
     items.sort(key=order)
 
