@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from diagnose.decide.clock import clocks, of_source
-from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, How, ReplayCheck, Restoration, StepRow
+from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
+from diagnose.result.kinds import How
 from diagnose.result.measurements import Measurements
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
@@ -29,7 +30,12 @@ UNTIL_FULL = Text(
 )
 ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epochs")
 NOT_ASKED = Text("versions.not-asked", "it is not among the epochs that were explained, so it was not made again")
-MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, and proven by digest")
+MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")
+NEARLY = Text(
+    "versions.nearly",
+    "{kept}; {again} more were made again by training: equal by digest, but for {nearly} that differ in the last "
+    "digits, at the end of an epoch by {off} of the largest number in a variable at most",
+)
 NOT_REPLAYED = Text(
     "notice.not-replayed",
     "Not everything could be replayed: {shown:clauses}{more:given( (and {more} more))}. What needs it is left out or "
@@ -194,10 +200,14 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
         text = EVERY_UPDATE()
     else:
         text = UNTIL_FULL() if trace.header.policy.every_update else ENDS_OF_EPOCHS()
-    states = [] if replayer is None else [trace.version(v) for v in replayer.remaker.versions]
-    again = sum(state is None or trace.index.kept(state) is None for state in states)
-    if again:
-        text = MADE_AGAIN(kept=text, again=again)
+    remaker = None if replayer is None else replayer.remaker
+    if remaker is not None and remaker.versions:
+        states = [trace.version(v) for v in remaker.versions]
+        again = sum(state is None or trace.index.kept(state) is None for state in states)
+        if remaker.nearly:
+            text = NEARLY(kept=text, again=again, nearly=len(remaker.nearly), off=f"{remaker.off:.0e}")
+        elif again:
+            text = MADE_AGAIN(kept=text, again=again)
     return {"total": total, "kept": kept, "policy": text}
 
 

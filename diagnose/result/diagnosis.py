@@ -16,7 +16,7 @@ from diagnose.result.calls import Call
 from diagnose.result.clocks import Clock as Clock
 from diagnose.result.clocks import Source as Source
 from diagnose.result.clocks import Span as Span
-from diagnose.result.kinds import Count, Real, Signed
+from diagnose.result.kinds import Count, How, Real, Signed
 from diagnose.result.measurements import Measurements
 from diagnose.result.spoken import Spoken
 from diagnose.result.texts import Texts
@@ -37,16 +37,11 @@ restore went as it did, without which the verdict's "best" misleads; why the fit
 validation or evaluation, and so no choice by one, says what it is taken for."""
 
 
-How = Literal["recorded", "made-again", "epoch-ends"]
-
-
 @dataclass(frozen=True, slots=True)
 class EpochRow:
     """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
     over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
-    the last validation pass was computed at. `clocks`: of each logged value, when it was computed.
-    `how` the weights of its versions are known: all were "recorded"; "made-again", and proven to end as recorded; or of
-    its end only ("epoch-ends", and `why`)."""
+    the last validation pass was computed at. `clocks`: of each logged value, when it was computed. `how`: see `How`."""
 
     epoch: Count
     first_version: Count
@@ -155,6 +150,19 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAverage:
+    """Weights that are, to rounding, a mean or a moving average (`momentum`) of what `members` are: (1-based) epochs,
+    whose ends are meant, or versions; 0 of the epochs: the start of the fit. `trainable`: only the trainable ones
+    are."""
+
+    kind: Literal["mean", "moving"]
+    of: Literal["epochs", "updates"]
+    members: tuple[Count, ...]
+    momentum: Real | None = None
+    trainable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Restoration(Spoken):
     """Which weights the model holds after fit, beside those the logged best was computed at (see `verdict`)."""
 
@@ -180,6 +188,8 @@ class Restoration(Spoken):
     chosen_epoch: Count | None = None
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
+    average: HeldAverage | None = None
+    """What the weights held are, where no version has them and an average is proven."""
     texts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

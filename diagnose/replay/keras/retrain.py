@@ -40,6 +40,11 @@ class KerasRetrainer:
         self._generator: NDArray | None = None
         self.began: Began = None, None
 
+    @property
+    def runner(self) -> Runner | None:
+        """What runs the steps, once one did."""
+        return self._runner
+
     def start(self, variables: Sequence[NDArray], optimizer: OptimizerStart) -> None:
         backend = self._values.backend
         runner = backend.runner(self._model, training=True, fixed=self._fixed)
