@@ -260,13 +260,15 @@ def changed_by(share: float) -> Any:
 
 def test_versions_that_differ_by_rounding_are_taken_and_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diagnose.replay.keras.retrain.KerasRetrainer.step", changed_by(3e-7))
-    diagnosis, _ = fit("epochs")
+    diagnosis, _ = fit(2)
     assert diagnosis.replay is not None and (diagnosis.replay.steps, diagnosis.replay.reproduced) == (12, 12)
     assert "differ in the last digits" in diagnosis.versions["policy"]
+    assert {row.how for row in diagnosis.epoch_rows} == {"epoch-ends"}, "not bit for bit"
+    assert all(row.why is not None and "differ in the last digits" in row.why for row in diagnosis.epoch_rows)
 
 
 def test_control_those_that_lead_elsewhere_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diagnose.replay.keras.retrain.KerasRetrainer.step", changed_by(1e-3))
-    diagnosis, _ = fit("epochs")
+    diagnosis, _ = fit(2)
     assert diagnosis.replay is not None and diagnosis.replay.steps == 0
     assert diagnosis.replay.reason is not None and "made others (first at version" in diagnosis.replay.reason
