@@ -20,7 +20,8 @@ MOVED = Text("weights-stand-still.moved", "Updates changed the weights.")
 FAILED = Text(
     "weights-stand-still.failed",
     "None of {updates} updates changed a weight{rate:given(, at a learning rate of {rate:number}|)}: all gradients "
-    "were 0, or too small to change anything.{one:given( The loss, categorical_crossentropy, of an output of one unit is 0 "
+    "were 0, or too small to change anything.{one:given( The loss, categorical_crossentropy, of an output of one unit "
+    "is 0 "
     "whatever that is.)}{loss:given( The loss was {loss:number} in every epoch.)}",
 )
 ADVICE = Text(
