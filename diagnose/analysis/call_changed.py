@@ -15,7 +15,7 @@ from diagnose.analysis.maps import between
 from diagnose.record.call_items import Call, Calls
 from diagnose.result.calls import CallRows as RowsFound
 from diagnose.tracefile.digest import row_digests
-from diagnose.tracefile.model import Batch, BatchRef, Digest, NDArray
+from diagnose.tracefile.model import Batch, Digest, NDArray
 from diagnose.tracefile.rows import leaves_of, pack_rows
 
 
@@ -54,7 +54,7 @@ def _inputs(known: Known, call: Call, given: NDArray) -> Changed | None:
         ids = every[: rows.count]
         if len(ids) < rows.count or (rows.y is None and rows.count != len(every)):
             continue
-        batch = known.trace.batch(BatchRef(known.signature, np.array(ids, np.int64)))
+        batch = known.batch(ids)
         if not isinstance(batch.x, np.ndarray) or (rows.y is not None and not _labels_are(rows.y, batch.y)):
             continue
         found = between(given, batch.x)
@@ -81,10 +81,10 @@ def _labels(known: Known, call: Call, given: NDArray) -> Changed | None:
     same = known.found(rows.count, found, of_inputs=True)
     if same.kind not in ("training", "validation"):
         return None
-    wanted = known.trace.batch(BatchRef(known.signature, np.array(ids, np.int64))).y
+    wanted = known.batch(ids).y
     every = known.validation if same.kind == "validation" else known.order
     file = every if len(every) == len(ids) and every != ids else None
-    in_order = None if file is None else known.trace.batch(BatchRef(known.signature, np.array(file, np.int64))).y
+    in_order = None if file is None else known.batch(file).y
     if not isinstance(wanted, np.ndarray):
         return None
     name = labels_between(given, wanted, in_order if isinstance(in_order, np.ndarray) else None)

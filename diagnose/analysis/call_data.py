@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from diagnose.errors import ReplayError
 from diagnose.record.call_items import Call, CallRows, Calls
 from diagnose.result.calls import CallRows as RowsFound
 from diagnose.tracefile.digest import row_digests
@@ -99,9 +100,9 @@ class Known:
 
     def _of_others(self, call: Call) -> Held:
         """A model of other variables: what it has of this fit's, wherever."""
-        there, every = set(call.weights), {d for each, _ in self._recorded for d in each}
+        there, known = set(call.weights), {d for every, trained in self._recorded for d in trained or every}
         paths = call.paths or tuple("" for _ in call.weights)
-        strange = tuple(path for path, d in zip(paths, call.weights, strict=False) if d not in every)
+        strange = tuple(path for path, d in zip(paths, call.weights, strict=False) if d not in known)
         loaded = sum(not trained.isdisjoint(there) for _, trained in self._recorded)
         return Held(None, None, None, False, len(call.weights), strange, loaded)
 
@@ -169,8 +170,34 @@ class Known:
         return len(few) > 0 and not set(rows.x or ()).isdisjoint(self._digests_of(few))
 
     def _digests_of(self, rows: NDArray) -> Sequence[Digest]:
-        x = leaves_of(self.trace.batch(BatchRef(self.signature, rows)).x)
-        return row_digests(pack_rows([np.asarray(leaf) for leaf in x]))
+        numbers = np.array([self._signatures.get(row, -1) for row in rows.tolist()], np.int64)
+        found = np.empty(len(rows), object)
+        for number in np.unique(numbers).tolist():
+            x = leaves_of(self.batch(rows[numbers == number]).x)
+            found[numbers == number] = row_digests(pack_rows([np.asarray(leaf) for leaf in x]))
+        digests: list[Digest] = found.tolist()
+        return digests
+
+    @cached_property
+    def _signatures(self) -> dict[int, int]:
+        """The signature of each recorded row: validation data may have labels of another dtype."""
+        passes = [e.batches for e in self.trace.evaluations if e.batches is not None]
+        validated = self.trace.batches(passes[-1]) if passes else ()
+        refs = [*self.trace.given_order(), *(s.batch for s in self.trace.steps), *validated]
+        return {int(row): ref.signature for ref in refs if ref.signature is not None for row in ref.row_ids if row >= 0}
+
+    def of_one_form(self, ids: Sequence[int | None]) -> bool:
+        """Whether these are recorded rows, and of one signature, so that `batch` gives them."""
+        found = {None if row is None else self._signatures.get(row) for row in ids}
+        return len(found) == 1 and None not in found
+
+    def batch(self, rows: Sequence[int] | NDArray) -> Batch:
+        """Recorded rows with their contents. Raises ReplayError where the trace lacks them, or they are of several
+        signatures."""
+        ids = np.asarray(rows, np.int64)
+        if not self.of_one_form(ids.tolist()):
+            raise ReplayError("these rows are of several kinds, or of none that is recorded")
+        return self.trace.batch(BatchRef(self._signatures[int(ids[0])], ids))
 
     @cached_property
     def _inputs(self) -> dict[int, Digest]:
@@ -219,11 +246,11 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     weights = None if rows.sample_weight is None else calls.arrays([rows.sample_weight])
     if rows.sample_weight is not None and weights is None:
         return None
-    leaves, signature = calls.arrays(rows.leaves), known.signature
+    leaves = calls.arrays(rows.leaves)
     found = []
-    if all(row is not None for row in ids) and ids and signature is not None:
+    if known.of_one_form(ids):
         every = np.array(ids, np.int64)
-        found = [known.trace.batch(BatchRef(signature, every[at])) for at in places]
+        found = [known.batch(every[at]) for at in places]
     elif (
         leaves is not None
         and all(leaf.ndim for leaf in leaves)

@@ -9,7 +9,7 @@ import numpy as np
 from diagnose.analysis.call_data import Known
 from diagnose.record.call_items import Call, Calls
 from diagnose.result.calls import OtherScale
-from diagnose.tracefile.model import BatchRef, NDArray
+from diagnose.tracefile.model import NDArray
 
 FAR: Final = 8.0
 """How many times as wide, or as narrow, a range has to be as fit's to be another scale."""
@@ -31,7 +31,7 @@ def on_another_scale(known: Known, calls: Calls, call: Call) -> tuple[OtherScale
     leaves, fitted = calls.arrays(rows.leaves), np.array(sorted(known.training)[:MOST_ROWS], np.int64)
     if leaves is None or not len(fitted):
         return None
-    given, own = leaves[0], known.trace.batch(BatchRef(known.signature, fitted)).x
+    given, own = leaves[0], known.batch(fitted).x
     if not isinstance(own, np.ndarray) or any(a.dtype.kind not in "biuf" or not a.size for a in (given, own)):
         return None
     x, fit = given.astype("float64"), own.astype("float64")

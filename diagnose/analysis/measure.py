@@ -76,6 +76,8 @@ class Analysis:
         self.wanted = wanted
         self.chosen: list[int] = []
         self._checks: dict[int, EpochCheck | None] = {}
+        self._why_no_steps: str | None = None
+        """Why the steps of an epoch were not replayed, or came out otherwise."""
         self.decisions: tuple[Watcher, ...] = self.attempt("decisions", (), lambda: decisions(trace))
         self.restorer: Watcher | None = restoring(self.decisions)
 
@@ -106,7 +108,7 @@ class Analysis:
             other_loss=attempt("other loss", {}, lambda: self._other_losses(checks)),
             evaluated_twice=twice,
             origin=attempt("not finite", None, lambda: origin(trace, replayer)),
-            no_replay=None if ledgers else self.problems.reason,
+            no_replay=None if ledgers else (self._why_no_steps or self.problems.reason),
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
         validated = self._validation_values
@@ -129,7 +131,11 @@ class Analysis:
             headline=attempt("headline", nothing, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
-            replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
+            replay=attempt(
+                "replay check",
+                None,
+                lambda: replay_check(trace, replayer, checks, self._why_no_steps or self.problems.reason),
+            ),
             ledgers=tuple(ledgers),
             restoration=restoration,
             findings=findings,
@@ -296,7 +302,12 @@ class Analysis:
             for walked in (True, False) if self.data is not None and epoch in self.chosen else (False,):
                 with self.problems.noted("replay of the steps"):
                     assert self.replayer is not None
-                    self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
+                    try:
+                        self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
+                    except ReplayError as error:
+                        if not walked and self._why_no_steps is None:
+                            self._why_no_steps = str(error)
+                        raise
                     break
         return self._checks[epoch]
 
@@ -304,8 +315,10 @@ class Analysis:
         if self.replayer is None:
             return {}
         found = {epoch: self._checked(epoch) for epoch in self._epochs_checked(chosen)}
-        if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
-            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
+        if any(check is None or not all(s.reproduced for s in check.steps) for check in found.values()):
+            why = self.attempt("what no trace holds", None, self.replayer.engine.unrecorded)
+            self.problems.cannot(why)
+            self._why_no_steps = why or self._why_no_steps
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _epochs_checked(self, chosen: Sequence[int]) -> list[int]:

@@ -9,7 +9,7 @@ from diagnose.analysis.call_data import Known
 from diagnose.analysis.label_maps import class_numbers, whole
 from diagnose.record.call_items import Call, Calls
 from diagnose.result.calls import Scored
-from diagnose.tracefile.model import BatchRef, NDArray
+from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.rows import build
 
 MOST_PAIRS = 5000
@@ -25,7 +25,7 @@ def scored(known: Known, calls: Calls, call: Call, ids: list[int | None]) -> Sco
         return None
     labels, file = None, None
     if rows and len(rows) == len(ids):
-        labels, file = (known.trace.batch(BatchRef(known.signature, np.array(each, np.int64))).y for each in (
+        labels, file = (known.batch(each).y for each in (
             rows, known.in_order(rows)))  # fmt: skip
     elif call.rows.y is not None:
         leaves = calls.arrays(call.rows.leaves)

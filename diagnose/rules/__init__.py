@@ -26,6 +26,7 @@ from diagnose.rules import (
     inputs_on_another_scale,
     loaded_model_differs,
     loss_changed,
+    loss_says_nothing,
     masked_metric,
     metric_after_update,
     metric_mismatch,
@@ -55,7 +56,6 @@ from diagnose.rules import (
     two_bests,
     unadapted_normalization,
     validation_changes,
-    weights_stand_still,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -107,7 +107,7 @@ RULES: Final[dict[str, Rule]] = {
     "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
     "random-evaluate": random_evaluate.check,
-    "weights-stand-still": weights_stand_still.check,
+    "loss-says-nothing": loss_says_nothing.check,
     "constant-monitor": constant_monitor.check,
     "validation-changes": validation_changes.check,
     "file-overwritten": file_overwritten.check,
@@ -132,7 +132,7 @@ ROLES: Final[dict[str, Role]] = {
     "loss-changed": "explains-restoration",
     "trained-on-validation": "spoils-values",
     "random-evaluate": "spoils-values",
-    "weights-stand-still": "spoils-values",
+    "loss-says-nothing": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 

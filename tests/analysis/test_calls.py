@@ -274,6 +274,80 @@ def test_rows_in_another_order_are_not_said_to_be_in_order(tmp_path: Path) -> No
     assert ordered == [True, True, False, False, True, True, False, False]
 
 
+def test_validation_rows_whose_labels_have_another_dtype(tmp_path: Path) -> None:
+    """They are rows of another signature than those that were trained on."""
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        x, y = data(0)
+        xv, yv = data(1, 20)
+        yv = yv.astype("int32")
+        model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0, validation_data=(xv, yv))
+        returned = model.evaluate(xv, yv, verbose=0)
+        model.predict(xv, verbose=0)
+        (diagnosis,) = session.diagnose()
+    evaluated, predicted = diagnosis.calls
+    assert evaluated.rows is not None and predicted.rows is not None
+    assert (evaluated.rows.kind, predicted.rows.kind) == ("validation", "validation")
+    assert evaluated.returned["loss"] == pytest.approx(returned[0], abs=0)
+    assert evaluated.reproduced
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="other backends have no strings")
+def test_a_prediction_beside_batches_that_are_kept_in_one_piece(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    words = np.array(["a", "b", "c", "b"])
+    labels = np.array([0.0, 1.0, 0.0, 1.0], "float32")
+    inputs = keras.Input((1,), dtype="string")
+    found = keras.layers.StringLookup(vocabulary=["a", "b", "c"], output_mode="one_hot")(inputs)
+    with diagnose.trace(tmp_path) as session:
+        model = keras.Model(inputs, keras.layers.Dense(1)(found))
+        model.compile("sgd", "mse")
+        model.fit(tf.data.Dataset.from_tensor_slices((words[:, None], labels)).batch(2), epochs=1, verbose=0)
+        model.predict(tf.constant([["b"]]), verbose=0)
+        (diagnosis,) = session.diagnose()
+    assert diagnosis.replay is not None and (diagnosis.replay.steps, diagnosis.replay.reproduced) == (2, 2)
+    assert [call.call for call in diagnosis.calls] == ["predict"]
+
+
+@pytest.mark.skipif(keras.config.backend() == "jax", reason="own steps take other arguments there")
+def test_evaluate_hands_x_on_by_itself_to_a_step_of_the_models_own(tmp_path: Path) -> None:
+    class Coder(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+            self.mean_loss = keras.metrics.Mean(name="loss")
+
+        @property
+        def metrics(self) -> Any:
+            return [self.mean_loss]
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+        def test_step(self, data: Any) -> Any:
+            bare = not isinstance(data, (tuple, list))
+            x = data if bare else data[0]
+            self.mean_loss.update_state(keras.ops.mean((self.dense(x) - x) ** 2) + (0.0 if bare else 100.0))
+            return {"loss": self.mean_loss.result()}
+
+        train_step = test_step
+
+    x = data(0, 12)[0]
+    with diagnose.trace(tmp_path) as session:
+        keras.utils.set_random_seed(1)
+        model = Coder()
+        model(x[:1])
+        model.compile(optimizer="sgd")
+        model.fit(x, batch_size=4, epochs=1, verbose=0)
+        returned = model.evaluate(x, batch_size=4, verbose=0, return_dict=True)["loss"]
+        (diagnosis,) = session.diagnose()
+    assert returned < 100
+    (call,) = diagnosis.calls
+    assert call.reproduced
+    adds_up(call, returned)
+
+
 class Numbered(keras.utils.PyDataset):
     """Rows in batches that are asked for by number."""
 

@@ -107,12 +107,14 @@ def test_advice_keeps_the_best_epoch_by_a_metric() -> None:
     assert errors[best_loss - 1] > min(errors) * 1.01, "the loss chose another"
 
 
+@pytest.mark.recorded
 def test_a_plain_number_in_an_attribute_of_the_loss() -> None:
     loss = Penalised(0.0)
     _, finding = fit(loss, Raise(lambda w: setattr(loss, "weight", w)), run_eagerly=True)
     assert finding.status == "failed" and values(finding) == [0.0, 0.25, 0.5, 0.75, 0.75]
 
 
+@pytest.mark.recorded
 @constant_on_jax
 def test_without_a_metric_beside_it_the_number_tells() -> None:
     weight = keras.Variable(0.0, trainable=False, name="weight")
@@ -170,12 +172,14 @@ def test_a_plain_number_that_a_graph_does_not_see_is_said_to_be_one() -> None:
     assert finding.status == "not-applicable" and "a compiled step on TensorFlow goes by the value" in finding.title
 
 
+@pytest.mark.recorded
 def test_control_the_same_number_unchanged() -> None:
     weight = keras.Variable(0.5, trainable=False, name="weight")
     _, finding = fit(Penalised(weight), Raise(lambda w: weight.assign(0.5)))
     assert finding.status == "passed" and finding.effect == 0.0
 
 
+@pytest.mark.recorded
 def test_a_number_that_no_step_sees_is_no_finding() -> None:
     """TensorFlow puts a plain number into the graph once: changing it has no effect."""
     loss = Penalised(0.5)
@@ -185,6 +189,7 @@ def test_a_number_that_no_step_sees_is_no_finding() -> None:
     assert finding.status == "passed"
 
 
+@pytest.mark.recorded
 def test_a_loss_that_draws_is_not_said_to_have_changed() -> None:
     rng = np.random.default_rng()
 

@@ -63,9 +63,8 @@ class KerasEngine:
         self.replicas = self.backend.spread(model)
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
-        self.retrainer: Retrainer | None = KerasRetrainer(
-            model, self.values, self.fresh, fixed=any(step.batch.layout.fixed for step in trace.steps[-1:])
-        )
+        fixed = any(step.batch.layout.fixed for step in trace.steps[-1:])
+        self.retrainer: Retrainer | None = KerasRetrainer(model, self.values, self.fresh, fixed=fixed)
         self._own = OwnSteps(model, self.values, self._optimizer_state)
         self._splits_loss = step_by_keras(model, "compute_loss")
         self._check_replicas()
@@ -285,11 +284,26 @@ class KerasEngine:
         recorded = any(v.role == "own" for v in self.trace.header.optimizer_variables)
         count = len([o for o in own_optimizers(self.model) if o.built]) if self.own_train and not recorded else 0
         if not count:
-            return None
+            return self._draws()
         which = "an optimizer" if count == 1 else f"{count} optimizers"
         return (
             f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
             "computes after their updates comes out otherwise"
+        )
+
+    def _draws(self) -> str | None:
+        """That train steps draw from TensorFlow's own random operations, which keep their state to themselves."""
+        made: list[Any] = [step for modes, step in self._steps.items() if any(mode.training for mode in modes)]
+        loops = [block for modes, block in self._blocks.items() if any(mode.training for mode in modes)]
+        made += [block.loop for block in loops if block is not None]
+        if isinstance(self.retrainer, KerasRetrainer):
+            made.append(self.retrainer.runner)
+        drawing = self.backend.draws_of_its_own([*made, *self._own.trained_by])
+        if not drawing:
+            return None
+        return (
+            f"train steps draw random numbers from operations of tf.random ({', '.join(drawing)}), whose state no "
+            "trace holds: they come out otherwise"
         )
 
     def read_metrics(self, raw: bytes) -> list[NDArray] | None:
