@@ -54,12 +54,13 @@ class Recorder:
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
-    def __init__(self, model: Any, backend: Backend, worker: Worker, identity: str) -> None:
+    def __init__(self, model: Any, backend: Backend, worker: Worker, identity: str, start: previous.Start) -> None:
         self.model = model
         self.backend = backend
         self.worker: Worker | Ended = worker
         self.id = identity
         """What the trace is known by."""
+        self.start = start
         self.pid = os.getpid()
         self.failed: str | None = None
         self.finished = False

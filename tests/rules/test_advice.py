@@ -29,10 +29,13 @@ ELSEWHERE = {
     "batch-averaged-metric": "test_batch_averaged_metric.test_advice_gives_the_value_over_all_rows",
     "class-weights": "test_class_weights",
     "evaluate-inside-epoch": "test_evaluate_inside_epoch",
+    "inputs-on-another-scale": "test_inputs_on_another_scale",
     "masked-metric": "test_masked_metric",
     "partial-batch-weight": "test_partial_batch_weight",
     "penalty-in-loss": "test_penalty_in_loss",
     "running-mean-batch-logs": "test_running_mean_batch_logs",
+    "schedule-restarts": "test_schedule_restarts",
+    "loss-says-nothing": "test_loss_says_nothing",
 }
 
 CURED_BESIDE = (

@@ -88,7 +88,7 @@ def test_passes_for_a_value_that_moves() -> None:
 
 
 @pytest.mark.recorded
-def test_does_not_apply_without_a_watcher_or_where_weights_stand_still() -> None:
+def test_does_not_apply_without_a_watcher_or_where_loss_says_nothing() -> None:
     assert fit(epochs=5).finding(RULE).status == "not-applicable"
     assert fit(stopping("loss"), epochs=5, rate=0.0).finding(RULE).status == "not-applicable"
     assert fit(stopping("loss"), epochs=2).finding(RULE).status == "not-applicable"

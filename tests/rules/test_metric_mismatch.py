@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.rules import metric_mismatch
+from diagnose.rules import metric_mismatch, metric_pairs
 from tests.rules.advice import blocks
 
 RULE = metric_mismatch.NAME
@@ -115,8 +115,8 @@ def test_keras_itself_stays_within_the_bounds_for_any_predictions(kind: str) -> 
         if cls.startswith("SparseTopK") and BACKEND == "torch":
             continue
         for units in (1, 3):
-            case = metric_mismatch._Case("m", units, 5, [y])
-            found = metric_mismatch._PAIRS[metric._fn.__name__](case)
+            case = metric_pairs.Case("m", units, 5, [y])
+            found = metric_pairs.PAIRS[metric._fn.__name__](case)
             if found is None:
                 continue
             ((low, high),) = found.bounds
@@ -278,3 +278,31 @@ def test_logits_that_the_loss_is_told_of_pass() -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     finding, _ = fit(y[:, 0].astype("int32"), "accuracy", 2, loss, model=linear(2), x=x)
     assert finding.status == "passed"
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "one unit", "several labels"])
+def test_accuracy_of_fractions_compares_them_as_they_are(kind: str) -> None:
+    """`keras.metrics.Accuracy` is not what "accuracy" stands for in `compile`."""
+    x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    y = np.eye(3, dtype="float32")[x.argmax(1)]
+    y = {"one-hot": y, "one unit": y[:, 0], "several labels": (x > 0).astype("float32")}[kind]
+    units = 1 if kind == "one unit" else 3
+    activation = "softmax" if kind == "one-hot" else "sigmoid"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation=activation)])
+    finding, history = fit(y, keras.metrics.Accuracy(), units, "binary_crossentropy", model, x)
+    assert history["accuracy"] == [0.0, 0.0]
+    assert finding.status == "failed" and "digit for digit" in finding.title
+    predicted = np.asarray(model.predict(x, verbose=0))
+    right = predicted.argmax(1) == y.argmax(-1) if kind == "one-hot" else (predicted > 0.5) == (y.reshape(48, -1) == 1)
+    told = {"one-hot": "CategoricalAccuracy", "one unit": "BinaryAccuracy", "several labels": "BinaryAccuracy"}[kind]
+    assert f"metrics.{told}()" in blocks(finding.advice)[0]
+    assert (f"{right.mean():.1%} of the rows" in finding.title) == (kind != "several labels")
+
+
+def test_accuracy_of_whole_numbers_passes() -> None:
+    """A model that gives 0 or 1 may be compared as it is."""
+    i = keras.Input((3,))
+    step = keras.layers.Lambda(lambda z: keras.ops.clip(1e6 * z, 0.0, 1.0))
+    model = keras.Model(i, step(keras.layers.Dense(1)(i)))
+    finding, history = fit(binary(), keras.metrics.Accuracy(), model=model)
+    assert history["accuracy"][0] > 0.2 and finding.status != "failed"

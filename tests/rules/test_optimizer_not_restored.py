@@ -317,6 +317,18 @@ def test_control_fine_tuning_in_two_phases(tmp_path: Path) -> None:
     assert found.status == "passed", found.title
 
 
+def test_control_fine_tuning_of_the_same_variables_at_another_rate(tmp_path: Path) -> None:
+    """`compile` with another rate is a new start on purpose, whatever `initial_epoch` counts from."""
+    with diagnose.trace(tmp_path) as session:
+        model = build(seed=21)  # no other fit of this process has these weights
+        train(model)
+        model.compile(keras.optimizers.Adam(0.001), "binary_crossentropy")
+        train(model, initial_epoch=4, epochs=6)
+    found = finding(session.diagnose()[1])
+    assert found.evidence["weights_of"]["epoch"] == 4
+    assert found.status == "passed" and "set up differently" in found.title
+
+
 @pytest.mark.recorded
 def test_a_rate_that_a_schedule_set_again_is_not_said_to_be_that_of_the_moment(tmp_path: Path) -> None:
     model, schedule = build(), keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 * 0.5**epoch)

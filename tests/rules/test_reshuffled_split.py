@@ -32,7 +32,7 @@ def rows(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(count, 3)).astype("float32"), rng.normal(size=(count, 1)).astype("float32")
 
 
-def fit(training: Any, validation: Any, epochs: int = 8) -> Any:
+def fit(training: Any, validation: Any, epochs: int = 8, **arguments: Any) -> Any:
     keras.utils.set_random_seed(2)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.01), "mse")
@@ -44,7 +44,8 @@ def fit(training: Any, validation: Any, epochs: int = 8) -> Any:
                 data.epoch = epoch
 
     callbacks = [tracer, keras.callbacks.LambdaCallback(on_epoch_begin=begin)]
-    model.fit(training, validation_data=validation, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0, "callbacks": callbacks, **arguments}
+    model.fit(training, validation_data=validation, **settings)
     return next(f for f in tracer.diagnose().findings if f.rule == RULE)
 
 

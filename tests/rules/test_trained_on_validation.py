@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import diagnose
 from diagnose import Tracer
 from diagnose.rules import trained_on_validation
 from diagnose.tracefile.events import TrainedBefore
@@ -243,3 +244,56 @@ def fit_dataset(training: Any, validation: Any) -> Any:
     tracer = Tracer()
     model().fit(training, validation_data=validation, epochs=2, verbose=0, callbacks=[tracer])
     return next(f for f in tracer.diagnose().findings if f.rule == RULE)
+
+
+def scores(made: Any, folds: list[tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> list[Any]:
+    """The findings of fits on the first of each pair, and an evaluate on the second after each."""
+    with diagnose.trace() as session:
+        for train, held in folds:
+            scored = model() if made is None else made
+            scored.fit(x[train], y[train], epochs=2, batch_size=8, verbose=0)
+            scored.evaluate(x[held], y[held], verbose=0)
+        return [next(f for f in d.findings if f.rule == RULE) for d in session.diagnose()]
+
+
+def test_rows_scored_after_fit_that_an_earlier_fold_had_trained_on() -> None:
+    """Without validation data: folds of one model, each scored with `evaluate`."""
+    x, y = rows()
+    folds = [(np.setdiff1d(np.arange(60), held), held) for held in np.split(np.arange(60), 3)]
+    first, second, third = scores(model(), folds, x, y)
+    assert first.status == "not-applicable", "nothing came before it"
+    for finding, (_, held) in zip((second, third), folds[1:], strict=True):
+        assert finding.status == "failed" and finding.role == "spoils-values" and "earlier fit" in finding.title
+        # All of these rows were in the training part of the first fold.
+        assert finding.evidence["rows_trained_on_before"] == equal_rows(x[held], x[folds[0][0]]) == 20
+    assert "build_model()" in blocks(finding.advice)[0]
+    assert {f.status for f in scores(None, folds, x, y)} == {"not-applicable"}, "a new model for each fold"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+@pytest.mark.parametrize("reshuffled", [True, False])
+def test_rows_scored_after_fit_of_a_split_that_is_drawn_anew(reshuffled: bool) -> None:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(rows()).shuffle(60, seed=1, reshuffle_each_iteration=reshuffled)
+    made = model()
+    with diagnose.trace() as session:
+        made.fit(data.skip(20).batch(8), epochs=6, verbose=0)
+        made.evaluate(data.take(20).batch(10), verbose=0)
+        finding = next(f for f in session.diagnose()[0].findings if f.rule == RULE)
+    assert (finding.status == "failed") == reshuffled
+    if reshuffled:
+        assert finding.evidence["rows_trained_on_before"] == 20 and "drawn anew" in finding.title
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+def test_the_data_of_fit_itself_is_no_held_out_part() -> None:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(10).repeat()
+    made = model()
+    with diagnose.trace() as session:
+        made.fit(data, steps_per_epoch=4, epochs=3, verbose=0)
+        made.evaluate(data, steps=3, verbose=0)
+        finding = next(f for f in session.diagnose()[0].findings if f.rule == RULE)
+    assert finding.status != "failed"

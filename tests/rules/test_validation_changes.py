@@ -15,10 +15,10 @@ from tests.rules.test_reshuffled_split import Passes, rows
 RULE = validation_changes.NAME
 
 
-def fit(monkeypatch: Any, validation: Any, epochs: int = 4) -> Any:
+def fit(monkeypatch: Any, validation: Any, epochs: int = 4, **arguments: Any) -> Any:
     x, y = rows()
     monkeypatch.setattr(split, "RULE", RULE)
-    return split.fit(Passes([np.arange(20)] * epochs, x, y), validation, epochs)
+    return split.fit(Passes([np.arange(20)] * epochs, x, y), validation, epochs, **arguments)
 
 
 def test_fails_for_a_sample_drawn_in_each_epoch(monkeypatch: Any) -> None:
@@ -72,6 +72,16 @@ def test_advice_validates_over_the_same_rows(monkeypatch: Any) -> None:
     assert len(set(scope["model"].history.history["val_loss"])) == 1
     taken = Sampled().rows
     assert np.array_equal(scope["x_val"], x[taken]) and np.array_equal(scope["y_val"], y[taken])
+
+
+def test_fails_where_validation_steps_draw_from_data_without_an_end(monkeypatch: Any) -> None:
+    """`validation_steps` alone proves no part of the data, so this is not left to `partial-epoch`, which passes."""
+    x, y = rows()
+    rng = np.random.default_rng(1)
+    held = [20 + rng.permutation(40)[:10] for _ in range(4)]
+    finding = fit(monkeypatch, Passes(held, x, y), validation_steps=1)
+    assert finding.status == "failed"
+    assert finding.evidence["different_rows"] == len(set(np.concatenate(held).tolist()))
 
 
 @pytest.mark.recorded
