@@ -28,6 +28,7 @@ from diagnose.api.session import MAX_BYTES, Traces, wanted
 from diagnose.cli.catalogue import find, names
 from diagnose.cli.script import run_script
 from diagnose.record.attach import attached
+from diagnose.record.least import Asked, Level
 from diagnose.rules import RULES
 
 
@@ -101,9 +102,9 @@ def expected(name: str) -> dict[str, Any]:
     raise SystemExit(f"{name} has no literal EXPECTED")
 
 
-def run_case(name: str, seed: int | None = None) -> Case:
+def run_case(name: str, seed: int | None = None, level: Level = "auto") -> Case:
     """Runs a scenario in this process as `python -m diagnose run NAME -- SEED` does, and diagnoses its fits. Without a
-    seed, with the scenario's own."""
+    seed, with the scenario's own. `level`: see `Tracer`."""
     import keras
 
     from diagnose.analysis.again import found_again
@@ -115,7 +116,7 @@ def run_case(name: str, seed: int | None = None) -> Case:
     printed = io.StringIO()
     try:
         with tempfile.TemporaryDirectory(prefix="corpus-") as folder, contextlib.chdir(folder):
-            traces = Traces(Path(folder), MAX_BYTES)
+            traces = Traces(Path(folder), MAX_BYTES, Asked(level=level))
             with contextlib.redirect_stdout(printed), attached(traces, wanted=wanted(None)) as attachment:
                 code = run_script(find(name), [] if seed is None else [str(seed)]).code
             diagnoses = tuple(diagnose_run(run, name=name, number=n) for n, run in attachment.runs.items())

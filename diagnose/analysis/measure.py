@@ -18,6 +18,7 @@ from diagnose.analysis.tables import (
     EVALUATE_DRAWS,
     epoch_rows,
     evaluation_data,
+    how_known,
     model_shown,
     notice,
     replay_check,
@@ -34,6 +35,7 @@ from diagnose.policies.table import restorable
 from diagnose.policies.table import table as policies_table
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
+from diagnose.result.kinds import How
 from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.problems import Problems
 from diagnose.rules import run_rules
@@ -129,7 +131,9 @@ class Analysis:
             backend=header.backend,
             steps_total=max(len(trace.steps), trace.updates),
             headline=attempt("headline", nothing, lambda: headline(facts, findings)),
-            epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
+            epoch_rows=attempt(
+                "epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration, self._known()))
+            ),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
             replay=attempt(
                 "replay check",
@@ -153,6 +157,9 @@ class Analysis:
             measurements=measured,
             calls=called,
         )
+
+    def _known(self) -> dict[int, tuple[How, str | None]]:
+        return how_known(self.trace, self.replayer, self.problems.reason)
 
     def _saved(self) -> tuple[SavedModel, ...]:
         if self.replayer is None or self.data is None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from diagnose.decide.clock import clocks, of_source
 from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
+from diagnose.result.kinds import How
 from diagnose.result.measurements import Measurements
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
@@ -27,6 +29,7 @@ UNTIL_FULL = Text(
     "versions.until-full", "the weights of every update until the trace was full, then of the ends of epochs"
 )
 ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epochs")
+NOT_ASKED = Text("versions.not-asked", "it is not among the epochs that were explained, so it was not made again")
 MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")
 NEARLY = Text(
     "versions.nearly",
@@ -83,9 +86,10 @@ def epoch_rows(
     reevaluated: Mapping[int, Mapping[str, float]],
     analysed: Container[int],
     restoration: Restoration | None,
+    known: Mapping[int, tuple[How, str | None]] = MappingProxyType({}),
 ) -> Iterator[EpochRow]:
     """Of each epoch what was logged, when that was computed, and the same metrics of its last version over the
-    evaluation data."""
+    evaluation data. `known`: how its weights are known."""
     found = clocks(trace)
     for e in trace.epochs:
         logged = {k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))}
@@ -99,7 +103,24 @@ def epoch_rows(
             validation_version=_validation_version(trace, e),
             analysed=e.epoch in analysed,
             clocks={key: _confirmed(found[e.epoch][key], e, key, restoration) for key in list(logged)[:MOST_CLOCKS]},
+            how=known[e.epoch][0] if e.epoch in known else None,
+            why=known[e.epoch][1] if e.epoch in known else None,
         )
+
+
+def how_known(trace: Trace, replayer: Replayer | None, reason: str | None) -> dict[int, tuple[How, str | None]]:
+    """How the weights inside each (1-based) epoch are known: recorded, made again and proven, or not, and then why."""
+    found: dict[int, tuple[How, str | None]] = {}
+    for e in trace.epochs:
+        states = map(trace.version, range(e.first_version + 1, e.last_version + 1))
+        if all(state is not None and trace.index.kept(state) is not None for state in states):
+            found[e.epoch] = "recorded", None
+        elif replayer is not None and e.epoch in replayer.remaker.epochs:
+            found[e.epoch] = "made-again", None
+        else:
+            why = reason if replayer is None else replayer.remaker.why_not(e.epoch)
+            found[e.epoch] = "epoch-ends", why or NOT_ASKED()
+    return found
 
 
 def _validation_version(trace: Trace, epoch: Epoch) -> int | None:
@@ -157,6 +178,7 @@ def replay_check(
                 errors[metric] = max(errors.get(metric, 0.0), difference)
     steps = [s for check in checks.values() for s in check.steps]
     tolerance = relative_tolerance(replayer)
+    made = set(checks) & replayer.remaker.epochs
     return ReplayCheck(
         steps=len(steps),
         reproduced=sum(s.reproduced for s in steps),
@@ -164,6 +186,7 @@ def replay_check(
         tolerance={metric: tolerance for metric in errors},
         epochs=tuple(checks),
         reason=reason,
+        how=None if not checks else "recorded" if not made else "made-again" if made == set(checks) else "partly",
     )
 
 
@@ -171,17 +194,20 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     """How many versions there are, how many are kept, and by which rule."""
     made = [s for s in trace.states if s.label == "version"]
     kept = sum(trace.index.kept(s) is not None for s in made)
-    total = max(len(made), trace.updates + 1) if trace.unrecorded else len(made)
+    light = trace.header.policy.level in (0, 1)
+    total = max(len(made), trace.updates + 1) if trace.unrecorded or light else len(made)
     if kept == total:
         text = EVERY_UPDATE()
     else:
         text = UNTIL_FULL() if trace.header.policy.every_update else ENDS_OF_EPOCHS()
     remaker = None if replayer is None else replayer.remaker
-    if remaker is not None and remaker.nearly:
-        nearly, off = len(remaker.nearly), f"{remaker.off:.0e}"
-        text = NEARLY(kept=text, again=len(remaker.versions), nearly=nearly, off=off)
-    elif remaker is not None and remaker.versions:
-        text = MADE_AGAIN(kept=text, again=len(remaker.versions))
+    if remaker is not None and remaker.versions:
+        states = [trace.version(v) for v in remaker.versions]
+        again = sum(state is None or trace.index.kept(state) is None for state in states)
+        if remaker.nearly:
+            text = NEARLY(kept=text, again=again, nearly=len(remaker.nearly), off=f"{remaker.off:.0e}")
+        elif again:
+            text = MADE_AGAIN(kept=text, again=again)
     return {"total": total, "kept": kept, "policy": text}
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record.attach import Attachment
-from diagnose.record.least import check_bytes, check_rows
+from diagnose.record.least import DEFAULT, Asked, Level, Rows, check_bytes
 from diagnose.record.names import remove_folder
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from diagnose.record.run import Run
     from diagnose.record.tracer import Tracer
     from diagnose.result.diagnosis import Diagnosis
-
-Rows: TypeAlias = Literal["keep", "digests"]
 
 MAX_BYTES = 4 << 30
 """What all fits of one session keep together by default."""
@@ -47,7 +45,7 @@ class Session:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str] | None, only_fit: int | None, max_bytes: int, rows: Rows = "keep"
+        self, folder: str | os.PathLike[str] | None, only_fit: int | None, max_bytes: int, asked: Asked = DEFAULT
     ) -> None:
         if only_fit is not None and only_fit < 1:
             raise DiagnoseError(f"only_fit counts from 1; there is no fit {only_fit}.")
@@ -55,7 +53,7 @@ class Session:
             folder = tempfile.mkdtemp(prefix="diagnose-")
             weakref.finalize(self, remove_folder, folder, os.getpid())
         self.folder = Path(folder).absolute()  # the code inside may change the working folder
-        self._traces = Traces(self.folder, max_bytes, rows)
+        self._traces = Traces(self.folder, max_bytes, asked)
         self._attachment = Attachment(self._traces, wanted=wanted(only_fit), everywhere=False)
         self._entered = False
         self.reported: Path | None = None
@@ -130,6 +128,7 @@ def trace(
     only_fit: int | None = None,
     max_bytes: int = MAX_BYTES,
     rows: Rows = "keep",
+    level: Level = "auto",
 ) -> Session:
     """A context manager that traces every `fit` inside it:
 
@@ -144,8 +143,9 @@ def trace(
         max_bytes: what all traces together take on disk at most, at least 1 MiB. What is left out as they fill up is
             said in them; see `Tracer`.
         rows: "digests" keeps no training rows in the traces, see `Tracer`.
+        level: how much is recorded while a fit runs, see `Tracer`.
     """
-    return Session(folder, only_fit, max_bytes, rows)
+    return Session(folder, only_fit, max_bytes, Asked(rows=rows, level=level))
 
 
 class Traces:
@@ -153,16 +153,15 @@ class Traces:
     that is still open has that file. All keep `max_bytes` together.
 
     Args:
-        rows: as for `Tracer`.
-        holds_arrays: keeps the arrays that fits are given alive, where `rows` is "digests": for analyses that follow
+        asked: what is to be recorded of each fit.
+        holds_arrays: keeps the arrays that fits are given alive, where rows are digests: for analyses that follow
             when the code that made them has ended.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, rows: Rows = "keep", *, holds_arrays: bool = False) -> None:
-        check_rows(rows)
+    def __init__(self, folder: Path, max_bytes: int, asked: Asked = DEFAULT, *, holds_arrays: bool = False) -> None:
         check_bytes(max_bytes)
         self.folder = folder
-        self.rows = rows
+        self.asked = asked
         self.holds_arrays = holds_arrays
         self.max_bytes = max_bytes
         self._shared: SharedBytes | None = None
@@ -180,7 +179,15 @@ class Traces:
             path = self.folder / f"fit-{number}-{other}.diag"
         _CLAIMED.add(path)
         self._mine.add(path)
-        tracer = Tracer(path, max_bytes=min(FIT_BYTES, self.max_bytes), rows=self.rows, shared=self._shared)
+        asked = self.asked
+        tracer = Tracer(
+            path,
+            weights=asked.weights,
+            level=asked.level,
+            max_bytes=min(FIT_BYTES, self.max_bytes),
+            rows=asked.rows,
+            shared=self._shared,
+        )
         tracer.holds_arrays = self.holds_arrays
         return tracer
 

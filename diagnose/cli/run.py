@@ -18,7 +18,7 @@ from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.cli.workers import executor
 from diagnose.errors import DiagnoseError, UsageError, WorkerError
 from diagnose.record.attach import Attachment, attached
-from diagnose.record.least import check_bytes
+from diagnose.record.least import Asked, check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
 from diagnose.result.problems import internal
 from diagnose.result.text import complain
@@ -58,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="digests: no training rows in the traces, only digests of them",
     )
+    parser.add_argument(
+        "--level",
+        type=_level,
+        default="auto",
+        metavar="auto|0..3",
+        help="how much is recorded while a fit runs: 3 the weights of every update, 2 digests of them, 1 the metrics' "
+        "state, 0 inputs only; what was not kept is made again for the report",
+    )
     parser.usage = f"{parser.prog} [options] (NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]"
 
 
@@ -75,7 +83,7 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
     asked: Path = options.out or Path("reports") / name
     output = Output(as_json=options.json)
     process = os.getpid()
-    traces = Traces(out, options.max_bytes, options.rows, holds_arrays=True)
+    traces = Traces(out, options.max_bytes, Asked(rows=options.rows, level=options.level), holds_arrays=True)
     with attached(traces, wanted=wanted(options.only_fit)) as attachment:
         if script is None:
             outcome = run_module(name, options.arguments)
@@ -157,6 +165,12 @@ def _number(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("fits are counted from 1")
     return number
+
+
+def _level(text: str) -> str | int:
+    if text not in ("auto", "0", "1", "2", "3"):
+        raise argparse.ArgumentTypeError("a level is auto, 0, 1, 2 or 3")
+    return text if text == "auto" else int(text)
 
 
 def _bytes(text: str) -> int:

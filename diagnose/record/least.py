@@ -1,11 +1,16 @@
-"""What a recording may be asked for: its size on disk, and whether it keeps rows. Imports nothing that is heavy: `run`
-asks before the user's script has imported anything."""
+"""What a recording may be asked for: its size on disk, how much it looks at, and whether it keeps rows. Imports nothing
+that is heavy: `run` asks before the user's script has imported anything."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from diagnose.errors import DiagnoseError, UsageError
+
+Level: TypeAlias = Literal["auto", 0, 1, 2, 3]
+Weights: TypeAlias = Literal["auto", "epochs"]
+Rows: TypeAlias = Literal["keep", "digests"]
 
 LEAST_BYTES: Final = 1 << 20
 """A trace of less could hold little more than its own tables and journal."""
@@ -25,7 +30,29 @@ def size(nbytes: int) -> str:
     return f"{nbytes} bytes"
 
 
-def check_rows(rows: str) -> None:
-    """Raises DiagnoseError unless it is one of the choices."""
-    if rows not in ("keep", "digests"):
-        raise DiagnoseError(f"rows must be 'keep' or 'digests', not {rows!r}.")
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be recorded of a fit; see `Tracer`. Raises DiagnoseError for what is none of the choices."""
+
+    weights: Weights = "auto"
+    rows: Rows = "keep"
+    level: Level = "auto"
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("auto", "epochs"):
+            raise DiagnoseError(f"weights must be 'auto' or 'epochs', not {self.weights!r}.")
+        if self.rows not in ("keep", "digests"):
+            raise DiagnoseError(f"rows must be 'keep' or 'digests', not {self.rows!r}.")
+        if self.level not in ("auto", 0, 1, 2, 3) or isinstance(self.level, bool):
+            raise DiagnoseError(f"level must be 'auto', 0, 1, 2 or 3, not {self.level!r}.")
+        if self.weights == "epochs" and self.level not in ("auto", 0, 1, 2):
+            raise DiagnoseError("level=3 keeps the weights of every update, weights='epochs' does not: leave one out.")
+
+    def of_model(self, parameters: int, most: int) -> int:
+        """The level for a model of so many parameters, of which every update is kept by default up to `most`."""
+        if self.level != "auto":
+            return self.level
+        return 3 if self.weights == "auto" and parameters <= most else 2
+
+
+DEFAULT: Final = Asked()

@@ -12,8 +12,9 @@ from diagnose.frameworks.keras.fits import runs_batch_ends_apart
 from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record import describe
 from diagnose.record.callback_state import SavedFile, saved_file
+from diagnose.record.light import DIGESTS
 from diagnose.record.outside import Outside
-from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
+from diagnose.record.probe import BatchBeginProbe, BatchProbe, FileProbe, FirstProbe, LastProbe, Probe
 from diagnose.record.recorder import Recorder
 
 _UNPROBED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
@@ -43,18 +44,20 @@ def set_probes(
     last: Probe = FirstProbe(recorder, on_start)
     probed: list[Any] = [last]
     asynchronous = runs_batch_ends_apart(callback_list)
+    if any(_in_batches(cb) and not _is_kerass(cb) for cb in original if cb is not tracer[0]):
+        recorder.look_at_every_step()
     for cb in original:
         probed.append(tracer[1] if cb is tracer[0] else cb)
         if cb is tracer[0] or type(cb) in _UNPROBED:
             continue
-        if _IN_BATCHES & set(describe.callback(cb)["hooks"]):
+        if _in_batches(cb):
             # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
             recorder.batch_hooks_present = True
-            kind = BatchBeginProbe if asynchronous else BatchProbe
+            kind = BatchBeginProbe if asynchronous else FileProbe if recorder.level < DIGESTS else BatchProbe
         else:
             kind = Probe
         before, last = last, kind(recorder, type(cb).__name__, _file_of(cb, callbacks))
-        if not by_keras(type(cb)) or isinstance(cb, keras.callbacks.LambdaCallback):
+        if not _is_kerass(cb):
             before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
         probed.append(last)
     probed.append(LastProbe(recorder, on_end, Outside(recorder.model, callbacks, recorder.event)))
@@ -67,6 +70,15 @@ def set_probes(
             callback_list.callbacks = original
 
     return restore
+
+
+def _in_batches(cb: Any) -> bool:
+    return type(cb) not in _UNPROBED and bool(_IN_BATCHES & set(describe.callback(cb)["hooks"]))
+
+
+def _is_kerass(cb: Any) -> bool:
+    """Whether all of its code is Keras's own."""
+    return by_keras(type(cb)) and not isinstance(cb, keras.callbacks.LambdaCallback)
 
 
 def _file_of(cb: Any, callbacks: Sequence[Any]) -> tuple[int, SavedFile] | None:

@@ -12,15 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from diagnose.errors import DiagnoseError
-from diagnose.frameworks.keras.model_state import variables_exist
-from diagnose.frameworks.keras.optimizers import optimizers_of
-from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
-from diagnose.record.backends.base import Backend, Live, Variables
+from diagnose.record.backends.base import Backend
 from diagnose.record.batches import TakenBatch
 from diagnose.record.first_step import FirstStep
 from diagnose.record.items import (
@@ -29,35 +24,36 @@ from diagnose.record.items import (
     EvaluationItem,
     EventItem,
     InfoItem,
-    Snapshot,
     SnapshotPool,
     StateItem,
     StepItem,
     TrainEndItem,
 )
+from diagnose.record.light import DIGESTS, INPUTS, METRICS, metric_state
+from diagnose.record.observer import Observer
 from diagnose.record.order import RowOrder
 from diagnose.record.taking import Taker
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.tracefile.digest import array_digest
-from diagnose.tracefile.model import Digest, Json, NDArray
-
-BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
+from diagnose.tracefile.model import Json, NDArray
 
 NOT_SEEN = "its data could not be seen where Keras draws it"
 
-METRIC_STATE_LIMIT = 1 << 16
-"""Bytes of metric state recorded per step at most; larger states (confusion matrices) are checked at epoch ends
-only."""
 
-
-class Recorder:
+class Recorder(Observer):
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
-    def __init__(self, model: Any, backend: Backend, worker: Worker, identity: str, start: previous.Start) -> None:
-        self.model = model
-        self.backend = backend
-        self.worker: Worker | Ended = worker
+    def __init__(
+        self,
+        model: Any,
+        backend: Backend,
+        worker: Worker,
+        identity: str,
+        level: int,
+        policy: Mapping[str, Json],
+        start: previous.Start,
+    ) -> None:
+        super().__init__(model, backend, worker, level, policy)
         self.id = identity
         """What the trace is known by."""
         self.start = start
@@ -66,23 +62,16 @@ class Recorder:
         self.finished = False
         self.take_out: Callable[[], None] = lambda: None
         """Takes all that records out of model and callbacks, when recording ends before the fit does."""
-        self.architecture: Json = None
         self._ending = threading.RLock()
         self._ended_by: int | None = None
-        self.epoch = 0
-        self.step = 0
-        self.variables: Variables | None = None
         self._spread = spread = backend.distribution(model)
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
             worker.put(InfoItem("replicas", value))
-        self._pool = SnapshotPool()
         self._epoch_first = 0
         self._epoch_started = 0.0
         self._batch_index = 0
         self._armed = False
-        self._observed: tuple[Digest, ...] | None = None
-        self._metrics: bytes | None = None
         self._metrics_trusted = False
         self.batch_hooks_present = False
         self._taken: list[TakenBatch | str] = []
@@ -90,97 +79,12 @@ class Recorder:
         self._seed = SeedBefore()
         self._first: FirstStep | None = None
         self._step_started = 0.0
-        self._stop_seen = False
         self._axes: dict[str, bool] = {}
         self._taker = Taker(backend)
-        self._optimizer: tuple[Digest, ...] | None = None
-        self._rate_seen: float | None = None
         self._evaluating = False
         self._evaluation = 0
         self._evaluation_observed = False
         self.order = RowOrder()
-
-    # ── state ──
-
-    def _readable(self) -> bool:
-        """Whether the model's variables exist: from the first step on at the latest."""
-        return self.step > 0 or variables_exist(self.model)
-
-    def _live(self, state: Any = None) -> Live:
-        if self.variables is None:
-            self.variables = Variables.of(self.model)
-            copies = self.backend.copies(self.variables)
-            self.worker.put(InfoItem("variables", describe.variables(self.model, copies)))
-            described = describe.model(self.model)
-            self.worker.put(InfoItem("model", described))
-            self.architecture = described.get("architecture")
-        return self.backend.live(self.model, self.variables, state)
-
-    def _forget_variables_if_others(self) -> None:
-        if self.variables is not None and not self.variables.same(Variables.of(self.model)):
-            self.variables = None
-
-    def snapshot(self, live: Live) -> Snapshot:
-        """Copies of the variables' values, in reused buffers."""
-        if live.owned:
-            return Snapshot(list(live.variables))
-        buffers = self._pool.take()
-        if buffers is None:
-            return Snapshot([np.array(self.backend.view(v)) for v in live.variables], self._pool)
-        for buffer, value in zip(buffers, live.variables, strict=True):
-            np.copyto(buffer, self.backend.view(value))
-        return Snapshot(buffers, self._pool)
-
-    def _copies(self, values: Any) -> list[NDArray]:
-        return [np.array(self.backend.view(value)) for value in values]
-
-    def observe(self, hook: str, callback: str | None, state: Any = None) -> None:
-        """Looks whether the weights, the learning rate, the stop flag or, between two steps, the metrics' variables
-        changed since the last look, and says by whom."""
-        if not self._readable():
-            return
-        live = self._live(state)
-        digests = tuple(array_digest(self.backend.view(value)) for value in live.variables)
-        if digests != self._observed:
-            self.worker.put(StateItem(hook, callback, self.epoch or None, self.step, self.snapshot(live)))
-            self._observed = digests
-        stop = bool(getattr(self.model, "stop_training", False))
-        if stop and not self._stop_seen:
-            self.event("stop-requested", {"callback": callback, "hook": hook})
-        self._stop_seen = stop
-        if hook in BATCH_HOOKS:
-            self._observe_metrics(hook, callback, live)
-        rate = describe.learning_rate(self.model)
-        if rate is None:  # a schedule, or on JAX variables that are out in the step's state
-            return
-        if callback is not None and rate != self._rate_seen and self._rate_seen is not None:
-            detail = {"callback": callback, "hook": hook, "before": self._rate_seen, "after": rate}
-            self.event("learning-rate", detail)
-        self._rate_seen = rate
-
-    def observe_optimizer(self, hook: str, callback: str | None) -> None:
-        """Looks whether a callback changed the optimizers' state, but for learning rates. `callback` is None for the
-        look before it."""
-        if not self._readable() or self.model.optimizer is None:
-            return
-        live = self._live()
-        rates = {id(rate_of(optimizer)) for optimizer in optimizers_of(self.model)}
-        assert self.variables is not None
-        pairs = zip(self.variables.optimizer, live.optimizer(), strict=True)
-        digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if id(v) not in rates)
-        if callback is not None and self._optimizer is not None and digests != self._optimizer:
-            self.event("optimizer-changed", {"callback": callback, "hook": hook})
-        self._optimizer = digests
-
-    def _observe_metrics(self, hook: str, callback: str | None, live: Live) -> None:
-        known = self._metrics
-        now = None if known is None else self._metric_state(live)
-        if now is not None and now != known:
-            self.event("metrics-reset", {"callback": callback, "hook": hook})
-            self._metrics = now
-
-    def event(self, kind: str, detail: Mapping[str, Json]) -> None:
-        self.worker.put(EventItem(kind, detail, self.epoch or None, self.step))
 
     @property
     def metric_state(self) -> bytes | None:
@@ -227,10 +131,13 @@ class Recorder:
         self._taken = []
         if data is not None:
             self.fetched([data])
+        # In a light recording, what a step begins with follows from what the epoch began with.
+        begins = self.level >= DIGESTS or self._batch_index == 0
         if not self._metrics_trusted:
-            self._metrics = self._metric_state(self._live(state)) if self._readable() else None
-        self._generator = self.backend.generator_state()
-        if self._spread is None:
+            readable = self._readable()
+            self._metrics = metric_state(self.backend, self._live(state)) if readable else None
+        self._generator = self.backend.generator_state() if begins else None
+        if self._spread is None and begins:
             self._seed.look(self.model, first=self.step == 0)
         self._step_started = time.perf_counter()
 
@@ -255,17 +162,21 @@ class Recorder:
             self.worker.put(InfoItem("optimizer_variables", describe.optimizer_variables(self.model)))
         if not self._taken and getattr(self.model, "steps_per_execution", 1) > 1:
             raise DiagnoseError(f"it cannot be told how many steps one execution made: {NOT_SEEN}")
-        live = self._live(state)
+        looks = self.level >= DIGESTS or self.step == 0
+        live = self._live(state) if looks else None
         first, self._first = self._first, None
         if first is not None and self.variables is not None and first.saw(self.variables.all):
             self._seed.state = first.seed
             self.worker.put(StateItem("before-first-step", None, self.epoch or None, self.step, first.snapshot()))
-        after = self._metric_state(live)
-        before = self._metrics if after is not None and len(self._metrics or b"") == len(after) else None
+        after = None
+        if live is not None or self.level == METRICS:
+            after = metric_state(self.backend, live or self._metrics_live(state))
+        same = after is not None and len(self._metrics or b"") == len(after)
+        before = self._metrics if same or not looks else None
         batches = self._taken or [NOT_SEEN]
         for place, batch in enumerate(batches):
             last = place == len(batches) - 1
-            self.worker.put(
+            self._last.put(
                 StepItem(
                     step=self.step,
                     epoch=self.epoch,
@@ -275,7 +186,7 @@ class Recorder:
                     metrics_after=after if last else None,
                     generator=self._generator,
                     seconds=seconds / len(batches),
-                    after=self.snapshot(live) if last else None,
+                    after=self.snapshot(live) if last and live is not None else None,
                     fixed=self._axes.get("batch_axis", False),
                     global_seed=self._seed.state if place == 0 else None,
                 )
@@ -283,15 +194,9 @@ class Recorder:
             self.step += 1
             self._batch_index += 1
         self._taken = []
-        self._metrics = after
-        self._metrics_trusted = not self.batch_hooks_present
+        self._metrics, self._generator, self._seed.state = after, None, None
+        self._metrics_trusted = not self.batch_hooks_present or self.level == INPUTS
         self._observed = None
-
-    def _metric_state(self, live: Live) -> bytes | None:
-        views = [self.backend.view(value) for value in live.metrics]
-        if sum(view.nbytes for view in views) > METRIC_STATE_LIMIT:
-            return None
-        return b"".join(np.ascontiguousarray(view).tobytes() for view in views)
 
     # ── validation (StepHook for the test function) ──
 
@@ -327,7 +232,7 @@ class Recorder:
 
     def end_epoch(self, logs: Mapping[str, Any] | None) -> None:
         """After all callbacks ran their on_epoch_end."""
-        live = self._live()
+        live = self._settled()
         self.worker.put(
             EpochItem(
                 epoch=self.epoch,
@@ -348,7 +253,7 @@ class Recorder:
         self.order.note(self.worker.put)
         if not self._readable():
             return
-        live = self._live()
+        live = self._settled()
         self.worker.put(TrainEndItem(self.snapshot(live), self._copies(live.optimizer())))
 
     def finish(self, status: str) -> None:
@@ -360,6 +265,7 @@ class Recorder:
             if isinstance(self.worker, Ended):
                 return
             self.finished = True
+            self._last.hand_on()
             self._ended_by = threading.get_ident()
             self.worker.finish(status)
             self.worker = Ended(self.worker.failure)

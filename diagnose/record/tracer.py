@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
@@ -28,7 +28,7 @@ from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.kept_weights import kept_weights
-from diagnose.record.least import check_rows
+from diagnose.record.least import Asked, Level, Rows, Weights
 from diagnose.record.live import LiveData
 from diagnose.record.names import Names
 from diagnose.record.order import RowOrder
@@ -74,7 +74,14 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
             is replaced, and whoever recorded that says so when asked for its diagnosis. Without a path, traces live in
             a temporary folder as long as the tracer.
         weights: "auto" keeps the weights of every update while the model has up to a million parameters and the trace
-            is below half of `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only.
+            is below half of `max_bytes`, and the ends of epochs beyond that; "epochs" keeps the ends of epochs only:
+            that is `level=2`.
+        level: how much is recorded while the fit runs. 3: the weights of every update. 2: a digest of each, and the
+            weights at the ends of epochs. 1: the metrics' state after each step, and the weights at the ends of epochs.
+            0: of a step only what went into it. What was not kept is made again by `diagnose`, which trains an
+            epoch once more from its start; it counts only if the epoch ends in the recorded weights, bit for bit. Where
+            callbacks other than Keras's have batch hooks, and on several replicas, 2 is the least. "auto": as `weights`
+            says.
         rows: "keep" keeps the training rows in the trace; "digests" keeps none of them, nor sample weights or batches
             in one piece, only their digests. `diagnose` then takes the rows from the arrays that `fit` was given,
             while the process has them, or from `data=`.
@@ -96,21 +103,18 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         self,
         path: str | Path | None = None,
         *,
-        weights: Literal["auto", "epochs"] = "auto",
+        weights: Weights = "auto",
+        level: Level = "auto",
         max_bytes: int = 1 << 30,
-        rows: Literal["keep", "digests"] = "keep",
+        rows: Rows = "keep",
         shared: SharedBytes | None = None,
     ) -> None:
         super().__init__()
-        if weights not in ("auto", "epochs"):
-            raise DiagnoseError(f"weights must be 'auto' or 'epochs', not {weights!r}.")
-        check_rows(rows)
+        self._asked = Asked(weights, rows, level)
         if path is not None:
             check_writable(Path(path))
         self._names = Names(None if path is None else Path(path))
         self._original = True
-        self._weights = weights
-        self._rows = rows
         self.holds_arrays = False
         """Whether the arrays a fit was given are kept alive for the analysis, where the trace has digests only."""
         self._budget = Budget(nbytes=max_bytes, shared=shared)
@@ -216,7 +220,7 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         unwrap(model, "test_function")
         number = len(self._stands_for.runs) + 1
         path = self._names.next(plain=self._original)
-        run = open_run(path, model, number, self, self._weights, self._budget, callback_list, self._rows)
+        run = open_run(path, model, number, self, self._asked, self._budget, callback_list)
         self._run, recorder = run, run.recorder
         self.recorder = recorder
         recorder.take_out = self._take_out_now
@@ -230,7 +234,7 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         if callback_list is None:
             raise DiagnoseError("on_train_begin was not called by a keras CallbackList; pass the tracer to fit itself.")
         arguments = fits.locals_of_fit(frame)
-        if self._rows == "digests":
+        if self._asked.rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
         recorder.order = RowOrder.of(arguments)
         run.given = not_held(arguments.get("x"))

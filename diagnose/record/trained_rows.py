@@ -40,16 +40,20 @@ class Trained:
         kept = self.epochs <= epoch
         return Trained(self.keys[kept], np.zeros(int(kept.sum()), np.uint32))
 
+    def holds(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Which of these are among its own."""
+        if not len(self.keys):
+            return np.zeros(len(keys), np.bool_)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.asarray(self.keys[places] == keys)
+
     def count(self, digests: Sequence[Digest]) -> int:
         """How many of these rows are among them."""
-        if not len(self.keys) or not digests:
-            return 0
-        keys = np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
-        return int(np.isin(keys, self.keys).sum())
+        return int(self.holds(_keys_of(digests)).sum())
 
-    def __contains__(self, key: int) -> bool:
-        place = int(np.searchsorted(self.keys, np.uint64(key)))
-        return place < len(self.keys) and int(self.keys[place]) == key
+
+def _keys_of(digests: Sequence[Digest]) -> Keys:
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), "<u8").astype(np.uint64)
 
 
 NOTHING: Final = Trained(np.empty(0, np.uint64), np.empty(0, np.uint32))
@@ -71,11 +75,11 @@ class TrainedRows:
 
     def added(self, digests: Sequence[Digest]) -> None:
         """New rows; their ids follow those added before."""
-        for digest in digests[: MOST_ROWS - len(self._keys)]:
-            key = int.from_bytes(digest[:8], "little")
-            self._keys.append(key)
-            self._epochs.append(_NEVER)
-            self._before.append(bool(len(self.earlier.keys)) and key in self.earlier)
+        taken = digests[: MOST_ROWS - len(self._keys)]
+        keys = _keys_of(taken)
+        self._keys.frombytes(keys.tobytes())
+        self._epochs.frombytes(np.full(len(keys), _NEVER, np.uint32).tobytes())
+        self._before.frombytes(self.earlier.holds(keys).tobytes())
 
     def trained(self, ids: npt.NDArray[np.int64], epoch: int) -> None:
         """These rows were in a train step of this epoch."""

@@ -16,7 +16,7 @@ from diagnose.record.budget import Budget
 from diagnose.record.guard import guarded, stop
 from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.items import InfoItem
-from diagnose.record.least import check_rows
+from diagnose.record.least import Asked, Rows, Weights
 from diagnose.record.names import Names
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
@@ -51,11 +51,11 @@ class Watch:
         model: Any,
         path: str | os.PathLike[str] | None = None,
         *,
-        weights: Literal["auto", "epochs"] = "auto",
+        weights: Weights = "auto",
         max_bytes: int = 1 << 30,
-        rows: Literal["keep", "digests"] = "keep",
+        rows: Rows = "keep",
     ) -> None:
-        check_rows(rows)
+        asked = Asked(weights, rows)
         if not getattr(model, "compiled", False):
             raise DiagnoseError("diagnose.watch takes a compiled Keras model; call compile() first.")
         other = model.__dict__.get("train_on_batch")
@@ -66,7 +66,7 @@ class Watch:
         self._names = Names(None if path is None else Path(path))
         self.path = self._names.path
         self.model = model
-        self.run = open_run(self.path, model, 1, self, weights, Budget(nbytes=max_bytes), rows=rows)
+        self.run = open_run(self.path, model, 1, self, asked, Budget(nbytes=max_bytes))
         self.recorder = self.run.recorder
         self._epoch = 0
         self._wrapped: tuple[Any, Any] | None = None
@@ -239,9 +239,9 @@ def watch(
     model: Any,
     path: str | os.PathLike[str] | None = None,
     *,
-    weights: Literal["auto", "epochs"] = "auto",
+    weights: Weights = "auto",
     max_bytes: int = 1 << 30,
-    rows: Literal["keep", "digests"] = "keep",
+    rows: Rows = "keep",
 ) -> Watch:
     """Records the `train_on_batch` calls of a model, until `close()` or the end of a `with` block; see `Watch`."""
     return Watch(model, path, weights=weights, max_bytes=max_bytes, rows=rows)

@@ -18,6 +18,8 @@ from diagnose.record.budget import Budget
 from diagnose.record.calls import known
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
+from diagnose.record.least import Asked
+from diagnose.record.light import DIGESTS, INPUTS, VERSIONS
 from diagnose.record.names import numbered
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run
@@ -84,19 +86,26 @@ class TestHook:
 
 
 def start_recorder(
-    path: Path, model: Any, backend: Backend, weights: str, budget: Budget, rows: str = "keep"
+    path: Path, model: Any, backend: Backend, asked: Asked, budget: Budget, *, at_least: int = INPUTS
 ) -> Recorder:
     """Opens the trace file and starts its background thread."""
     writer = TraceWriter(path, page_bytes=budget.page_bytes())
     parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
-    every_update = weights == "auto" and parameters <= budget.parameters
-    policy = {"every_update": every_update, "parameters": budget.parameters, "nbytes": budget.nbytes, "rows": rows}
+    level = max(at_least, asked.of_model(parameters, budget.parameters))
+    every_update = level == VERSIONS
+    policy = {
+        "every_update": every_update,
+        "parameters": budget.parameters,
+        "nbytes": budget.nbytes,
+        "rows": asked.rows,
+        "level": level,
+    }
     identity = uuid.uuid4().hex
     writer.info("recording", {"id": identity})
     writer.info("policy", policy)
     writer.commit()  # however the recording ends, it can be told from others
-    encoder = Encoder(writer, budget, every_update=every_update, keep_rows=rows == "keep")
-    return Recorder(model, backend, Worker(writer, encoder), identity, encoder.start)
+    encoder = Encoder(writer, budget, every_update=every_update, keep_rows=asked.rows == "keep")
+    return Recorder(model, backend, Worker(writer, encoder), identity, level, policy, encoder.start)
 
 
 def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
@@ -145,10 +154,9 @@ def open_run(
     model: Any,
     number: int,
     owner: Any,
-    weights: str,
+    asked: Asked,
     budget: Budget,
     callback_list: Any = None,
-    rows: str = "keep",
 ) -> Run:
     """Begins a recording of the model in `path`, or under another name beside it where another fit that still
     runs is writing to `path`. A recording left behind there by a fit that raised is closed and replaced."""
@@ -160,7 +168,9 @@ def open_run(
         raise DiagnoseError("Loops of train_on_batch on several workers are not recorded.")
     with _OPENING:
         path = _free(path)
-        recorder = start_recorder(path, model, backend, weights, budget, rows)
+        # Between the steps of a loop, and on several replicas, a look at each is needed.
+        least = DIGESTS if callback_list is None or spread is not None else INPUTS
+        recorder = start_recorder(path, model, backend, asked, budget, at_least=least)
         try:
             run = Run(path, model, number, recorder, owner, callback_list)
             _OPEN.add(run)

@@ -14,7 +14,7 @@ from diagnose.errors import TraceWriteError
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import RecordingEnded
 from diagnose.record.handlers import let_through
-from diagnose.record.items import Item, nbytes, release
+from diagnose.record.items import Item, StepItem, nbytes, release
 from diagnose.tracefile.writer import TraceWriter
 
 COMMIT_SECONDS = 0.25
@@ -28,6 +28,11 @@ QUEUE_BYTES = 256 << 20
 
 QUEUE_ITEMS = 256
 """Small items that may wait: what a killed process loses is bounded by them."""
+
+WAKE_ITEMS = 64
+WAKE_BYTES = 1 << 20
+"""So many steps, or so much, may gather before the thread is woken for them: waking it for each would cost more than
+what it does."""
 
 STALL_SECONDS = 2.0
 """A disk that took nothing for so long, while others wait for it, ends the recording."""
@@ -100,11 +105,14 @@ class Worker:
                 if waiting.over(STALL_SECONDS):
                     self._give_up()
                 else:
+                    self._changed.notify_all()
                     self._changed.wait(0.05)
             if not self._dropping():
                 self._items.append((item, size))
                 self._held += size
-                self._changed.notify_all()
+                gathers = isinstance(item, StepItem) and len(self._items) < WAKE_ITEMS and self._held < WAKE_BYTES
+                if not gathers:
+                    self._changed.notify_all()
                 return
         release(item)
 

@@ -44,6 +44,10 @@ class Pass:
     logs: Mapping[str, Any] | None = None
 
 
+Began: TypeAlias = tuple[NDArray | None, tuple[int, int] | None]
+"""The state of process-wide random generators, and that of Keras's global seed generator; None: there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotFinite:
     """Where a pass with finite weights and rows first made NaN or infinity: in a "layer" (its `name` and `kind`), in
@@ -60,6 +64,9 @@ class NotFinite:
 class Retrainer(Protocol):
     """Runs the train step itself, updates included, on given values."""
 
+    began: Began
+    """What the last step drew its random numbers from."""
+
     def start(self, variables: Sequence[NDArray], optimizer: OptimizerStart) -> None:
         """Before the first step of an epoch. Metrics are as after a reset."""
 
@@ -72,7 +79,7 @@ class Retrainer(Protocol):
         """One train step: the contents of the variables, and the metric state, after it.
 
         Args:
-            generator: the recorded state of process-wide random generators.
+            generator: the recorded state of process-wide random generators; None: what the step before left.
             metrics: the metric state before; None: what the step before left.
         """
 

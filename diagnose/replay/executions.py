@@ -1,23 +1,34 @@
-"""Makes the versions and metric values inside executions of several steps again (`steps_per_execution`), where fit lets
-nobody look. Accepts them only where each execution ends in exactly what was recorded."""
+"""Makes the versions and metric values between two looks of the recorder again: inside executions of several steps
+(`steps_per_execution`), where fit lets nobody look, and inside the epochs of a light recording. Accepts them only where
+training ends in exactly what was recorded next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
+from msgspec import structs
 
 from diagnose.errors import ReplayError
+from diagnose.replay.engine import Began
 from diagnose.tracefile.digest import array_digest, group_digest
-from diagnose.tracefile.model import NDArray, State, Step
+from diagnose.tracefile.model import Digest, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 
 NOT_THE_SAME: Final = "the run is not deterministic, or a callback takes part in it"
 
-Trained: TypeAlias = tuple[Step, list[NDArray], list[NDArray]]
-"""A step with the contents of the model's variables, and of its metrics', after it."""
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A step, trained again: the contents of the model's variables, and of its metrics', after it, and what it drew its
+    random numbers from."""
+
+    step: Step
+    arrays: list[NDArray]
+    metrics: list[NDArray]
+    began: Began
 
 
 def seen_through(trace: Trace, epoch: int, trained: Iterable[Trained]) -> set[int]:
@@ -30,43 +41,64 @@ def seen_through(trace: Trace, epoch: int, trained: Iterable[Trained]) -> set[in
     execution: list[Trained] = []
     steps: list[Step] = []
     states: list[State] = []
+    arrays: dict[Digest, NDArray] = {}
     versions: set[int] = set()
+    left: bytes | None = None
     for made in trained:
         execution.append(made)
-        step, arrays, _ = made
-        recorded = trace.index.produced_by(step)
+        recorded = trace.index.produced_by(made.step)
         if recorded is None:
             continue
-        if tuple(array_digest(a) for a in arrays) != recorded.arrays:
-            raise ReplayError(
-                f"version {step.produced} came out otherwise when epoch {epoch} was trained again, so what happened "
-                f"inside its executions of several steps is not known: {NOT_THE_SAME}"
-            )
-        states += [_state(trace, each.produced, contents) for each, contents, _ in execution[:-1]]
-        steps += _steps(execution)
-        versions.update(each.produced for each, _, _ in execution[:-1])
+        if tuple(array_digest(a) for a in made.arrays) != recorded.arrays:
+            raise ReplayError(_others(trace, epoch, made.step))
+        states += [_state(trace, each.step.produced, each.arrays) for each in execution[:-1]]
+        found = list(_steps(execution, left, arrays))
+        steps += found
+        left = found[-1].metrics_after
+        versions.update(each.step.produced for each in execution[:-1])
         execution = []
-    trace.complete(steps, states)
+    trace.complete(steps, states, arrays)
     return versions
+
+
+def _others(trace: Trace, epoch: int, step: Step) -> str:
+    if step.produced == max(each.produced for each in trace.index.steps_of(epoch)):
+        return f"epoch {epoch} was trained again from its start and ended in other weights: {NOT_THE_SAME}"
+    return (
+        f"version {step.produced} came out otherwise when epoch {epoch} was trained again, so what happened "
+        f"between the looks of the recording is not known: {NOT_THE_SAME}"
+    )
 
 
 def _state(trace: Trace, version: int, arrays: Sequence[NDArray]) -> State:
     digests = tuple(array_digest(a) for a in arrays)
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[Digest]] = {}
     for entry, digest in zip(trace.header.variables, digests, strict=True):
         groups.setdefault(entry.group, []).append(digest)
     trainable, others, seeds = (group_digest(groups.get(g, [])) for g in ("trainable", "non_trainable", "seed"))
     return State(-1, version, "version", trainable, others, seeds, None, digests, None, False)
 
 
-def _steps(execution: Sequence[Trained]) -> list[Step]:
-    """The steps of one execution with the metric state between them; as recorded where it ends in another one."""
-    states = [b"".join(np.ascontiguousarray(a).tobytes() for a in metrics) for _, _, metrics in execution]
-    last = execution[-1][0]
-    if last.metrics_after != states[-1]:
-        return []
-    found, before = [], execution[0][0].metrics_before
-    for (step, _, _), after in zip(execution, states, strict=True):
-        found.append(replace(step, metrics_before=before, metrics_after=after))
-        before = after
-    return found
+def _steps(execution: Sequence[Trained], left: bytes | None, arrays: dict[Digest, NDArray]) -> Iterator[Step]:
+    """The steps of one execution with what was not seen of them: what each drew from, and the metric state around it,
+    unless the execution ends in another one than was recorded. `left`: the metric state that it began with."""
+    states = [b"".join(np.ascontiguousarray(a).tobytes() for a in each.metrics) for each in execution]
+    same = execution[-1].step.metrics_after == states[-1]
+    for each, state in zip(execution, states, strict=True):
+        step = _began(each, arrays)
+        if same:
+            before = left if step.metrics_before is None else step.metrics_before
+            step = replace(step, metrics_before=before, metrics_after=step.metrics_after or state)
+        left = step.metrics_after
+        yield step
+
+
+def _began(made: Trained, arrays: dict[Digest, NDArray]) -> Step:
+    step, (generator, seed) = made.step, made.began
+    if step.generator is None and generator is not None:
+        digest = array_digest(generator)
+        arrays[digest] = generator
+        step = replace(step, generator=digest)
+    if step.batch.layout.global_seed is None and seed is not None:
+        step = replace(step, batch=replace(step.batch, layout=structs.replace(step.batch.layout, global_seed=seed)))
+    return step

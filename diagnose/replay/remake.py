@@ -49,6 +49,9 @@ class Remaker:
         """Those that differ by rounding."""
         self.off = 0.0
         """By how much their epochs' ends differ at most, of the largest number in a variable."""
+        self.epochs: set[int] = set()
+        """The epochs (1-based) made again so far, each proven to end as recorded, bit for bit."""
+        self._rounded: set[int] = set()
         self._failed: dict[int, str] = {}
         self._unseen: dict[int, ReplayError] = {}
 
@@ -74,13 +77,37 @@ class Remaker:
             if epoch not in self._unseen:
                 try:
                     with users_code("training the epoch once more"):
-                        again = self.trained_again(epoch, self._trace.index.steps_of(epoch))
-                        self.versions |= seen_through(self._trace, epoch, again)
+                        self._see_through(epoch, self._trace.index.steps_of(epoch))
                 except ReplayError as error:
                     self._unseen[epoch] = error
             if epoch in self._unseen:
                 raise self._unseen[epoch]
         return self._trace.index.steps_of(epoch)
+
+    def why_not(self, epoch: int) -> str | None:
+        """Why a (1-based) epoch could not be made again, where that was tried."""
+        if epoch in self._rounded:
+            return "made again by training, the others differ in the last digits"
+        unseen = self._unseen.get(epoch)
+        return self._failed.get(epoch) if unseen is None else str(unseen)
+
+    def _see_through(self, epoch: int, steps: Sequence[Step]) -> None:
+        again, made = self.trained_again(epoch, steps), {}
+        try:
+            store = self._store(steps)
+        except ReplayError:  # too much to keep; what happened can be seen all the same
+            self.versions |= seen_through(self._trace, epoch, again)
+            self.epochs.add(epoch)
+            return
+
+        def kept() -> Iterator[Trained]:
+            for place, each in enumerate(again):
+                made[tuple(array_digest(a) for a in each.arrays)] = store.put(place, each.arrays)
+                yield each
+
+        self.versions |= seen_through(self._trace, epoch, kept())
+        self._made, self._epoch = made, epoch
+        self.epochs.add(epoch)
 
     def _epoch_of(self, state: State) -> int:
         for epoch in self._trace.epochs:
@@ -107,11 +134,15 @@ class Remaker:
 
     def _train(self, epoch: int) -> None:
         steps = self.steps(epoch)
+        if self._epoch == epoch:  # what was not seen was made again just now, and this with it
+            return
         store = self._store(steps)
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
         nearly: set[int] = set()
         why = ""
-        for place, (step, arrays, _) in enumerate(self.trained_again(epoch, steps)):
+        arrays: list[NDArray] = []
+        for place, each in enumerate(self.trained_again(epoch, steps)):
+            step, arrays = each.step, each.arrays
             after = self._recorded.after(step)
             others = [a for a, digest in zip(arrays, after.arrays, strict=True) if array_digest(a) != digest]
             if others:
@@ -131,6 +162,10 @@ class Remaker:
         self.nearly |= nearly
         self.versions.update(step.produced for step in steps)
         self._made = made
+        if nearly:
+            self._rounded.add(epoch)
+        else:
+            self.epochs.add(epoch)
 
     def _off(self, state: State, arrays: Sequence[NDArray]) -> float:
         """How far contents made again are from those of a state, where these were kept."""
@@ -162,7 +197,8 @@ class Remaker:
             if step.metrics_before is not None:
                 metrics = metric_values(engine, step.metrics_before) or engine.fresh()
             generator = None if step.generator is None else trace.array(step.generator)
-            yield step, *trainer.step(trace.batch(step.batch), generator, metrics)
+            arrays, metrics_after = trainer.step(trace.batch(step.batch), generator, metrics)
+            yield Trained(step, arrays, metrics_after, trainer.began)
 
     def _store(self, steps: Sequence[Step]) -> _Store:
         shapes = [v.shape for v in self._trace.header.variables]
@@ -170,7 +206,7 @@ class Remaker:
         sizes = [math.prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True)]
         total = sum(sizes) * len(steps)
         if self._folder is not None:
-            self._made = {}
+            self._made, self._epoch = {}, None
             self._folder.cleanup()
         self._folder = tempfile.TemporaryDirectory(prefix="diagnose-remade-")
         if total > min(MOST_BYTES, shutil.disk_usage(self._folder.name).free // 2):

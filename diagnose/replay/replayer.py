@@ -52,6 +52,7 @@ class Known:
     values: dict[Any, dict[frozenset[str], dict[str, float]]]
     evaluated: dict[Any, dict[str, float]]
     made_again: set[int]
+    epochs: set[int]
 
 
 class Replayer:
@@ -90,7 +91,7 @@ class Replayer:
     @property
     def known(self) -> Known:
         """What was computed, to be handed to another process or taken from it."""
-        return Known(self._cache, self._evaluated, self.remaker.versions)
+        return Known(self._cache, self._evaluated, self.remaker.versions, self.remaker.epochs)
 
     def learn(self, known: Known) -> None:
         """Takes what another replayer of the same trace and data computed for computed."""
@@ -98,6 +99,7 @@ class Replayer:
             self._cache.setdefault(key, {}).update(values)
         self._evaluated.update(known.evaluated)
         self.remaker.versions |= known.made_again
+        self.remaker.epochs |= known.epochs
 
     def steps(self, epoch: int) -> list[Step]:
         """The steps of a (1-based) epoch, in order. What was not seen of them is made again first.

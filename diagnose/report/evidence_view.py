@@ -39,11 +39,20 @@ NO_LAYER = Text("evidence.no-layer", "none")
 FORMAT = Text("evidence.format", "format {format}")
 STATUS = Text("evidence.status", "{status:select(complete=complete|failed=failed|interrupted=interrupted|{status})}")
 BYTES = Text("bytes", "{count} bytes")
+HOW = Text(
+    "evidence.how",
+    "{recorded:given({recorded} recorded; )}{again:given({again} made again from their start, and ended in the "
+    "recorded weights bit for bit; )}{ends:given(of {ends} only the end is known: {why:clauses})}",
+)
 NAMES = Text(
     "evidence.names",
-    "{name:select(versions=weights versions|data=data evaluated|model=model|layers=layers that behave differently in "
-    "training|trace=trace)}",
+    "{name:select(versions=weights versions|inside=weights inside epochs|data=data evaluated|model=model|layers=layers "
+    "that behave differently in training|trace=trace)}",
 )
+
+
+HOWS = ("recorded", "made-again", "epoch-ends")
+_MOST_WHYS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,8 @@ def _about_run(d: Diagnosis) -> list[Fact]:
     v, data, model, trace = d.versions, d.evaluation_data, d.model, d.trace
     if v:
         rows.append(("versions", KEPT.say(kept=v.get("kept", "?"), total=v.get("total", "?"), policy=v.get("policy"))))
+    if any(row.how in ("made-again", "epoch-ends") for row in d.epoch_rows):
+        rows.append(("inside", _inside_epochs(d)))
     if data:
         count, size = data.get("rows"), data.get("batch_size")
         both = count is not None and size is not None
@@ -146,6 +157,15 @@ def _about_run(d: Diagnosis) -> list[Fact]:
         parts += [STATUS.say(status=trace["status"])] if trace.get("status") else []
         rows.append(("trace", ", ".join(parts)))
     return [Fact(NAMES.say(name=name), printable(text)) for name, text in rows]
+
+
+def _inside_epochs(d: Diagnosis) -> str:
+    """Of which epochs the weights of all versions are known, and how."""
+    by_how = {how: [row.epoch for row in d.epoch_rows if row.how == how] for how in HOWS}
+    shown = {how: _ranges(epochs) if epochs else None for how, epochs in by_how.items()}
+    why = list(dict.fromkeys(row.why for row in d.epoch_rows if row.how == "epoch-ends" and row.why))
+    recorded, again, ends = (shown[how] for how in HOWS)
+    return HOW.say(recorded=recorded, again=again, ends=ends, why=why[:_MOST_WHYS]).removesuffix("; ")
 
 
 def size_text(count: int) -> str:

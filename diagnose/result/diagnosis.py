@@ -16,7 +16,7 @@ from diagnose.result.calls import Call
 from diagnose.result.clocks import Clock as Clock
 from diagnose.result.clocks import Source as Source
 from diagnose.result.clocks import Span as Span
-from diagnose.result.kinds import Count, Real, Signed
+from diagnose.result.kinds import Count, How, Real, Signed
 from diagnose.result.measurements import Measurements
 from diagnose.result.spoken import Spoken
 from diagnose.result.texts import Texts
@@ -41,7 +41,7 @@ validation or evaluation, and so no choice by one, says what it is taken for."""
 class EpochRow:
     """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
     over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
-    the last validation pass was computed at. `clocks`: of each logged value, when it was computed."""
+    the last validation pass was computed at. `clocks`: of each logged value, when it was computed. `how`: see `How`."""
 
     epoch: Count
     first_version: Count
@@ -52,6 +52,8 @@ class EpochRow:
     validation_version: Count | None = None
     analysed: bool = False
     clocks: Mapping[str, Clock] = field(default_factory=dict)
+    how: How | None = None
+    why: str | None = None
 
     @property
     def trained(self) -> Clock | None:
@@ -85,7 +87,7 @@ class StepRow:
 class ReplayCheck:
     """How many train steps were computed again, and how many came out as recorded. `max_abs_error` is per metric, on
     the epoch's logged value. `tolerance` is per metric, in the metric's own units. `reason`: why steps are missing
-    from the check, or None."""
+    from the check, or None. `how`: where the weights of these steps come from, see `EpochRow`; "partly" made again."""
 
     steps: Count
     reproduced: Count
@@ -93,6 +95,7 @@ class ReplayCheck:
     tolerance: Mapping[str, Real] = field(default_factory=dict)
     epochs: tuple[Count, ...] = ()
     reason: str | None = None
+    how: Literal["recorded", "made-again", "partly"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

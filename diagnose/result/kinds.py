@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -16,4 +16,8 @@ _LARGEST = 2**53  # counts and versions beyond this are no run's, and would over
 Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 Signed = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 
-__all__ = ["Count", "Real", "Signed"]
+How = Literal["recorded", "made-again", "epoch-ends"]
+"""Where the weights of an epoch's versions come from: all were recorded; they were made again, and proven to end as
+recorded; or those of its end alone are known, and `why`."""
+
+__all__ = ["Count", "How", "Real", "Signed"]

@@ -37,12 +37,13 @@ class Recording(Part, frozen=True, kw_only=True):
 
 class Policy(Part, frozen=True, kw_only=True):
     """What was to be recorded. `every_update`: the weights of each, of models of up to `parameters`; `nbytes`: most
-    that the trace may take."""
+    that the trace may take; `level`: what was looked at while the fit ran (null: of a release without levels)."""
 
     every_update: bool | None = None
     parameters: Number | None = None
     nbytes: Number | None = None
     rows: str = "keep"
+    level: Number | None = None
 
 
 class Arguments(Part, frozen=True, kw_only=True):

@@ -33,6 +33,9 @@ MOST_KNOWN_ROWS: Final = 2_000_000
 """So many rows are known again by content, at about 150 bytes of the recorder's memory each. Later ones get a new id
 each time, which looks like new data."""
 
+MOST_KNOWN_ARRAYS: Final = 1 << 16
+"""So many contents are known again by digest, those used last, at some 150 bytes each; older ones are stored again."""
+
 MAX_JSON_BYTES: Final = 64 * 2**20
 MAX_TEXT_CHARS: Final = 65536
 MAX_DIMS: Final = 32

@@ -112,6 +112,7 @@ class Trace:
         self.signatures = records.signatures
         self.nbytes = opened.nbytes
         self._made_again: tuple[State, ...] = ()
+        self._arrays_made_again: dict[Digest, NDArray] = {}
         self.index = self._indexed()
         self._batch_lists = records.batch_lists
         self._versions: dict[int, State] = {}
@@ -154,20 +155,21 @@ class Trace:
         """The state the first `version` updates made; None if it was not recorded."""
         return self._versions.get(version)
 
-    def complete(self, steps: Sequence[Step], states: Sequence[State]) -> None:
-        """Takes what was made again and proven: steps in the place of those of the same number, and further states.
-        Nothing is written."""
+    def complete(self, steps: Sequence[Step], states: Sequence[State], arrays: Mapping[Digest, NDArray]) -> None:
+        """Takes what was made again and proven: steps in the place of others, states, and arrays that these name."""
         made = {step.step: step for step in steps}
         self.steps = tuple(made.get(step.step, step) for step in self.steps)
         self._made_again = (*self._made_again, *states)
+        self._arrays_made_again.update(arrays)
         self.index = self._indexed()
 
     def _indexed(self) -> Index:
-        states = (*self.states, *self._made_again)
-        return Index(self.steps, states, self.events, self.evaluations, self.unrecorded)
+        return Index(self.steps, (*self.states, *self._made_again), self.events, self.evaluations, self.unrecorded)
 
     def array(self, digest: Digest) -> NDArray:
         """A stored array, read-only."""
+        if digest in self._arrays_made_again:
+            return self._arrays_made_again[digest]
         with _damage(self.path, sealed=self.sealed):
             try:
                 return self._contents.array(digest)

@@ -65,6 +65,8 @@ class TraceStore:
         self._committed = self._now
         self._failure: str | None = None
         self._sealed = False
+        self._pages: int | None = None
+        """Of the file, unless something was written since."""
         self._waiting: dict[str, list[tuple[Any, ...]]] = {}
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -128,15 +130,17 @@ class TraceStore:
         if exact:
             self._flush()
         assert self._db is not None
-        try:
-            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
-        except (sqlite3.Error, OSError, MemoryError) as error:
-            self._fail(error)
+        if self._pages is None:
+            try:
+                self._pages = int(self._db.execute("PRAGMA page_count").fetchone()[0])
+            except (sqlite3.Error, OSError, MemoryError) as error:
+                self._fail(error)
         waiting = 2 * self._waiting_bytes + self.page_bytes * len(self._waiting)
-        return int(pages) * self.page_bytes + waiting
+        return self._pages * self.page_bytes + waiting
 
     def _flush(self) -> None:
         assert self._db is not None
+        self._pages = None
         waiting, self._waiting, self._waiting_rows, self._waiting_bytes = self._waiting, {}, 0, 0
         try:
             for table, rows in waiting.items():
@@ -244,6 +248,7 @@ class TraceStore:
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> None:
         assert self._db is not None
+        self._pages = None
         try:
             self._db.execute(sql, values)
             self.beats += 1
@@ -259,6 +264,7 @@ class TraceStore:
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Takes back the open transaction, so that file and counters agree again, and raises."""
+        self._pages = None
         self._failure = f"{self.path} cannot be written ({error}). What was recorded until the last commit is in it."
         assert self._db is not None
         try:

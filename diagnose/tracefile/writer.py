@@ -42,7 +42,7 @@ class TraceWriter:
         self._states = 0
         self._evaluations = 0
         self._row_bytes: list[int] = []
-        self._arrays: set[Digest] = set()
+        self._arrays: dict[Digest, None] = {}
         self._signatures: dict[tuple[str, str], int] = {}
         self._batch_lists: set[Digest] = set()
 
@@ -177,14 +177,19 @@ class TraceWriter:
         """Stores an array's content, once, and returns its digest (`array_digest`, taken here if not given)."""
         if digest is None:
             digest = array_digest(array)
-        if digest not in self._arrays:
+        if not self.has_array(digest):
             self._store.insert_array(digest, dtype_name(array.dtype), _shape(array.shape), array_bytes(array))
-            self._arrays.add(digest)
+            self._arrays[digest] = None
+            if len(self._arrays) > fmt.MOST_KNOWN_ARRAYS:
+                del self._arrays[next(iter(self._arrays))]
         return digest
 
     def has_array(self, digest: Digest) -> bool:
-        """Whether `array` stored content under this digest."""
-        return digest in self._arrays
+        """Whether `array` stored content under this digest, as far as is known: of very many, the ones used last."""
+        if digest not in self._arrays:
+            return False
+        self._arrays[digest] = self._arrays.pop(digest)
+        return True
 
     # -- transactions --------------------------------------------------------------------------------------------
 

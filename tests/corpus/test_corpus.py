@@ -35,6 +35,21 @@ def test_fails_what_it_must_and_nothing_else(name: str) -> None:
         assert [text for text in told if not isinstance(text, Said)] == [], "said without an id"
 
 
+@pytest.mark.parametrize("name", ["single_batch", "dropout_gap", "trained_on_validation"])
+def test_a_light_recording_leads_to_the_same(name: str) -> None:
+    """`benchmarks/levels.py` compares all scenarios."""
+    case = run_case(name, level=0)
+    assert case.failed == case.expected
+    assert case.verdict == expected(name)["verdict"]
+    reproduced, replayed = case.replayed
+    assert 0 < reproduced == replayed
+    # In epochs of one step all versions are ends of epochs.
+    how = "recorded" if name == "single_batch" else "made-again"
+    assert {row.how for d in case.diagnoses for row in d.epoch_rows if row.analysed} == {how}
+    for diagnosis, again in zip(case.diagnoses, case.again, strict=True):
+        assert findings_list(again) == findings_list(diagnosis.findings)
+
+
 @pytest.mark.parametrize("name", names())
 def test_names_a_rule_that_exists_and_says_which_fail(name: str) -> None:
     said = expected(name)

@@ -148,6 +148,24 @@ def test_how_much_is_kept_does_not_matter(
         assert not all(kept)
 
 
+LIGHT = (
+    "dropout_and_batch_norm", "validation_data", "early_stopping_restore", "batch_hooks", "steps_per_execution",
+    "swap_moving_average", "learning_rate_callback", "callback_raises_in_validation",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("name", [name for name in LIGHT if name in existing()])
+def test_a_light_recording_changes_nothing_either(
+    name: str, level: Any, untraced: Callable[[str], Comparison], tmp_path: Path
+) -> None:
+    tracer = Tracer(tmp_path / "fit.diag", level=level)
+    traced = run_case(CASES[name], tmp_path, insert(tracer))
+    assert_same(untraced(name), traced)
+    tracer.close()
+    assert_recorded(traced.first, tracer, CASES[name])
+
+
 def two_fits(tracer: Tracer | None) -> list[Outcome]:
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.replay.blocks import Passed
-from diagnose.replay.engine import Mode, Pass, one_by_one
+from diagnose.replay.engine import Began, Mode, Pass, one_by_one
 from diagnose.replay.recorded import OptimizerStart
 from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.tracefile.digest import array_digest, group_digest, row_digests
@@ -95,6 +95,8 @@ class Linear:
 
 class Descent:
     """The engine's train step."""
+
+    began: Began = None, None
 
     def __init__(self, engine: Linear) -> None:
         self._engine = engine

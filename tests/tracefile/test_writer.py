@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from diagnose.errors import TraceWriteError
-from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile import format as fmt
+from diagnose.tracefile.digest import array_digest, row_digests
 from diagnose.tracefile.model import BatchRef, Leaf, Signature
 from diagnose.tracefile.reader import read_trace
 from diagnose.tracefile.rows import pack_rows
@@ -293,3 +294,25 @@ def test_a_file_whose_making_failed_can_be_made_again(tmp_path: Path, monkeypatc
         writer.seal("complete")
     with read_trace(path) as trace:
         assert trace.status == "complete"
+
+
+def test_of_very_many_contents_the_ones_used_last_are_known_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fmt, "MOST_KNOWN_ARRAYS", 4)
+    path = tmp_path / "fit.diag"
+    arrays = [np.full(3, i, np.float32) for i in range(10)]
+    with TraceWriter(path) as writer:
+        first = writer.array(arrays[0])
+        for array in arrays[1:]:
+            digest = writer.array(array)
+            assert writer.has_array(digest) and writer.has_array(first), "this one is used all the time"
+        before = writer.bytes_written
+        writer.array(arrays[9])
+        assert writer.bytes_written == before
+        forgotten = writer.array(arrays[1])
+        assert writer.bytes_written > before
+        writer.info("fit", {})
+    with read_trace(path) as trace:
+        assert np.array_equal(trace.array(forgotten), arrays[1])
+        assert all(np.array_equal(trace.array(array_digest(a)), a) for a in arrays)

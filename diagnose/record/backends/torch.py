@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from diagnose.frameworks.torch_generators import generator_state
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
@@ -66,10 +67,7 @@ class TorchBackend:
         return None
 
     def generator_state(self) -> NDArray | None:
-        states = [torch.get_rng_state().numpy()]
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
-            states.extend(state.cpu().numpy() for state in torch.cuda.get_rng_state_all())
-        return np.concatenate(states)
+        return generator_state()
 
 
 def _wrap(original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.optimizers import optimizers_of
 from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
+from diagnose.replay.engine import Began
 from diagnose.replay.keras.backends import ReplayBackend
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import initial_optimizer_state, optimizer_variables
@@ -36,6 +37,8 @@ class KerasRetrainer:
         self._fixed = fixed
         self._runner: Runner | None = None
         self._seed: tuple[int, int] | None = None
+        self._generator: NDArray | None = None
+        self.began: Began = None, None
 
     @property
     def runner(self) -> Runner | None:
@@ -49,6 +52,7 @@ class KerasRetrainer:
         runner.set_optimizer(optimizer_state(self._model, backend, optimizer))
         runner.set_metrics(self._fresh())
         self._runner = runner
+        self._seed = self._generator = None
 
     def change(self, variables: Sequence[NDArray]) -> None:
         assert self._runner is not None
@@ -61,12 +65,15 @@ class KerasRetrainer:
         assert runner is not None
         if metrics is not None:
             runner.set_metrics(metrics)
+        # What was not looked at before a step goes on from where the step before left it.
         seed = self._seed if batch.global_seed is None else batch.global_seed
+        generator = self._generator if generator is None else generator
+        self.began = generator, seed
         with values.backend.generator(generator), global_seed_set(seed):
             weight = values.weights(batch.sample_weight, batch.weight_tree)
             runner.step(values.tree(batch.x), values.tree(batch.y), weight, bare=batch.bare)
-            # Inside an execution of several steps nobody looked at it: each goes on from where the one before left it.
             self._seed = None if seed is None else global_seed()
+            self._generator = None if generator is None else values.backend.generator_state()
         array = values.backend.array
         return [array(v) for v in runner.weights()], [array(v) for v in runner.metrics()]
 

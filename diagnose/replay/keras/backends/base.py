@@ -102,3 +102,6 @@ class ReplayBackend(Protocol):
 
     def generator(self, state: NDArray | None) -> AbstractContextManager[None]:
         """Sets process-wide generators to a recorded state, and back to what they were on leaving."""
+
+    def generator_state(self) -> NDArray | None:
+        """The state of process-wide generators; None where layers keep their seeds in variables."""

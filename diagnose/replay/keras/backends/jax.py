@@ -71,6 +71,9 @@ class JaxReplay(NoLoop):
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield
 
+    def generator_state(self) -> NDArray | None:
+        return None
+
 
 class JaxRunner:
     """Keras's functions take and return (trainable, non-trainable, optimizer where it trains, metrics)."""

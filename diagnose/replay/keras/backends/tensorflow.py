@@ -108,6 +108,9 @@ class TensorFlowReplay:
     def generator(self, state: NDArray | None) -> Iterator[None]:
         yield
 
+    def generator_state(self) -> NDArray | None:
+        return None
+
 
 class TensorFlowRunner(AssigningRunner):
     def __init__(self, model: Any, training: bool, fixed: bool) -> None:

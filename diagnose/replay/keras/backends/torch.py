@@ -11,6 +11,7 @@ import torch
 from keras import ops
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.torch_generators import generator_state
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import AssigningRunner, NoLoop, batch_of
 from diagnose.tracefile.composite import Composite, Sparse
@@ -91,6 +92,9 @@ class TorchReplay(NoLoop):
                     torch.cuda.set_rng_state(torch.from_numpy(np.array(rest[:own])), i)
                     rest = rest[own:]
             yield
+
+    def generator_state(self) -> NDArray | None:
+        return generator_state()
 
 
 class TorchRunner(AssigningRunner):
