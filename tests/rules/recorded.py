@@ -46,7 +46,6 @@ from tests.hostile import forge
 from tests.rules.runs import Witness
 
 FACTS = Path(__file__).resolve().parents[1] / "data" / "facts"
-SHARED = tuple(Path(__file__).with_name(name) for name in ("runs.py", "traced.py"))
 BACKEND = "tensorflow"
 MODE = os.environ.get("FACTS", "recorded" if keras.backend.backend() == BACKEND else "live")
 """recorded, live or make."""
@@ -80,25 +79,50 @@ MADE: dict[Path, dict[str, Seen]] = {}
 
 
 def digest(test: Path, function: str) -> str:
-    """Of all that decides what a test fits: its file without its other tests, and the helpers; not what it asserts."""
-    own = _lines(test, but=function)
-    kept = [own, *(path.read_text("utf-8") for path in SHARED if f"tests.rules.{path.stem} import" in own)]
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:16]
+    """Of all that decides what a test fits: itself but for what it asserts, and what it uses of its file and of those
+    beside it."""
+    return hashlib.sha256("\n".join(_needed(test, {function})).encode()).hexdigest()[:16]
 
 
-def _lines(file: Path, but: str) -> str:
+def _needed(file: Path, names: set[str]) -> list[str]:
+    """The lines that these names stand for, and those that they need in turn."""
     text = file.read_text("utf-8")
-    left_out: set[int] = set()
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            if node.name != but:
-                left_out |= set(range(first, (node.end_lineno or 0) + 1))
-            else:
-                checks = [n for n in ast.walk(node) if isinstance(n, ast.Assert)]
-                left_out |= {i for n in checks for i in range(n.lineno, (n.end_lineno or 0) + 1)}
-                left_out |= {i for d in node.decorator_list if "recorded" in ast.unparse(d) for i in (d.lineno,)}
-    return "\n".join(x for i, x in enumerate(text.splitlines(), start=1) if i not in left_out and x.strip())
+    places = {name: node for node in ast.parse(text).body for name in _defined(node)}
+    left, reached = list(names), set(names)
+    while left:
+        node = places.get(left.pop())
+        used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if node is not None else set()
+        left += used - reached
+        reached |= used
+    found = []
+    for node in dict.fromkeys(places.values()):
+        of_it = reached & set(_defined(node))
+        if of_it and isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.rules."):
+            found += _needed(file.with_name(f"{str(node.module).rpartition('.')[2]}.py"), of_it)
+        elif of_it and isinstance(node, ast.ImportFrom) and node.module == "tests.rules":
+            found += [file.with_name(f"{alias.name}.py").read_text("utf-8") for alias in node.names]
+        elif of_it and not isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.append(_lines(text, node))
+    return found
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name for alias in node.names]
+    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+def _lines(text: str, node: ast.stmt) -> str:
+    """Of a test without what it asserts, and without the mark."""
+    decorators = getattr(node, "decorator_list", [])
+    checks = [n for n in ast.walk(node) if isinstance(n, ast.Assert)] if "def test_" in ast.unparse(node) else []
+    marks = [d for d in decorators if "mark.recorded" in ast.unparse(d)]
+    left_out = {i for n in [*checks, *marks] for i in range(n.lineno, (n.end_lineno or 0) + 1)}
+    kept = range(min([node.lineno, *(d.lineno for d in decorators)]), (node.end_lineno or 0) + 1)
+    lines = text.splitlines()
+    return "\n".join(lines[i - 1] for i in kept if i not in left_out and lines[i - 1].strip())
 
 
 # ── files ──

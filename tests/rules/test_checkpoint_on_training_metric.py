@@ -90,7 +90,6 @@ class Shrinks(keras.callbacks.Callback):
         self.model.set_weights([0.5 * w for w in self.model.get_weights()])
 
 
-@pytest.mark.recorded
 def test_weights_that_another_callback_changed_at_the_end_are_left_alone(tmp_path: Path) -> None:
     finding = fit(checkpoint(tmp_path), Shrinks(), epochs=2).finding(RULE)
     assert finding.status == "not-applicable"

@@ -41,8 +41,7 @@ def test_a_file_of_tests_has_live_fits_as_well(path: Path) -> None:
         for node in ast.parse(test.read_text("utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
-    assert not all(marks.values())
-    assert {name.partition("[")[0] for name in recorded.stored(path)} == {name for name, kept in marks.items() if kept}
+    assert any(marks.values()) and not all(marks.values())
 
 
 def test_the_files_are_small() -> None:
@@ -50,7 +49,10 @@ def test_the_files_are_small() -> None:
 
 
 FILE = """
+from tests.rules.runs import fit
+
 RATE = {rate}
+OTHER = {unused}
 
 def test_one():
     seen = fit(rate=RATE)
@@ -64,10 +66,15 @@ def test_other():
 def test_facts_hold_until_what_is_fitted_changes(tmp_path: Path) -> None:
     def digest(**changed: Any) -> str:
         path = tmp_path / "test_it.py"
-        path.write_text(FILE.format(**{"rate": 0.5, "status": "'failed'", "other": 1, **changed}))
+        path.write_text(FILE.format(**{"rate": 0.5, "status": "'failed'", "other": 1, "unused": 0, **changed}))
         return recorded.digest(path, "test_one")
 
-    assert digest() == digest(status="'passed'") == digest(other=2) != digest(rate=0.1)
+    helper = tmp_path / "runs.py"
+    helper.write_text("def fit(rate):\n    return rate\n")
+    before = digest()
+    assert before == digest(status="'passed'") == digest(other=2) == digest(unused=3) != digest(rate=0.1)
+    helper.write_text("def fit(rate):\n    return 2 * rate\n")
+    assert digest() != before
 
 
 def model() -> Any:
