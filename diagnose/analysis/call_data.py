@@ -100,9 +100,9 @@ class Known:
 
     def _of_others(self, call: Call) -> Held:
         """A model of other variables: what it has of this fit's, wherever."""
-        there, every = set(call.weights), {d for each, _ in self._recorded for d in each}
+        there, known = set(call.weights), {d for every, trained in self._recorded for d in trained or every}
         paths = call.paths or tuple("" for _ in call.weights)
-        strange = tuple(path for path, d in zip(paths, call.weights, strict=False) if d not in every)
+        strange = tuple(path for path, d in zip(paths, call.weights, strict=False) if d not in known)
         loaded = sum(not trained.isdisjoint(there) for _, trained in self._recorded)
         return Held(None, None, None, False, len(call.weights), strange, loaded)
 

@@ -6,14 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from diagnose.analysis.mixed import HELD_VALUE, mixed
 from diagnose.analysis.own_number import THEN, causes, largest, own_number, slip
 from diagnose.decide import not_finite
-from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
+from diagnose.decide.mixtures import Mixture, held_mixture
+from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT, OTHER_LOSS
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
+from diagnose.rules.not_finite import said_of
 from diagnose.rules.size import apart
 from diagnose.tracefile.reader import Trace
 
@@ -44,7 +47,8 @@ NO_LEDGER = Text(
 )
 NOT_FINITE = Text(
     "headline.not-finite",
-    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}.",
+    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}."
+    "{origin:given( {origin}|)}",
 )
 HELD = Text("headline.held", "{monitor} {logged:number} was logged for epoch {epoch}, and the model after fit has it.")
 NOT_HELD = Text(
@@ -85,9 +89,15 @@ AVERAGED = Text(
     f"{_NO_MODEL}it was averaged over weights that changed during epoch {{epoch}}"
     f"{{first:given( (versions {{first}} to {{last}}))}}.{_GIVES}",
 )
+LOSS_CHANGED = Text(
+    "restoration.loss-changed",
+    "{callback} went by {monitor} {best:number} (epoch {epoch}), a value of a loss that gives another value now, with "
+    f"the same weights and rows.{_GIVES}",
+)
 REPLACED = Text(
     "restoration.replaced",
     "The weights do not all come from training steps: some were written{writer:given( by {writer})}."
+    "{average:given({trainable:given( The trainable ones| They)} are {average}.)}"
     "{held:given( The model after fit gives {monitor} {held:number}; the best logged was {monitor} {best:number} "
     "(epoch {epoch}).)}",
 )
@@ -102,12 +112,8 @@ PUT_BACK = Text(
 KEPT_ASIDE = Text(
     "restoration.kept-aside",
     "{callback} keeps the weights of {end:given(the end of |)}epoch {epoch} in `{attribute}`"
-    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but never put them back: the model after fit "
-    "holds the last weights."
-    "{held:given( They give {held:and}.)}",
-)
-HELD_VALUE = Text(
-    "restoration.held-value", "{metric} {value:number}{logged:given( (logged for epoch {epoch}: {logged:number}))}"
+    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but fit left the model with the last weights."
+    "{held:given( These give {held:and}.)}",
 )
 NOTHING = Text("restoration.nothing", "Nothing was restored: {why}.")
 NOTHING_BUT_LAST = Text(
@@ -143,8 +149,11 @@ def restoration_sentence(
 ) -> Restoration:
     """The verdict with its sentence. `held`: values of the weights after fit, by their names in the logs."""
     own = decision.own
+    if own is not None and own.mixture is not None:
+        return replace(r, sentence=mixed(own.callback, own.mixture, trace, held or {}))
     if own is None or (own.back and decision.reads_one):
-        return replace(r, sentence=_sentence(r))
+        mixture = None if r.average is None else held_mixture(trace)
+        return replace(r, sentence=_sentence(r, mixture))
     epoch = next((e for e in trace.epochs if e.epoch == own.epoch), None)
     said = {
         "callback": own.callback,
@@ -166,7 +175,7 @@ def restoration_sentence(
     return replace(r, sentence=PUT_BACK(**said) if own.back else KEPT_ASIDE(**said))
 
 
-def _sentence(r: Restoration) -> Said:
+def _sentence(r: Restoration, mixture: Mixture | None = None) -> Said:
     said = {
         "callback": r.callback,
         "monitor": r.monitor,
@@ -193,13 +202,16 @@ def _sentence(r: Restoration) -> Said:
     if r.verdict == "no-owner":
         if r.confirmed is False:
             return NOT_REPRODUCED(**said)
+        if any(isinstance(n, Said) and n.id == OTHER_LOSS.id for n in r.notes):
+            return LOSS_CHANGED(**said)
         span = r.computed_at
         if span is None:
             return NOT_KNOWN(**said)
         several = span.first != span.last
         return AVERAGED(**said, first=span.first if several else None, last=span.last if several else None)
     if r.verdict == "replaced":
-        return REPLACED(**said, writer=r.written_by)
+        average, part = (None, False) if mixture is None else (mixture.text, mixture.trainable)
+        return REPLACED(**said, writer=r.written_by, average=average, trainable=part)
     if r.best_epoch is None:
         kept = (n.params["why"] for n in r.notes if isinstance(n, Said) and n.id == NOT_KEPT.id)
         return NOTHING(why=next(kept, None) or NEVER_SAW(callback=r.callback, monitor=r.monitor))
@@ -299,8 +311,10 @@ def _gap(facts: Facts, metric: str) -> Said:
     value = not_finite.number(last, metric)
     if value is not None and not math.isfinite(value):
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
+        where = facts.measured.origin
+        origin = None if where is None else said_of(where)
         began = [*(x.text for x in (first, batch) if x is not None), None]
-        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
+        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1], origin=origin)
     if ledger is None:
         replayed = last.epoch in facts.measured.replayed and facts.measured.replayed[last.epoch].steps > 0
         return NO_LEDGER(

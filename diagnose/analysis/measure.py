@@ -12,6 +12,8 @@ from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.origin import origin
+from diagnose.analysis.since_fit import Now, Since, since_fit, told
 from diagnose.analysis.tables import (
     EVALUATE_DRAWS,
     epoch_rows,
@@ -60,10 +62,12 @@ class Analysis:
         problems: Problems,
         wanted: Wanted,
         calls: Calls | None = None,
+        now: Now | None = None,
         workers: Workers | None = None,
     ) -> None:
         self.workers = workers
         self.calls = calls
+        self.now = now
         self.trace = trace
         self.replayer = replayer
         self.data = data
@@ -103,6 +107,7 @@ class Analysis:
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
             other_loss=attempt("other loss", {}, lambda: self._other_losses(checks)),
             evaluated_twice=twice,
+            origin=attempt("not finite", None, lambda: origin(trace, replayer)),
             no_replay=None if ledgers else (self._why_no_steps or self.problems.reason),
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
@@ -110,6 +115,9 @@ class Analysis:
         called: tuple[Call, ...] = attempt(
             "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
         )
+        since: Since | None = attempt("since the fit", None, lambda: since_fit(trace, called, self.now))
+        restoration = attempt("verdict, since", restoration, lambda: told(restoration, since, trace))
+        measured = replace(measured, since_fit=None if since is None else since.version)
         facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured, called)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()

@@ -142,8 +142,9 @@ def _run_of(model: Any) -> Run | None:
 
 def _alike(a: Sequence[Any] | None, b: Sequence[Any]) -> bool:
     """Whether one model may hold weights of the other: half of the variables of the smaller have a shape that the other
-    has, too."""
-    return bool(a) and 2 * (Counter(a) & Counter(b)).total() >= min(len(a or ()), len(b))
+    has, too, and not only those of one axis, as many models have."""
+    common = Counter(a or ()) & Counter(b)
+    return 2 * common.total() >= min(len(a or ()), len(b)) and any(len(shape) > 1 for shape in common)
 
 
 class _Note:

@@ -26,6 +26,7 @@ from diagnose.rules import (
     inputs_on_another_scale,
     loaded_model_differs,
     loss_changed,
+    loss_says_nothing,
     masked_metric,
     metric_after_update,
     metric_mismatch,
@@ -55,7 +56,6 @@ from diagnose.rules import (
     two_bests,
     unadapted_normalization,
     validation_changes,
-    weights_stand_still,
     wrong_direction,
 )
 from diagnose.rules.facts import Facts
@@ -107,7 +107,7 @@ RULES: Final[dict[str, Rule]] = {
     "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
     "random-evaluate": random_evaluate.check,
-    "weights-stand-still": weights_stand_still.check,
+    "loss-says-nothing": loss_says_nothing.check,
     "constant-monitor": constant_monitor.check,
     "validation-changes": validation_changes.check,
     "file-overwritten": file_overwritten.check,
@@ -132,7 +132,7 @@ ROLES: Final[dict[str, Role]] = {
     "loss-changed": "explains-restoration",
     "trained-on-validation": "spoils-values",
     "random-evaluate": "spoils-values",
-    "weights-stand-still": "spoils-values",
+    "loss-says-nothing": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
@@ -153,7 +153,7 @@ def run_rule(name: str, facts: Facts) -> Finding:
     except Exception as error:
         title = CRASHED(error=type(error).__name__, message=str(error))
         found = Finding(name, "not-applicable", title, {"error": type(error).__name__}, "")
-    return replace(found, role=ROLES.get(name))
+    return replace(found, role=found.role or ROLES.get(name))
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:

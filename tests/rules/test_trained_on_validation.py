@@ -41,6 +41,7 @@ def equal_rows(a: np.ndarray, b: np.ndarray) -> int:
     return sum(any(np.array_equal(one, other) for other in b) for one in a)
 
 
+@pytest.mark.recorded
 def test_fails_where_two_splits_overlap() -> None:
     x, y = rows()
     training = np.random.default_rng(1).permutation(60)[:45]
@@ -60,6 +61,7 @@ def test_says_so_first() -> None:
     assert "20 of the 20 validation rows (100%)" in diagnosis.headline
 
 
+@pytest.mark.recorded
 def test_passes_for_one_split_and_one_copy_in_it() -> None:
     x, y = rows()
     assert fit(x[:45], y[:45], (x[45:], y[45:])).title.startswith("No row of validation")
@@ -68,6 +70,7 @@ def test_passes_for_one_split_and_one_copy_in_it() -> None:
     assert finding.status == "passed" and finding.evidence["validation_rows_trained_on_before"] == 1
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_the_training_data_given_for_validation() -> None:
     x, y = rows()
     for validation in ((x, y), (x.copy()[::-1], y.copy()[::-1])):
@@ -76,6 +79,7 @@ def test_does_not_apply_to_the_training_data_given_for_validation() -> None:
     assert fit(x, y, None).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_passes_for_rows_of_few_possible_values() -> None:
     """Eight values of x and two of y: any two samples have nearly all rows in common."""
     rng = np.random.default_rng(3)
@@ -88,6 +92,7 @@ def test_passes_for_rows_of_few_possible_values() -> None:
     assert finding.status == "passed" and 20 < finding.evidence["validation_rows_trained_on_before"] < 90
 
 
+@pytest.mark.recorded
 def test_fails_for_copies_made_before_the_split() -> None:
     """A rare class, oversampled: within the training data there are as many copies as across the split."""
     rng = np.random.default_rng(3)
@@ -104,6 +109,7 @@ def test_fails_for_copies_made_before_the_split() -> None:
     assert fit(scope["x"][:70], scope["y"][:70], (scope["x"][70:], scope["y"][70:])).status == "passed"
 
 
+@pytest.mark.recorded
 def test_fails_for_folds_with_one_model_and_not_for_a_model_each() -> None:
     x, y = rows()
     folds = np.arange(60) % 3

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from diagnose import Tracer
 from diagnose.rules import validation_changes
@@ -83,6 +84,7 @@ def test_fails_where_validation_steps_draw_from_data_without_an_end(monkeypatch:
     assert finding.evidence["different_rows"] == len(set(np.concatenate(held).tolist()))
 
 
+@pytest.mark.recorded
 def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
     """Every row is another in each pass, as augmentation makes it."""
     x, y = rows()
@@ -91,6 +93,7 @@ def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
     assert "none of them in every pass" in finding.title
 
 
+@pytest.mark.recorded
 def test_passes_for_the_same_rows_in_another_order(monkeypatch: Any) -> None:
     x, y = rows()
     rng = np.random.default_rng(1)
@@ -98,12 +101,14 @@ def test_passes_for_the_same_rows_in_another_order(monkeypatch: Any) -> None:
     assert fit(monkeypatch, (x[30:], y[30:])).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_two_passes(monkeypatch: Any) -> None:
     x, y = rows()
     assert fit(monkeypatch, None).status == "not-applicable"
     assert fit(monkeypatch, (x[30:], y[30:]), 1).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_where_the_split_is_drawn_anew(monkeypatch: Any) -> None:
     x, y = rows()
     training, validation = split.drawn(8, 60, 15)

@@ -18,10 +18,11 @@ from diagnose.frameworks.keras.optimizers import own_optimizers
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.blocks import Passed, alike
-from diagnose.replay.engine import Mode, Pass, Retrainer, one_by_one
+from diagnose.replay.engine import Mode, NotFinite, Pass, Retrainer, one_by_one
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.block_loop import BlockLoop
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
+from diagnose.replay.keras.finite import not_finite
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
@@ -267,6 +268,16 @@ class KerasEngine:
                 outputs = predict(self.model, self.variables, values, self.values.tree(x))
                 found.append([np.asarray(self.backend.array(output)) for output in outputs])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+    def not_finite(self, run: BatchRun) -> NotFinite:
+        """Layer by layer, outside any graph."""
+        step = run.step
+        generator = None if step is None or step.generator is None else self.trace.array(step.generator)
+        with users_code("running the model layer by layer"), self._generators(generator, run.batch.global_seed):
+            values, x, y, weight, rows = next(run.parts())
+            weights = self.values.weights(weight, run.batch.weight_tree)
+            trees = self.values.tree(x), self.values.tree(y)
+            return not_finite(self.model, self.variables, values, *trees, weights, rows)
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""

@@ -2,7 +2,7 @@
 
 What the user sees: a loss that falls.
 
-The model of `weights_stand_still`, with the activation and the loss for one unit.
+The model of `loss_says_nothing`, with the activation and the loss for one unit.
 """
 
 import sys
@@ -12,7 +12,7 @@ import numpy as np
 
 EXPECTED = {
     "verdict": None,
-    "control_of": "weights-stand-still",
+    "control_of": "loss-says-nothing",
     "failed": [],
 }
 
