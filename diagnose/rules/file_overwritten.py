@@ -17,6 +17,7 @@ from diagnose.rules.common import not_applicable
 from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, numbered, own_call, renamed
+from diagnose.rules.size import alike
 from diagnose.tracefile.events import FileReplaced, FileSaved
 from diagnose.tracefile.model import Event
 
@@ -120,6 +121,9 @@ def _compared(
     }
     if not (value > old if mode == "min" else value < old):
         yield Finding(NAME, "passed", BETTER(**said), evidence, "", monitor, 0.0)
+        return
+    if (same := alike(facts, monitor, float(value), float(old))) is not None:
+        yield Finding(NAME, "passed", same, evidence, "", monitor, abs(value - old))
         return
     title = FAILED(**said, then_epoch=then_epoch, trace=trace, callback=own.name)
     advice = _advice(facts, own, chosen, trace is not None)

@@ -7,9 +7,15 @@ from typing import Final
 
 from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
+from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL
 from diagnose.rules.facts import Facts
+from diagnose.rules.passes import validation_passes
 
+ALIKE = Text(
+    "size.alike",
+    "{metric} {one:number} {same:given(is as good as the best|and {other:number} differ by less than two rows)}.",
+)
 ROWS: Final = 2
 """Rows by which a count has to differ before the difference is a finding."""
 
@@ -27,9 +33,24 @@ def resolution(facts: Facts, metric: str) -> float:
         m.name == name and (m.function in HIGHER_FUNCTIONS or m.class_name.endswith("Accuracy"))
         for m in facts.trace.header.metrics or ()
     )
-    steps = facts.trace.index.steps_of(facts.epochs[0].epoch) if counts and facts.epochs else ()
+    if not counts or not facts.epochs:
+        return 0.0
+    passes = validation_passes(facts.trace) if metric.startswith("val_") else []
+    if not isinstance(passes, str) and passes:
+        return ROWS / max(1, len(passes[0]))
+    steps = facts.trace.index.steps_of(facts.epochs[0].epoch)
     rows = sum(len(step.batch.row_ids) for step in steps)
     return ROWS / rows if rows else 0.0
+
+
+def alike(facts: Facts, metric: str, one: float | None, other: float | None) -> Said | None:
+    """A sentence that two values of a metric are the same, or differ by less than the resolution of the data; None
+    where they do not, or one is not known."""
+    if one is None or other is None:
+        return None
+    if one == other or abs(one - other) < _less(resolution(facts, metric)):
+        return ALIKE(metric=metric, one=one, other=other, same=one == other)
+    return None
 
 
 def material(facts: Facts, ledger: Ledger, amount: float) -> bool:
