@@ -37,6 +37,9 @@ from diagnose.tracefile.rows import leaves_of
 
 KINDS: Final[tuple[Kind, ...]] = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
 
+SAVES: Final = ("save", "save_weights")
+"""Methods that write a model to a file."""
+
 NO_ARRAYS: Final = "its rows came from a pipeline or a generator, not from arrays"
 
 FREE_SECONDS: Final = 1.0
@@ -69,7 +72,7 @@ def hold(holder: Any, model_class: Any) -> None:
     """Sets the patch on `keras.Model`, until all who hold it let go."""
     with _LOCK:
         _HOLDERS.add(id(holder))
-        for kind in KINDS:
+        for kind in (*KINDS, *SAVES):
             _install(model_class, kind)
 
 
@@ -78,17 +81,23 @@ def let_go(holder: Any, model_class: Any) -> None:
     with _LOCK:
         _HOLDERS.discard(id(holder))
         if not _HOLDERS and model_class is not None:
-            for kind in KINDS:
+            for kind in (*KINDS, *SAVES):
                 _uninstall(model_class, kind)
 
 
-def _install(model_class: Any, kind: Kind) -> None:
+def _install(model_class: Any, kind: str) -> None:
     original = getattr(model_class, kind)
     inner: Any = original
     while inner is not None:
         if hasattr(inner, "__diagnose_noted__"):
             return  # there already, perhaps below a patch that others set
         inner = getattr(inner, "__wrapped__", None)
+    noted = _saving(original) if kind in SAVES else _calling(kind, original)
+    noted.__diagnose_noted__ = kind not in vars(model_class)
+    setattr(model_class, kind, noted)
+
+
+def _calling(kind: Any, original: Any) -> Any:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
@@ -104,11 +113,29 @@ def _install(model_class: Any, kind: Kind) -> None:
             return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
         return _noted(kind, original, bound, model, run)
 
-    noted.__diagnose_noted__ = kind not in vars(model_class)  # type: ignore[attr-defined]
-    setattr(model_class, kind, noted)
+    return noted
 
 
-def _uninstall(model_class: Any, kind: Kind) -> None:
+def _saving(original: Any) -> Any:
+    """Tells the fit that the model is in of the file it was saved to; the probe behind the callback that did it takes
+    it from there."""
+
+    @functools.wraps(original)
+    def noted(model: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(model, *args, **kwargs)
+        try:
+            run = next((run for run in _RUNS if run.model is model and run.recorder.active()), None)
+            path = args[0] if args else kwargs.get("filepath")
+            if run is not None and isinstance(path, (str, os.PathLike)):
+                run.recorder.saved_files.append(os.fspath(path))
+        except Exception as error:
+            let_through(error)
+        return result
+
+    return noted
+
+
+def _uninstall(model_class: Any, kind: str) -> None:
     """Below a patch that others set it stays, and does nothing."""
     found: Any = vars(model_class).get(kind)
     if found is None or getattr(getattr(found, "__code__", None), "co_filename", None) != __file__:

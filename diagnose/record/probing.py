@@ -53,8 +53,11 @@ def set_probes(
             kind = BatchBeginProbe if asynchronous else BatchProbe
         else:
             kind = Probe
-        before, last = last, kind(recorder, type(cb).__name__, _file_of(cb, callbacks))
-        if not by_keras(type(cb)) or isinstance(cb, keras.callbacks.LambdaCallback):
+        own = not by_keras(type(cb)) or isinstance(cb, keras.callbacks.LambdaCallback)
+        file = _file_of(cb, callbacks)
+        saves = next((i for i, c in enumerate(callbacks) if c is cb), None) if own and file is None else None
+        before, last = last, kind(recorder, type(cb).__name__, file, saves)
+        if own:
             before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
         probed.append(last)
     probed.append(LastProbe(recorder, on_end, Outside(recorder.model, callbacks, recorder.event)))

@@ -33,8 +33,8 @@ MOVES = Text("constant-monitor.moves", "What is watched changes: {monitors:quote
 COUNTS = Text(
     "constant-monitor.counts",
     "'{monitor}' was {value:number} in all {epochs} epochs. {trained:given('{trained}', the same over training rows, "
-    "changed, and the value is that of a share of the validation rows|By its name it counts rows{updated:given( and it was computed each "
-    "time|)})}, so it may stand still by itself.",
+    "changed, and the value is that of a share of the validation rows|By its name it counts rows"
+    "{updated:given( and it was computed each time|)})}, so it may stand still by itself.",
 )
 FAILED = Text(
     "constant-monitor.failed",

@@ -146,6 +146,10 @@ def _advice(facts: Facts, own: Callback, chosen: Callback, across: bool) -> Said
 number = 2  # of this fit, another one for each
 best = {call}
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[best])"""
+    elif "ModelCheckpoint" not in own.family:
+        name = renamed(chosen.settings.get("filepath"), "best")
+        best = call_with("checkpoint", filepath=name) if w is None else own_call(w, filepath=name)
+        code = f"best = {best}  # beside your {own.name}"
     else:
         best = call_with("checkpoint") if w is None else own_call(w)
         other = {**own.settings, "filepath": renamed(file, "last")}
