@@ -30,6 +30,10 @@ class ReplayError(DiagnoseError):
     """A value cannot be computed again, with the reason (weights not kept, rows not recorded, …)."""
 
 
+class WorkerError(DiagnoseError):
+    """Another process that was to replay ended, cannot be reached, or cannot do it. Without it, it is done here."""
+
+
 class MissingLedgerError(DiagnoseError, KeyError):
     """There is no ledger for the metric or epoch asked for; the message names those that exist."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ def diagnose_run(
     epochs: Wanted = None,
     name: str = "fit",
     number: int | None = None,
+    executor: Executor | None = None,
 ) -> Diagnosis:
     """Analyses a fit traced in this process, with the model it trained; stores the diagnosis in the trace."""
     from diagnose.analysis.own_model import model_of
@@ -55,6 +57,7 @@ def diagnose_run(
             name=name,
             number=number or run.number,
             calls=run.calls,
+            executor=executor,
             no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
     finally:
@@ -76,6 +79,7 @@ def analyse(
     number: int = 1,
     calls: Calls | None = None,
     no_model: str = "it needs the model",
+    executor: Executor | None = None,
 ) -> Diagnosis:
     """Analyses a trace.
 
@@ -84,7 +88,7 @@ def analyse(
             that needs replay says so.
         compiled: what `compile` had made for the traced fit, where the model may have been compiled again since.
         factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
-        evaluate, data, epochs: see `Tracer.diagnose`.
+        evaluate, data, epochs, executor: see `Tracer.diagnose`.
         calls: what was noted of the script's own calls of `evaluate` and `predict`.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
@@ -97,9 +101,15 @@ def analyse(
     for version in (trace.header.environment.get("keras"), None if model is None else loaded()):
         if version is not None and not tested(version):
             problems.note(UNTESTED(version=version[:40], oldest=OLDEST, newest=NEWEST))
+    workers = None
+    if executor is not None and factory is not None:
+        from diagnose.analysis.workers import Workers
+
+        data = list(data) if isinstance(data, Iterator) else data  # read here and there
+        workers = Workers(executor, factory, evaluate, data)
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
-        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls).diagnosis(name, number)
+        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls, workers).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis
@@ -125,13 +135,19 @@ def _opened(
 
 
 def analyse_file(
-    path: Path, model: Any = None, *, data: Any = None, epochs: Wanted = None, name: str = "fit"
+    path: Path,
+    model: Any = None,
+    *,
+    data: Any = None,
+    epochs: Wanted = None,
+    name: str = "fit",
+    executor: Executor | None = None,
 ) -> Diagnosis:
     """Analyses a saved trace, with a model if there is one, and with the data that it knows by digest only."""
     trace = read_trace(path)
     try:
         number = trace.header.fit.number
-        diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number)
+        diagnosis = analyse(trace, model, data=data, epochs=epochs, name=name, number=number, executor=executor)
         diagnosis = replace(diagnosis, calls=earlier_calls(trace))
     finally:
         trace.close()

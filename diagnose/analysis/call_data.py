@@ -225,10 +225,22 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
             found.append(Batch(build(structure["x"], own), build(structure["y"], own), None, numbers, len(numbers)))
     else:
         return None
+    if _hands_on_bare(call):
+        found = [replace(b, bare=True) for b in found]
     if weights is None:
         return found
     own_weights = [weights[0][at] for at in places]
     return [replace(b, sample_weight=w, weight_tree=rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
+
+
+def _hands_on_bare(call: Call) -> bool:
+    """Whether Keras hands x on by itself, not as the first of a tuple: of arrays that `evaluate` was given without
+    targets."""
+    rows = call.rows
+    if rows is None or rows.sample_weight is not None or call.kind != "evaluate":
+        return False
+    structure = rows.signature.structure
+    return "none" in structure["y"] and not {"tuple", "list"} & set(structure["x"])
 
 
 def in_batches_of(found: Sequence[Batch], data: EvaluationData) -> list[Batch]:

@@ -41,6 +41,7 @@ from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace
 
 if TYPE_CHECKING:
+    from diagnose.analysis.workers import Workers
     from diagnose.record.call_items import Calls
     from diagnose.replay.check import EpochCheck
     from diagnose.replay.replayer import Replayer
@@ -59,7 +60,9 @@ class Analysis:
         problems: Problems,
         wanted: Wanted,
         calls: Calls | None = None,
+        workers: Workers | None = None,
     ) -> None:
+        self.workers = workers
         self.calls = calls
         self.trace = trace
         self.replayer = replayer
@@ -76,7 +79,10 @@ class Analysis:
         trace, replayer, attempt = self.trace, self.replayer, self.attempt
         chosen: list[int] = attempt("choosing epochs", [], self._chosen_epochs)
         self.chosen = chosen
-        reevaluated = self._reevaluate(reevaluated_epochs(trace, self.wanted, self.decisions, chosen))
+        wanted = reevaluated_epochs(trace, self.wanted, self.decisions, chosen)
+        if self.workers is not None:
+            self._elsewhere(self.workers, chosen, wanted)
+        reevaluated = self._reevaluate(wanted)
         again: tuple[int, ...] = attempt("policies", (), lambda: tuple(restorable(trace, self.decisions, reevaluated)))
         reevaluated |= self._reevaluate(again)
         evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated)
@@ -138,6 +144,18 @@ class Analysis:
         if self.replayer is None or self.data is None:
             return saved_models(self.trace)
         return asked_states.saved(self.replayer, self._validation_values)
+
+    def _elsewhere(self, workers: Workers, chosen: Sequence[int], again: Sequence[int]) -> None:
+        """Has other processes compute most of what comes next, epoch by epoch."""
+        if self.replayer is None or self.data is None:
+            return
+        evaluated: dict[str, float] = self.attempt("evaluate", {}, self._evaluated)
+        checked = self._epochs_checked(chosen)
+        jobs = [(e, e in checked, e in chosen, e in again) for e in dict.fromkeys([*chosen, *checked, *again])]
+        for done in workers.done(self.replayer, evaluated, jobs, not is_short(self.trace)):
+            self.replayer.learn(done.known)
+            if done.check is not None:
+                self._checks[done.epoch] = done.check
 
     # ── measurements ──
 
@@ -277,13 +295,16 @@ class Analysis:
     def _check(self, chosen: list[int]) -> dict[int, EpochCheck]:
         if self.replayer is None:
             return {}
-        epochs = chosen
-        if is_short(self.trace):  # one that did not end too: nothing was logged for it, but its steps were recorded
-            epochs = list(dict.fromkeys([*(e.epoch for e in self.trace.epochs), *(s.epoch for s in self.trace.steps)]))
-        found = {epoch: self._checked(epoch) for epoch in epochs}
+        found = {epoch: self._checked(epoch) for epoch in self._epochs_checked(chosen)}
         if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
             self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
         return {epoch: check for epoch, check in found.items() if check is not None}
+
+    def _epochs_checked(self, chosen: Sequence[int]) -> list[int]:
+        if not is_short(self.trace):
+            return list(chosen)
+        # One that did not end too: nothing was logged for it, but its steps were recorded.
+        return list(dict.fromkeys([*(e.epoch for e in self.trace.epochs), *(s.epoch for s in self.trace.steps)]))
 
     def _ledgers(self, chosen: list[int], evaluated: Mapping[str, float], drawn: Mapping[str, float]) -> list[Ledger]:
         if self.replayer is None or self.data is None:

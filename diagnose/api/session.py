@@ -7,6 +7,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -83,18 +84,20 @@ class Session:
         """The traced fits so far, in the order they started; `path` of each is its trace file."""
         return list(self._attachment.runs.values())
 
-    def diagnose(self, evaluate: Any = None, *, epochs: Wanted = None) -> list[Diagnosis]:
+    def diagnose(
+        self, evaluate: Any = None, *, epochs: Wanted = None, executor: Executor | None = None
+    ) -> list[Diagnosis]:
         """Analyses all traced fits. Empty where there was none.
 
         Args:
-            evaluate, epochs: see `Tracer.diagnose`; by default each fit is evaluated on its own rows.
+            evaluate, epochs, executor: see `Tracer.diagnose`; by default each fit is evaluated on its own rows.
         """
         from diagnose.analysis.analyze import diagnose_run
 
         found = []
         for number, run in self._attachment.runs.items():
             run.owner.close()
-            found.append(diagnose_run(run, evaluate=evaluate, epochs=epochs, number=number))
+            found.append(diagnose_run(run, evaluate=evaluate, epochs=epochs, number=number, executor=executor))
         return found
 
     def report(

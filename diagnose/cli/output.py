@@ -43,6 +43,20 @@ def add_epochs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The options that say who replays (see `diagnose.cli.workers`)."""
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--workers", type=_count, metavar="N", help="replay in N processes (needs the extra 'workers')")
+    who.add_argument("--dask", metavar="ADDRESS", help="replay on a running Dask cluster (needs the extra 'dask')")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("takes at least one")
+    return number
+
+
 def _epochs(text: str) -> Wanted:
     if text == "all":
         return "all"

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     add_model(parser)
-    parser.set_defaults(epochs=None)
+    parser.set_defaults(epochs=None, workers=None, dask=None)
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from diagnose.cli.output import Output, add_epochs, add_out, finish
+from diagnose.cli.output import Output, add_epochs, add_out, add_workers, finish
+from diagnose.cli.workers import executor
 from diagnose.errors import DiagnoseError, UsageError
 from diagnose.report.folder import claimed
 from diagnose.report.json import dumps
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser, "reports/NAME of the trace")
     parser.add_argument("--json", action="store_true", help="print diagnosis.json")
     add_epochs(parser)
+    add_workers(parser)
     add_model(parser)
 
 
@@ -68,6 +70,8 @@ def read(options: argparse.Namespace) -> Diagnosis:
         trace.close()
     if options.epochs is not None and not (options.model or options.stored_model):
         raise UsageError("--epochs is of use with --model or --stored-model only: it needs replay.")
+    if (options.workers or options.dask) and not (options.model or options.stored_model):
+        raise UsageError("--workers and --dask are of use with --model or --stored-model only: they replay.")
     if options.data and not (options.model or options.stored_model):
         raise UsageError("--data is of use with --model or --stored-model only.")
     if options.model or options.stored_model:
@@ -75,7 +79,10 @@ def read(options: argparse.Namespace) -> Diagnosis:
             os.environ.setdefault("KERAS_BACKEND", header.backend)  # seeds and kernels are the backend's own
         model = _from_function(options.model) if options.model else _from_trace(header.model.architecture)
         data = _call(options.data, "--data") if options.data else None
-        return analyse_file(options.trace, model, data=data, epochs=options.epochs, name=options.trace.stem)
+        with executor(options) as workers:
+            return analyse_file(
+                options.trace, model, data=data, epochs=options.epochs, name=options.trace.stem, executor=workers
+            )
     if stored is not None:
         return stored
     return analyse_file(options.trace, None, name=options.trace.stem)

@@ -7,14 +7,16 @@ import importlib.util
 import os
 import re
 import tempfile
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diagnose.api.session import MAX_BYTES, Traces, wanted
 from diagnose.cli.catalogue import find, is_scenario
-from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, finish
+from diagnose.cli.output import MISMATCH, Output, add_epochs, add_out, add_workers, finish
 from diagnose.cli.script import Outcome, run_module, run_script
-from diagnose.errors import DiagnoseError, UsageError
+from diagnose.cli.workers import executor
+from diagnose.errors import DiagnoseError, UsageError, WorkerError
 from diagnose.record.attach import Attachment, attached
 from diagnose.record.least import check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print diagnosis.json; the script's output goes to stderr")
     parser.add_argument("--fail-on-mismatch", action="store_true", help="exit with 3 if a mismatch was found")
     add_epochs(parser)
+    add_workers(parser)
     parser.add_argument("--only-fit", type=_number, metavar="N", help="trace and analyse only the Nth fit")
     parser.add_argument(
         "--max-bytes",
@@ -80,7 +83,7 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
             outcome = run_script(script, options.arguments, aside=is_scenario(options.target))
     if os.getpid() != process:
         return outcome.code  # a forked child that ran on to the end of the script; the reports are the parent's
-    diagnoses = _analyse(attachment, name, options.epochs)
+    diagnoses = _analysed(options, attachment, name)
     if not diagnoses:
         return _nothing(str(script or name), attachment, outcome, options.only_fit)
     for diagnosis in diagnoses:
@@ -120,15 +123,27 @@ def _nothing(script: str, attachment: Attachment, outcome: Outcome, only_fit: in
     return outcome.code
 
 
-def _analyse(attachment: Attachment, name: str, epochs: Wanted) -> list[Diagnosis]:
+def _analysed(options: argparse.Namespace, attachment: Attachment, name: str) -> list[Diagnosis]:
+    """By other processes where that was asked for, and where they cannot, by this one."""
     if not attachment.runs:
         return []
+    try:
+        with executor(options) as workers:
+            return _analyse(attachment, name, options.epochs, workers)
+    except DiagnoseError as error:
+        complain(f"{error} Replaying in this process.")
+        return _analyse(attachment, name, options.epochs, None)
+
+
+def _analyse(attachment: Attachment, name: str, epochs: Wanted, workers: Executor | None) -> list[Diagnosis]:
     from diagnose.analysis.analyze import diagnose_run
 
     found = []
     for number, run in attachment.runs.items():
         try:
-            found.append(diagnose_run(run, epochs=epochs, name=name, number=number))
+            found.append(diagnose_run(run, epochs=epochs, name=name, number=number, executor=workers))
+        except WorkerError:
+            raise
         except DiagnoseError as error:
             complain(f"fit {number} could not be analysed: {error}")
         except Exception as error:

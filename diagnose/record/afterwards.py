@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import DiagnoseError
@@ -25,7 +26,13 @@ class Afterwards:
         raise NotImplementedError
 
     def diagnose(
-        self, evaluate: Any = None, *, data: Any = None, fit: int | None = None, epochs: Wanted = None
+        self,
+        evaluate: Any = None,
+        *,
+        data: Any = None,
+        fit: int | None = None,
+        epochs: Wanted = None,
+        executor: Executor | None = None,
     ) -> Diagnosis:
         """Analyses a traced fit.
 
@@ -39,6 +46,9 @@ class Afterwards:
             fit: which fit of this tracer, 1-based; the last by default.
             epochs: the epochs (1-based) that get a ledger, or "all". By default the last, the best by the monitor, the
                 restored, and the one after each. Of a long fit, only these are replayed and evaluated again.
+            executor: of `concurrent.futures`, whose workers are other processes: they replay the epochs. The result is
+                the same. They need this package, Keras, and whatever the model is made of, and read the trace under
+                the same path.
 
         Raises:
             DiagnoseError: nothing was traced, there is no such fit or epoch, or the file of the fit is gone or holds
@@ -55,7 +65,7 @@ class Afterwards:
             raise DiagnoseError(f"There is no fit {fit}: this tracer recorded {len(self.runs)}.")
         run = self.runs[-1 if fit is None else fit - 1]
         run.owner._close_own()
-        return diagnose_run(run, evaluate=evaluate, data=data, epochs=epochs)
+        return diagnose_run(run, evaluate=evaluate, data=data, epochs=epochs, executor=executor)
 
     def explain(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.composite import Composite, Strings, parts_of
 from diagnose.tracefile.model import DTYPES, Json, Leaf, NDArray, Signature
+from diagnose.tracefile.rows import in_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class TakenBatch:
     shares: tuple[int, ...] | None = None
     """The rows of each replica, in order, where the batch was split."""
     weight_tree: Json = None
-    """Where there are sample weights for several outputs, each output's are one column of `sample_weight`, and this is
-    the tree they came in, with {"leaf": column}."""
+    """Where there are sample weights for several outputs, each output's are columns of `sample_weight`, and this is the
+    tree they came in (`in_columns`)."""
     bare: bool = False
     """Whether x came by itself, not as the first of a tuple."""
 
@@ -81,10 +82,23 @@ def _weights(found: _Leaves, sample_weight: Any) -> tuple[NDArray | None, Json]:
     tree = own.node(sample_weight)
     if not own.arrays:
         return None, None
-    first = own.arrays[0]
-    if own.composite or any(a.ndim != 1 or a.shape != first.shape or a.dtype != first.dtype for a in own.arrays):
-        raise NotCaptured("sample weights for several outputs are recorded only where each is one number per row")
-    return np.stack(own.arrays, axis=1), tree
+    try:
+        if own.composite:
+            raise ValueError("not an array of numbers")
+        columns, nodes = in_columns(own.arrays)
+    except ValueError:
+        raise NotCaptured("sample weights for several outputs are not of the same rows and dtype") from None
+    return columns, _placed(tree, nodes)
+
+
+def _placed(tree: Json, nodes: list[Json]) -> Json:
+    """The tree with these nodes in the place of its leaves."""
+    ((kind, content),) = tree.items()
+    if kind == "leaf":
+        return nodes[content]
+    if kind == "dict":
+        return {kind: {name: _placed(child, nodes) for name, child in content.items()}}
+    return {kind: [_placed(child, nodes) for child in content]} if isinstance(content, list) else tree
 
 
 def _unpack(data: Any) -> tuple[Any, Any, Any]:

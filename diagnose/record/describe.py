@@ -17,7 +17,7 @@ import numpy as np
 from diagnose.frameworks.keras import layers as keras_layers
 from diagnose.frameworks.keras.fits import adapter, batches, iterator_of_fit, steps
 from diagnose.frameworks.keras.model_state import carried_variables, state_variables
-from diagnose.frameworks.keras.optimizers import rate
+from diagnose.frameworks.keras.optimizers import rate, variables_of
 from diagnose.frameworks.keras.origin import by_keras, step_by_keras
 from diagnose.frameworks.keras.saving import saved_places
 from diagnose.record import describe_data
@@ -164,11 +164,11 @@ def _saved_places(model: Any) -> dict[int, str]:
 
 
 def optimizer_variables(model: Any) -> list[dict[str, Json]]:
-    """One entry per variable of the optimizer, in its order: path, dtype, shape, and what it is (`previous.roles`)."""
-    variables = [] if model.optimizer is None else model.optimizer.variables
+    """One entry per variable of the optimizers, in their order: path, dtype, shape, and what it is
+    (`previous.roles`)."""
     return [
         {"path": v.path, "dtype": str(v.dtype), "shape": list(v.shape), **role}
-        for v, role in zip(variables, roles(model), strict=True)
+        for v, role in zip(variables_of(model), roles(model), strict=True)
     ]
 
 

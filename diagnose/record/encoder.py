@@ -104,6 +104,8 @@ class Encoder:
             if weights is not None:
                 self._info("start", self._start.begin(item, digests_of(item.optimizer), weights))
                 self._trained.begin(self._start.trained)
+                if item.used:
+                    self._states.start(item.optimizer)
         elif isinstance(item, EventItem):
             self._event(item)
         elif isinstance(item, OrderItem):

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import Any, Final
 
+from diagnose.frameworks.keras.optimizers import own_optimizers
 from diagnose.record.handlers import let_through
 
 KEPT_FITS: Final = 16
@@ -28,7 +29,8 @@ class Held:
         """About what the variables hold, at four bytes a number."""
         optimizer = self.compiled.get("optimizer")
         try:
-            variables = [*self.model.variables, *([] if optimizer is None else optimizer.variables)]
+            optimizers = [*own_optimizers(self.model), *([] if optimizer is None else [optimizer])]
+            variables = [*self.model.variables, *(v for each in optimizers for v in each.variables)]
             return sum(4 * math.prod(v.shape) for v in variables)
         except Exception as error:  # a model of an unusual kind
             let_through(error)

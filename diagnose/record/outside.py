@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from diagnose.frameworks.keras.layers import model_and_layers
 from diagnose.frameworks.keras.metrics import function_of, metrics_given
+from diagnose.frameworks.keras.optimizers import variables_of
 from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.model import Json
@@ -54,7 +55,7 @@ class Outside:
 def _variables(model: Any) -> Iterator[Any]:
     yield from model.variables
     yield from model.metrics_variables
-    yield from [] if model.optimizer is None else model.optimizer.variables
+    yield from variables_of(model)
 
 
 def _holders(model: Any, callbacks: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from diagnose.frameworks.keras.optimizers import averages, counter, parts, rate
+import numpy as np
+
+from diagnose.frameworks.keras.optimizers import averages, counter, optimizers_of, parts, rate, variables_of
 from diagnose.record.handlers import let_through
 from diagnose.record.trained_rows import NOTHING, Trained
 from diagnose.tracefile.digest import group_digest
@@ -31,8 +33,9 @@ Weights = Digest
 
 
 def roles(model: Any) -> list[dict[str, Json]]:
-    """What each variable of the optimizer is, in the order of `optimizer.variables`: `role` "iterations",
-    "learning_rate", "average" (of weights, `use_ema`; `of`: its index in `model.variables`) or "slot"."""
+    """What each variable of the optimizers is, in the order of `variables_of`: `role` "iterations", "learning_rate",
+    "average" (of weights, `use_ema`; `of`: its index in `model.variables`) or "slot"; "own" of an optimizer that the
+    model has beside the compiled one."""
     places = {id(v): i for i, v in enumerate(model.variables)}
     known: dict[int, dict[str, Json]] = {}
     for optimizer in parts(model.optimizer):
@@ -40,8 +43,8 @@ def roles(model: Any) -> list[dict[str, Json]]:
         known.setdefault(id(rate(optimizer)), {"role": "learning_rate"})
         for variable, average in averages(optimizer):
             known[id(average)] = {"role": "average", "of": places.get(id(variable))}
-    variables = [] if model.optimizer is None else model.optimizer.variables
-    return [known.get(id(v), {"role": "slot"}) for v in variables]
+    compiled = {id(v) for v in ([] if model.optimizer is None else model.optimizer.variables)}
+    return [known.get(id(v), {"role": "slot"}) if id(v) in compiled else {"role": "own"} for v in variables_of(model)]
 
 
 _NUMBERS: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -59,16 +62,20 @@ def identity(optimizer: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StartItem:
-    """The optimizer as it is before the first step: copies of its variables, and what they are."""
+    """The optimizers as they are before the first step: copies of their variables, and what they are. `used`: whether
+    one has made updates before."""
 
     optimizer: Sequence[NDArray]
     roles: Sequence[Mapping[str, Json]]
     identity: int
+    used: bool = False
 
 
 def start(model: Any, optimizer: Sequence[NDArray]) -> StartItem:
-    """`optimizer`: copies of the optimizer's variables."""
-    return StartItem(optimizer, roles(model), identity(model.optimizer))
+    """`optimizer`: copies of the optimizers' variables."""
+    counters = {id(counter(part)) for each in optimizers_of(model) for part in parts(each)}
+    counts = [a for v, a in zip(variables_of(model), optimizer, strict=True) if id(v) in counters]
+    return StartItem(optimizer, roles(model), identity(model.optimizer), any(bool(np.any(count)) for count in counts))
 
 
 # ── on the background thread ──

@@ -17,6 +17,7 @@ import numpy as np
 
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.model_state import variables_exist
+from diagnose.frameworks.keras.optimizers import optimizers_of
 from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
@@ -160,15 +161,15 @@ class Recorder:
         self._rate_seen = rate
 
     def observe_optimizer(self, hook: str, callback: str | None) -> None:
-        """Looks whether a callback changed the optimizer's state, but for its learning rate. `callback` is None for the
+        """Looks whether a callback changed the optimizers' state, but for learning rates. `callback` is None for the
         look before it."""
         if not self._readable() or self.model.optimizer is None:
             return
         live = self._live()
-        rate = rate_of(self.model.optimizer)
+        rates = {id(rate_of(optimizer)) for optimizer in optimizers_of(self.model)}
         assert self.variables is not None
         pairs = zip(self.variables.optimizer, live.optimizer(), strict=True)
-        digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if v is not rate)
+        digests = tuple(array_digest(self.backend.view(value)) for v, value in pairs if id(v) not in rates)
         if callback is not None and self._optimizer is not None and digests != self._optimizer:
             self.event("optimizer-changed", {"callback": callback, "hook": hook})
         self._optimizer = digests
@@ -232,7 +233,7 @@ class Recorder:
             self._metrics = self._metric_state(self._live(state)) if self._readable() else None
         self._generator = self.backend.generator_state()
         if self._spread is None:
-            self._seed.look(first=self.step == 0)
+            self._seed.look(self.model, first=self.step == 0)
         self._step_started = time.perf_counter()
 
     def fetched(self, batches: Sequence[Any]) -> None:
@@ -248,7 +249,7 @@ class Recorder:
         seconds = time.perf_counter() - self._step_started
         if self._first is not None:
             self._first.end()
-        self._seed.look_back()
+        self._seed.look_back(self.model)
         if self.step == 0:
             self._forget_variables_if_others()  # metrics and slots may have been made in this step
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))

@@ -137,6 +137,14 @@ class StateWriter:
             current.state = after
         return current.state
 
+    def start(self, optimizer: Sequence[NDArray]) -> None:
+        """The optimizers' state before the first step, where it is not that of new ones."""
+        self.now()
+        current, slots = self._current, digests_of(optimizer)
+        if current is not None and self._room.open(Tier.EPOCH_ENDS, self._contents(slots, optimizer)):
+            self._store(slots, optimizer)
+            self._write(current.digests, None, version=0, label="start", slots=slots)
+
     def end(self, arrays: Sequence[NDArray], optimizer: Sequence[NDArray], *, version: int | None, label: str) -> int:
         """The state at the end of an epoch or of the fit, with the optimizer's."""
         self.now()

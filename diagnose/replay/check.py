@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from diagnose.replay.blocks import blocks
 from diagnose.replay.engine import TRAINING, metric_values
 from diagnose.replay.replayer import Replayer
 from diagnose.tracefile.model import NDArray, Step
@@ -61,59 +63,84 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
         ReplayError: a step's weights or rows are not in the trace.
     """
     steps = replayer.steps(epoch)
-    tolerance = relative_tolerance(replayer)
     engine = replayer.engine
-    metrics = engine.fresh()
-    fresh = [engine.array(m) for m in metrics]
-    checks = []
-    previous: Step | None = None
-    logs = None
-    loop = replayer.trace.header.fit.loop == "train_on_batch"
-    pooled = [np.asarray(f, np.float64) for f in fresh]
+    fresh = [engine.array(m) for m in engine.fresh()]
     ready = replayer.logged_replay(epoch) if walked else None
     if ready is not None:
-        for step, before, after in zip(steps, [fresh, *ready], ready, strict=False):
-            checks.append(_compare(replayer, step, fresh, before, after, tolerance))
-        return EpochCheck(epoch, tuple(checks), engine.results([engine.value(a) for a in ready[-1]]))
-    for step in steps:
-        if was_reset(previous, step):
-            metrics = metric_values(engine, step.metrics_before or b"") or metrics
-        before = [engine.array(m) for m in metrics]
-        done = engine.forward(replayer.step_run(step), [metrics], [TRAINING])[0]
-        metrics, logs = done.metrics, done.logs
-        after = [engine.array(m) for m in metrics]
-        checks.append(_compare(replayer, step, fresh, before, after, tolerance))
-        previous = step
-        if loop:
+        checks = _compared(replayer, steps, fresh, [fresh, *ready[:-1]], ready)
+        return EpochCheck(epoch, checks, engine.results([engine.value(a) for a in ready[-1]]))
+    logs: Mapping[str, Any] | None = None
+    metrics: list[Any] = engine.fresh()
+    befores: list[list[NDArray]] = []
+    afters: list[list[NDArray]] = []
+    for part in _unbroken(steps):
+        if afters:
+            metrics = metric_values(engine, part[0].metrics_before or b"") or metrics
+        first = [engine.array(m) for m in metrics]
+        for block in blocks(replayer.step_run(step) for step in part):
+            done = engine.forward_all(block, [metrics], [TRAINING], [False], [None])
+            metrics, logs = done.metrics[0], (done.logs or [None])[0]
+            befores += [first, *done.each[:-1]]
+            afters += done.each
+            first = done.each[-1]
+    if replayer.is_loop:
+        pooled = [np.asarray(f, np.float64) for f in fresh]
+        for before, after in zip(befores, afters, strict=True):
             pooled = [p + a - b for p, a, b in zip(pooled, after, before, strict=True)]
-    if loop:
         metrics = [engine.value(p.astype(f.dtype)) for p, f in zip(pooled, fresh, strict=True)]
+    checks = _compared(replayer, steps, fresh, befores, afters)
     partial = replayer.spread is not None and replayer.spread.partial is not None
-    return EpochCheck(epoch, tuple(checks), {} if partial else engine.results(metrics, logs))
+    return EpochCheck(epoch, checks, {} if partial else engine.results(metrics, logs))
 
 
-def _compare(
+def _unbroken(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """The steps in parts, each of which begins with metric state that the one before did not leave."""
+    part: list[Step] = []
+    for step in steps:
+        if part and was_reset(part[-1], step):
+            yield part
+            part = []
+        part.append(step)
+    if part:
+        yield part
+
+
+def _compared(
     replayer: Replayer,
-    step: Step,
+    steps: Sequence[Step],
     fresh: Sequence[NDArray],
-    before: Sequence[NDArray],
-    after: Sequence[NDArray],
-    tolerance: float,
-) -> StepCheck:
-    engine, value = replayer.engine, replayer.engine.value
-    own = engine.results([value(_alone(a, b, f)) for a, b, f in zip(after, before, fresh, strict=True)])
-    recorded_after = None if step.metrics_after is None else engine.read_metrics(step.metrics_after)
-    recorded_before = list(fresh) if step.metrics_before is None else engine.read_metrics(step.metrics_before)
-    if recorded_after is None or recorded_before is None:
-        return StepCheck(step, {}, own, False)
-    recorded = engine.results(
-        [value(_alone(a, b, f)) for a, b, f in zip(recorded_after, recorded_before, fresh, strict=True)]
+    befores: Sequence[Sequence[NDArray]],
+    afters: Sequence[Sequence[NDArray]],
+) -> tuple[StepCheck, ...]:
+    """Of each step, what it added to metric state, as recorded and as replayed."""
+    engine, tolerance = replayer.engine, relative_tolerance(replayer)
+    own = [_added(after, before, fresh) for after, before in zip(afters, befores, strict=True)]
+    recorded: list[list[NDArray] | None] = []
+    same = []
+    for step, before, after in zip(steps, befores, afters, strict=True):
+        recorded_after = None if step.metrics_after is None else engine.read_metrics(step.metrics_after)
+        recorded_before = list(fresh) if step.metrics_before is None else engine.read_metrics(step.metrics_before)
+        if recorded_after is None or recorded_before is None:
+            recorded.append(None)
+            same.append(False)
+            continue
+        recorded.append(_added(recorded_after, recorded_before, fresh))
+        same.append(
+            all(
+                _same_increment(_alone(a, b), _alone(ra, rb), ra, tolerance)
+                for a, b, ra, rb in zip(after, before, recorded_after, recorded_before, strict=True)
+            )
+        )
+    values = engine.results_of([*own, *(r for r in recorded if r is not None)])
+    told = iter(values[len(own) :])
+    return tuple(
+        StepCheck(step, {} if r is None else next(told), replayed, agrees)
+        for step, r, replayed, agrees in zip(steps, recorded, values, same, strict=False)
     )
-    same = all(
-        _same_increment(_alone(a, b), _alone(ra, rb), ra, tolerance)
-        for a, b, ra, rb in zip(after, before, recorded_after, recorded_before, strict=True)
-    )
-    return StepCheck(step, recorded, own, same)
+
+
+def _added(after: Sequence[NDArray], before: Sequence[NDArray], fresh: Sequence[NDArray]) -> list[NDArray]:
+    return [_alone(a, b, f) for a, b, f in zip(after, before, fresh, strict=True)]
 
 
 def _alone(after: NDArray, before: NDArray, fresh: NDArray | float = 0.0) -> NDArray:

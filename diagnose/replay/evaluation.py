@@ -16,7 +16,7 @@ from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import Batch, BatchRef, Json, Layout, NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
-from diagnose.tracefile.rows import as_recorded_leaves, leaves_of, pack_rows
+from diagnose.tracefile.rows import as_recorded_leaves, in_columns, leaves_of, pack_rows
 
 ROWS_FIT_USED = Text(
     "data.rows-fit-used",
@@ -136,12 +136,13 @@ def as_columns(weight: Any) -> tuple[NDArray | None, Json]:
     if not isinstance(weight, dict) and not _is_tree(weight):
         return None if weight is None else np.asarray(weight), None
     named = weight if isinstance(weight, dict) else dict(enumerate(weight))
-    nodes = [{"leaf": column} for column in range(len(named))]
+    dtype = np.result_type(*(np.asarray(w) for w in named.values()))
+    columns, nodes = in_columns([np.asarray(w, dtype) for w in named.values()])
     if isinstance(weight, dict):
         tree: Json = {"dict": dict(zip(map(str, named), nodes, strict=True))}
     else:
         tree = {"list" if isinstance(weight, list) else "tuple": nodes}
-    return np.stack([np.asarray(w).reshape(-1) for w in named.values()], axis=1), tree
+    return columns, tree
 
 
 def as_parts(data: Any, factory: EngineFactory) -> Iterator[tuple[Any, ...]]:

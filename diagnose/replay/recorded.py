@@ -13,8 +13,8 @@ from diagnose.tracefile.replicas import Spread
 
 @dataclass(frozen=True, slots=True)
 class OptimizerStart:
-    """What is known of the optimizer before the first step of an epoch. `variables`: as the epoch before left them;
-    None: the fit's first epoch, before which nobody can look. `rate`: the learning rate that the epoch ran at."""
+    """What is known of the optimizers before the first step of an epoch. `variables`: as the epoch before, or another
+    fit, left them; None: nothing had used them yet. `rate`: the learning rate that the epoch ran at."""
 
     variables: Sequence[NDArray] | None
     rate: float | None
@@ -68,9 +68,13 @@ class Recorded:
         """The optimizer at the start of a (1-based) epoch. ReplayError where it was not recorded."""
         before = [e for e in self._trace.epochs if e.epoch < epoch]
         rate = next((e.learning_rate for e in self._trace.epochs if e.epoch == epoch), None)
-        if not before:
-            return OptimizerStart(None, rate)
-        recorded = self._trace.states[before[-1].state].optimizer_arrays
+        if before:
+            recorded = self._trace.states[before[-1].state].optimizer_arrays
+        else:
+            start = next((state for state in self._trace.states if state.label == "start"), None)
+            if start is None:
+                return OptimizerStart(None, rate)
+            recorded = start.optimizer_arrays
         if recorded is None:
             raise ReplayError("the weights inside the epoch were not kept, nor was the optimizer's state")
         return OptimizerStart([self._trace.array(digest) for digest in recorded], rate)

@@ -13,11 +13,12 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from diagnose.errors import ReplayError
-from diagnose.replay.engine import TRAINING, Engine, Mode, Pass, metric_values
+from diagnose.replay.blocks import Passed, blocks
+from diagnose.replay.engine import TRAINING, Engine, Mode, metric_values
 from diagnose.replay.recorded import Recorded
 from diagnose.replay.remake import Remaker
 from diagnose.replay.runs import BatchRun, by_row, larger_batches, weights_of
-from diagnose.replay.states import States
+from diagnose.replay.states import Held, States
 from diagnose.tracefile.model import Batch, BatchRef, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
@@ -42,6 +43,15 @@ class Setting:
     inference: frozenset[str]
     weighted: bool
     data: Literal["fit", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a replayer has computed so far, for another of the same trace and data."""
+
+    values: dict[Any, dict[frozenset[str], dict[str, float]]]
+    evaluated: dict[Any, dict[str, float]]
+    made_again: set[int]
 
 
 class Replayer:
@@ -76,6 +86,18 @@ class Replayer:
             raise ReplayError(
                 "the model's variables are not those of the trace (another architecture, or changed since)"
             )
+
+    @property
+    def known(self) -> Known:
+        """What was computed, to be handed to another process or taken from it."""
+        return Known(self._cache, self._evaluated, self.remaker.versions)
+
+    def learn(self, known: Known) -> None:
+        """Takes what another replayer of the same trace and data computed for computed."""
+        for key, values in known.values.items():
+            self._cache.setdefault(key, {}).update(values)
+        self._evaluated.update(known.evaluated)
+        self.remaker.versions |= known.made_again
 
     def steps(self, epoch: int) -> list[Step]:
         """The steps of a (1-based) epoch, in order. What was not seen of them is made again first.
@@ -199,7 +221,7 @@ class Replayer:
 
     def with_weights(self, arrays: Sequence[NDArray], batches: Iterable[Batch]) -> dict[str, float]:
         """All metrics in inference mode over given batches, of weights that no recorded state has."""
-        values = [[self.engine.value(array) for array in arrays]] * (1 if self.spread is None else self.spread.local)
+        values = Held(self.engine.value, arrays, replicas=1 if self.spread is None else self.spread.local)
         return self._inference(self._one_weights(values, batches), carry=True)
 
     def _inference(self, runs: Iterable[BatchRun], *, carry: bool, left: list[Any] | None = None) -> dict[str, float]:
@@ -266,7 +288,7 @@ class Replayer:
 
     def _one_weights(
         self,
-        values: list[list[Any]],
+        values: Held,
         batches: Iterable[Batch],
         weights: Mapping[int, Any] | None = None,
         fixed: bool | None = None,
@@ -279,7 +301,7 @@ class Replayer:
         for batch in batches:
             own = batch.sample_weight if weights is None else weights_of(batch.rows, weights)
             recorded = None if evaluation is None else batch.shares
-            yield BatchRun(values, batch, own, None, fixed, self._shares(batch, recorded))
+            yield BatchRun(values, batch, own, None, fixed, self._shares(batch, recorded), values.arrays)
 
     def _shares(self, batch: Batch, recorded: tuple[int, ...] | None) -> tuple[int, ...] | None:
         return None if self.spread is None or self.spread.local == 1 else self.spread.shares(batch.size, recorded)
@@ -298,7 +320,7 @@ class Replayer:
                 )
             batch = self.trace.batch(step.batch)
             weight = batch.sample_weight if other is None else weights_of(batch.rows, other)
-            yield BatchRun(values, batch, weight, step, batch.fixed, self._shares(batch, batch.shares))
+            yield BatchRun(values, batch, weight, step, batch.fixed, self._shares(batch, batch.shares), values.arrays)
 
     def _row_weights(self, refs: Iterable[BatchRef]) -> dict[int, Any]:
         """Fit's sample weight of each row of an epoch."""
@@ -322,24 +344,21 @@ class Replayer:
             carry: hand the states of stateful layers from run to run, first `left`, rather than take each run's own.
         """
         metrics: list[list[Any]] = [start or self.engine.fresh() for _ in modes]
-        left, sizes = list(left), []
-        penalties: list[list[Any]] = []
-        done: list[Pass] = []
-        for run in runs:
-            done = self.engine.forward(run, metrics, modes, left)
-            metrics = [each.metrics for each in done]
-            left = [each.left if on else None for each, on in zip(done, carry, strict=True)]
-            sizes.append(run.batch.size)
-            penalties.append([each.penalties for each in done])
+        done, sizes = Passed(metrics, list(left)), []
+        penalties: list[list[float | None]] = []
+        for block in blocks(runs):
+            done = self.engine.forward_all(block, done.metrics, modes, carry, done.left)
+            sizes += [run.batch.size for run in block]
+            penalties += done.penalties
             if each_step is not None:
-                each_step.append([self.engine.array(m) for m in metrics[0]])
-        logs = [each.logs for each in done] or [None] * len(modes)
-        found = [self.engine.results(m, log) for m, log in zip(metrics, logs, strict=True)]
+                each_step += done.each
+        logs = done.logs or [None] * len(modes)
+        found = [self.engine.results(m, log) for m, log in zip(done.metrics, logs, strict=True)]
         if sum(sizes):
             for values, own in zip(found, zip(*penalties, strict=True), strict=True):
-                if all(p is not None for p in own):
-                    # As the loss tracker: a mean over rows of what each batch's loss had in it.
-                    each = [float(self.engine.array(p)) * n for p, n in zip(own, sizes, strict=True)]
+                # As the loss tracker: a mean over rows of what each batch's loss had in it.
+                each = [p * n for p, n in zip(own, sizes, strict=True) if p is not None]
+                if len(each) == len(sizes):
                     values[PENALTIES] = math.fsum(each) / sum(sizes)
         return found
 
@@ -347,4 +366,4 @@ class Replayer:
         """A train step exactly as fit ran it."""
         batch = self.trace.batch(step.batch)
         values, shares = self.states.values(self.states.before(step)), self._shares(batch, batch.shares)
-        return BatchRun(values, batch, batch.sample_weight, step, batch.fixed, shares)
+        return BatchRun(values, batch, batch.sample_weight, step, batch.fixed, shares, values.arrays)

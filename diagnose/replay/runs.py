@@ -18,7 +18,7 @@ from diagnose.tracefile.rows import build
 class BatchRun:
     """One batch and what it is forwarded with."""
 
-    values: list[list[Any]]
+    values: Sequence[Sequence[Any]]
     """The variables' values, of each replica."""
     batch: Batch
     sample_weight: NDArray | None
@@ -27,8 +27,10 @@ class BatchRun:
     """Whether to compile for this batch size, as fit or `evaluate` did: some values depend on it."""
     shares: tuple[int, ...] | None = None
     """The rows of each replica, in order; None where one replica has all of them."""
+    arrays: Sequence[NDArray] | None = None
+    """The contents of the variables, where there is one replica."""
 
-    def parts(self) -> Iterator[tuple[list[Any], Any, Any, NDArray | None, int]]:
+    def parts(self) -> Iterator[tuple[Sequence[Any], Any, Any, NDArray | None, int]]:
         """(values, x, y, sample_weight, rows) of each replica."""
         x, y, weight = self.batch.x, self.batch.y, self.sample_weight
         if self.shares is None:

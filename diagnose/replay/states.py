@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from diagnose.errors import ReplayError
@@ -46,11 +48,36 @@ class States(Recorded):
             return {}
         return {(of, replica): self._trace.array(kept.arrays[place]) for of, replica, place in self.replica_places}
 
-    def values(self, state: State) -> list[list[Any]]:
+    def values(self, state: State) -> Held:
         """The variables' values on each replica."""
-        engine = self._engine
-        first = [engine.value(array) for array in self.arrays(state)]
-        replicas = [list(first) for _ in range(1 if self._spread is None else self._spread.local)]
-        for (of, replica), array in self.copies(state).items():
-            replicas[replica][of] = engine.value(array)
-        return replicas
+        local = 1 if self._spread is None else self._spread.local
+        return Held(self._engine.value, self.arrays(state), self.copies(state), local)
+
+
+class Held(Sequence[list[Any]]):
+    """The contents of the variables as the engine's values, for each replica. They are made when they are asked for:
+    many batches in one go need the `arrays` only."""
+
+    def __init__(
+        self,
+        value: Callable[[NDArray], Any],
+        arrays: Sequence[NDArray],
+        copies: Mapping[tuple[int, int], NDArray] | None = None,
+        replicas: int = 1,
+    ) -> None:
+        self.arrays = arrays
+        self._value, self._copies, self._count = value, copies or {}, replicas
+
+    @cached_property
+    def _replicas(self) -> list[list[Any]]:
+        first = [self._value(array) for array in self.arrays]
+        found = [list(first) for _ in range(self._count)]
+        for (of, replica), array in self._copies.items():
+            found[replica][of] = self._value(array)
+        return found
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, replica: Any) -> Any:
+        return self._replicas[replica]

@@ -155,7 +155,8 @@ class Variable(Part, frozen=True, kw_only=True):
 
 
 class OptimizerVariable(Part, frozen=True, kw_only=True):
-    """`role`: "iterations", "learning_rate", "average" (of the weights, of variable `of`) or "slot"."""
+    """`role`: "iterations", "learning_rate", "average" (of the weights, of variable `of`) or "slot"; "own": of an
+    optimizer that the model has beside the compiled one."""
 
     path: str
     dtype: Dtype

@@ -34,9 +34,9 @@ class State:
     """The contents of the model's variables at one moment.
 
     `version` is the number of updates that made it, or None for a state that no update made (`label` then says
-    what it is: "final", "validation", "callback"). The four group digests are each the digest of the arrays' digests
-    in variable
-    order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
+    what it is: "final", "validation", "callback"). "start": the weights of version 0, or what a callback had made of
+    them, with the optimizers' state before the first step. The four group digests are each the digest of the arrays'
+    digests in variable order; `seeds` covers seed-generator state, which `get_weights()`/`set_weights()` never touch.
     `arrays` holds one digest per model variable, in the order of `header.variables`; `optimizer_arrays` likewise for
     `header.optimizer_variables` (None: not recorded). `kept` tells whether the contents of `arrays` are in the file.
     """

@@ -78,6 +78,8 @@ def build(node: Json, leaves: Sequence[NDArray], depth: int = 0) -> Any:
     ((kind, content),) = node.items()
     if kind == "leaf" and type(content) is int and 0 <= content < len(leaves):
         return leaves[content]
+    if kind == "columns" and isinstance(content, list):
+        return _of_columns(content, leaves)
     if kind == "none":
         return None
     if kind in ("list", "tuple") and isinstance(content, list):
@@ -88,6 +90,29 @@ def build(node: Json, leaves: Sequence[NDArray], depth: int = 0) -> Any:
     if kind in KINDS and isinstance(content, list):
         return from_parts(kind, [build(child, leaves, depth + 1) for child in content])
     raise ValueError(f"a batch's structure has an unknown part {kind!r:.40}")
+
+
+def _of_columns(content: Sequence[Any], columns: Sequence[NDArray]) -> NDArray:
+    if not content or any(type(n) is not int or n < 0 for n in content):
+        raise ValueError("a batch's structure has columns without a place")
+    start, *shape = content
+    own = columns[start : start + prod(shape)]
+    if len(own) != prod(shape) or not own:
+        raise ValueError("a batch's structure has columns that are not there")
+    return np.stack(own, axis=1).reshape(-1, *shape)
+
+
+def in_columns(arrays: Sequence[NDArray]) -> tuple[NDArray, list[Json]]:
+    """Arrays with a number, or several, for each row side by side as the columns of one, and the leaves that `build`
+    makes each of again. Raises ValueError where they differ in rows or dtype."""
+    if not arrays or any(a.ndim == 0 or len(a) != len(arrays[0]) or a.dtype != arrays[0].dtype for a in arrays):
+        raise ValueError("only arrays of the same rows and dtype stand side by side")
+    nodes: list[Json] = []
+    start = 0
+    for array in arrays:
+        nodes.append({"leaf": start} if array.ndim == 1 else {"columns": [start, *array.shape[1:]]})
+        start += prod(array.shape[1:])
+    return np.concatenate([a.reshape(len(a), prod(a.shape[1:])) for a in arrays], axis=1), nodes
 
 
 def leaves_of(tree: Any) -> list[Any]:

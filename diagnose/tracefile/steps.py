@@ -41,7 +41,7 @@ class Index:
         for state in states:
             if state.kept:
                 self._kept[state.arrays] = state
-            if state.version is not None and state.label != "epoch-end":
+            if state.version is not None and state.label not in ("epoch-end", "start"):
                 self._by_version.setdefault(state.version, []).append(state)
             if state.version is not None and state.label == "version":
                 by_weights.setdefault(state.weights, []).append(state.version)

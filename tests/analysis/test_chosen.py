@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -57,7 +59,7 @@ def test_a_long_fit_is_replayed_and_evaluated_in_part(traced: Any, monkeypatch: 
     tracer, _, history = traced
     whole = tracer.diagnose()
     monkeypatch.setattr(chosen, "SHORT_STEPS", 0)
-    monkeypatch.setattr(chosen, "SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(chosen, "MOST_SECONDS", 0.0)
     monkeypatch.setattr(chosen, "CANDIDATES", 1)
     diagnosis = tracer.diagnose(epochs=None)
     best = int(np.argmin(history["loss"])) + 1
@@ -69,6 +71,51 @@ def test_a_long_fit_is_replayed_and_evaluated_in_part(traced: Any, monkeypatch: 
         if row.epoch in again:  # in larger batches: other sums of float32
             assert again[row.epoch]["loss"] == pytest.approx(row.reevaluated["loss"], rel=1e-5)
     assert [(x.epoch, x.entries) for x in diagnosis.ledgers] == [(x.epoch, x.entries) for x in whole.ledgers]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """As much of a trace as its length is told by."""
+
+    steps: list[Any]
+    epochs: int
+    backend: str = "tensorflow"
+    unrecorded: frozenset[int] = frozenset()
+
+    @property
+    def short(self) -> bool:
+        header = SimpleNamespace(backend=self.backend)
+        return chosen.is_short(
+            SimpleNamespace(
+                steps=self.steps,
+                epochs=[None] * self.epochs,
+                updates=len(self.steps),
+                unrecorded=self.unrecorded,
+                header=header,
+            )
+        )
+
+
+def steps(count: int, seconds: float) -> list[Any]:
+    """Of which the first, and a tenth of the others, took a second."""
+    return [SimpleNamespace(seconds=1.0 if i % 10 == 0 else seconds) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("fit", "short"),
+    [
+        (Fit(steps(200, 0.04), 10), True),
+        (Fit(steps(200, 0.2), 10), False),  # 40 s of training: to run its steps again takes too long
+        (Fit(steps(1500, 0.0005), 10), True),
+        (Fit(steps(1500, 0.0005), 10, backend="torch"), False),
+        (Fit(steps(1500, 0.0005), 100), False),  # whose epochs cost the more
+        (Fit(steps(1000, 0.005), 100), False),
+        (Fit(steps(300, 0.001), 10, unrecorded=frozenset({3})), False),
+        (Fit([], 0), True),
+    ],
+)
+def test_which_fits_are_short(fit: Fit, short: bool) -> None:
+    assert fit.short is short
 
 
 @pytest.mark.parametrize("text", ["0", "none", "1,,2", "3-5", "-1"])

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.replay.engine import Mode, Pass
+from diagnose.replay.blocks import Passed
+from diagnose.replay.engine import Mode, Pass, one_by_one
 from diagnose.replay.recorded import OptimizerStart
 from diagnose.replay.runs import BatchRun, EvaluationData
 from diagnose.tracefile.digest import array_digest, group_digest, row_digests
@@ -71,6 +72,12 @@ class Linear:
             wrong = errors(w, x, y, halved="dropout" not in mode.inference)
             found.append(Pass([total + np.sum(wrong**2), count + len(x)], []))
         return found
+
+    def forward_all(self, *arguments: Any) -> Passed:
+        return one_by_one(self, *arguments)
+
+    def results_of(self, states: Sequence[Sequence[NDArray]]) -> list[dict[str, float]]:
+        return [self.results(state) for state in states]
 
     def results(self, metrics: Sequence[NDArray], logs: Any = None) -> dict[str, float]:
         return {"loss": float(metrics[0] / metrics[1])}

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
-import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +14,6 @@ import pytest
 
 from diagnose import Diagnosis, read_trace
 from diagnose.analysis.analyze import analyse
-from diagnose.replay.engine import EngineFactory
-from diagnose.replay.jobs import Job
-from diagnose.replay.replayer import Setting
 from tests.replay.plain_engine import RATES, ROWS, START, LinearFactory, data, record
 
 SCHEDULES = ("before", "after", "epoch-end", "final")
@@ -124,7 +118,6 @@ from pathlib import Path
 from tests.replay.plain_engine import LinearFactory, record
 from diagnose import read_trace
 from diagnose.analysis.analyze import analyse
-from diagnose.replay import jobs
 record(Path({str(tmp_path / "loop.diag")!r}), batch=2)
 with read_trace(Path({str(tmp_path / "loop.diag")!r})) as trace:
     found = analyse(trace, factory=LinearFactory())
@@ -139,41 +132,3 @@ print(json.dumps([loaded, found.restoration.verdict, [entry.factor for entry in 
     assert loaded == []
     assert verdict == "no-owner"
     assert set(factors) == {"weights-lag", "weights-drift", "restored-weights", "dropout"}
-
-
-def elsewhere(job: Job, factory: EngineFactory) -> dict[str, float]:
-    """What a job gives in another process, which gets it and the factory pickled."""
-    packed = pickle.dumps((job, factory))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(done, packed).result(timeout=300)
-
-
-def done(packed: bytes) -> dict[str, float]:
-    job, factory = pickle.loads(packed)
-    values: dict[str, float] = job.run(factory)
-    return values
-
-
-def test_a_job_can_be_done_in_another_process(tmp_path: Path) -> None:
-    record(tmp_path / "loop.diag", batch=2)
-    job = Job(tmp_path / "loop.diag", Setting("after", frozenset({"dropout"}), True, "fit"), 2)
-    assert (
-        elsewhere(job, LinearFactory())
-        == job.run(LinearFactory())
-        == pytest.approx({"loss": train(2)[2]["after", False]}, rel=CLOSE)
-    )
-
-
-def test_a_job_of_a_keras_model_can_be_done_in_another_process(tmp_path: Path) -> None:
-    from diagnose.replay.keras.factory import KerasFactory
-    from tests.replay.fits import fit, linear, rows
-
-    x, y = rows()
-    model = linear()
-    tracer, history = fit(tmp_path, model, x=x, y=y)
-    job = Job(tracer.path, Setting("before", frozenset(), True, "fit"), 2)
-    found = elsewhere(job, KerasFactory(model))
-    assert found == pytest.approx(job.run(KerasFactory(model)), rel=1e-6)
-    assert {name: found[name] for name in history} == pytest.approx(
-        {name: values[1] for name, values in history.items()}, rel=1e-5
-    )

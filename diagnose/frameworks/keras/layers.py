@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from diagnose.frameworks.keras.origin import by_keras
+
+MOST_ITEMS: Final = 1000
+"""Lists and dicts of more items than this hold data, nothing that belongs to a model."""
 
 
 def layers_of(model: Any) -> list[Any]:
@@ -17,6 +20,23 @@ def layers_of(model: Any) -> list[Any]:
 def model_and_layers(model: Any) -> list[Any]:
     """The model, which is a layer itself, then those in it."""
     return list(model._flatten_layers())
+
+
+def held_by(model: Any) -> Iterator[Any]:
+    """Everything in the attributes of a model and its layers, in lists, tuples and dicts too."""
+    for layer in model_and_layers(model):
+        for name, value in list(vars(layer).items()):
+            if not name.startswith("_self_"):  # TensorFlow's own list of what was ever set
+                yield from _items(value, 2)
+
+
+def _items(value: Any, depth: int) -> Iterator[Any]:
+    if isinstance(value, (list, tuple, Mapping)):
+        if depth and len(value) <= MOST_ITEMS:
+            for item in list(value.values() if isinstance(value, Mapping) else value):
+                yield from _items(item, depth - 1)
+    else:
+        yield value
 
 
 def takes_training(layer: Any) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from diagnose.frameworks.keras.layers import held_by
+from diagnose.frameworks.keras.trainers import keeps_jax_state
+
 
 def parts(optimizer: Any) -> Iterator[Any]:
     """An optimizer and those it wraps (`LossScaleOptimizer`, `MultiOptimizer`)."""
@@ -33,12 +36,31 @@ def averages(optimizer: Any) -> Iterator[tuple[Any, Any]]:
             yield variable, average
 
 
-def optimizers_of(model: Any) -> list[Any]:
-    """The compiled optimizer, and those in the model's attributes that its own step may use."""
+def updated_by(optimizer: Any) -> list[Any]:
+    """The variables that a built optimizer updates."""
+    return list(optimizer._trainable_variables)
+
+
+def own_optimizers(model: Any) -> list[Any]:
+    """Optimizers in the attributes of the model and its layers, which its own step may use beside the compiled one."""
     import keras
 
-    held = [model.optimizer, *vars(model).values()]
-    return list({id(o): o for o in held if isinstance(o, keras.optimizers.Optimizer)}.values())
+    compiled = {id(each) for each in parts(model.optimizer)}
+    held = [o for o in held_by(model) if isinstance(o, keras.optimizers.Optimizer)]
+    inner = {id(each) for o in held for each in list(parts(o))[1:]}
+    return list({id(o): o for o in held if id(o) not in compiled | inner}.values())
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """Those whose variables a step may change: the model's own, and the compiled one last. On JAX a step carries the
+    variables of the compiled one alone."""
+    own = [] if keeps_jax_state(model) else own_optimizers(model)
+    return [*own, *([] if model.optimizer is None else [model.optimizer])]
+
+
+def variables_of(model: Any) -> list[Any]:
+    """The variables of these optimizers, each once."""
+    return list({id(v): v for optimizer in optimizers_of(model) for v in optimizer.variables}.values())
 
 
 def with_apply(optimizer: Any, before: Callable[[], None]) -> Callable[[], None]:

@@ -100,6 +100,11 @@ RELIED_ON: Final = (
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._num_batches", "all batches of the data"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over", _TF),
     # ── TensorFlow ──
+    Relied(
+        "tensorflow.python.trackable.base.Trackable._maybe_initialize_trackable:_self_unconditional_checkpoint_dependencies",
+        "what begins so in a layer is TensorFlow's, not the layer's",
+        _TF,
+    ),
     Relied("tensorflow.python.ops.resource_variable_ops.ResourceVariable", "variables read in one piece", _TF),
     Relied(
         "tensorflow.python.eager.polymorphic_function.polymorphic_function.UnliftedInitializerVariable",

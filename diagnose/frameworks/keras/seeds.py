@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,8 +37,10 @@ def seed_variable() -> Any:
 def global_seed() -> tuple[int, int] | None:
     """The state of the generator, or None where nothing made it yet. Makes none: that would draw from Python's own."""
     generator = None if loaded() is None else _held()
-    if generator is None:
-        return None
+    return None if generator is None else _state_of(generator)
+
+
+def _state_of(generator: Any) -> tuple[int, int]:
     held = generator.state.value
     if hasattr(held, "detach"):  # torch, which may hold it on a device
         held = held.detach().cpu()
@@ -46,25 +49,66 @@ def global_seed() -> tuple[int, int] | None:
     return first, second
 
 
+_MOST_DRAWS: Final = 1000
+
+_DRAWN_FROM: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""The generator that a model's steps were seen to draw from last."""
+
+
 class SeedBefore:
-    """The state of the generator before a step."""
+    """The state of the generator before a step: of the one that there is, or of the one that was there when the step
+    was traced, as `set_random_seed` takes it away and a traced step goes on with it."""
 
     def __init__(self) -> None:
         self.state: tuple[int, int] | None = None
-        self._drawn: Any = None
+        self._python: Any = None
+        self._earlier: Any = None
 
-    def look(self, *, first: bool) -> None:
+    def look(self, model: Any, *, first: bool) -> None:
         """Before the step; `first`: it may be the one that makes the generator."""
         self.state = global_seed()
-        self._drawn = random.getstate() if first and self.state is None else None
+        self._python = random.getstate() if first and self.state is None else None
+        earlier = _DRAWN_FROM.get(model)
+        self._earlier = None if earlier is None or earlier is _held() else (earlier, _state_of(earlier))
 
-    def look_back(self) -> None:
-        """After the step: one that was made within it began with the number that Python's generator gave next."""
-        drawn, self._drawn = self._drawn, None
-        if drawn is not None and global_seed() is not None:
-            python = random.Random()
-            python.setstate(drawn)
-            self.state = python.randint(1, int(1e9)), 0  # as `make_default_seed`
+    def look_back(self, model: Any) -> None:
+        """After the step."""
+        python, self._python = self._python, None
+        earlier, self._earlier = self._earlier, None
+        generator = _held()
+        if earlier is not None and _state_of(earlier[0]) != earlier[1]:
+            self.state = earlier[1]
+            return
+        if python is not None and generator is not None:
+            self.state = _made_with(python, generator)
+        if generator is not None and _state_of(generator) != self.state:
+            _DRAWN_FROM[model] = generator
+
+
+def _made_with(python: Any, generator: Any) -> tuple[int, int] | None:
+    """What a generator began with that was made since Python's own was in this state: one of the numbers that it gave
+    then (`make_default_seed`), and the one from which draws lead to what the generator holds now."""
+    now = np.array(_state_of(generator), str(generator.state.dtype))
+    again = random.Random()
+    again.setstate(python)
+    seeds = np.array([again.randint(1, int(1e9)) for _ in range(_MOST_DRAWS)])
+    states = np.stack([seeds, np.zeros_like(seeds)], axis=1).astype(now.dtype)
+    for _ in range(_MOST_DRAWS):
+        found = np.flatnonzero((states == now).all(axis=1))
+        if found.size:
+            return int(seeds[found[0]]), 0
+        with np.errstate(over="ignore"):
+            states = (states + now.dtype.type(1)) * now.dtype.type(5387) % now.dtype.type(933199)  # as `next`
+    return None
+
+
+@contextlib.contextmanager
+def global_seed_apart() -> Iterator[None]:
+    """Within: one and the same generator, for functions that are traced with it. After: as before."""
+    with global_seed_set(None):
+        if _held() is None:
+            _made()
+        yield
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.optimizers import variables_of
 from diagnose.tracefile.composite import Composite
 from diagnose.tracefile.model import NDArray
 
@@ -32,7 +33,7 @@ class Variables:
             all=state_variables(model),
             trainable=list(model.trainable_variables),
             non_trainable=list(model.non_trainable_variables),
-            optimizer=list(model.optimizer.variables) if model.optimizer is not None else [],
+            optimizer=variables_of(model),
             metrics=list(model.metrics_variables),
             once=once,
         )

@@ -11,7 +11,8 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.layers import losses_put_back, model_and_layers
 from diagnose.frameworks.keras.model_state import state_variables
-from diagnose.frameworks.keras.seeds import global_seed_set
+from diagnose.frameworks.keras.optimizers import variables_of
+from diagnose.frameworks.keras.seeds import global_seed_apart
 from diagnose.frameworks.keras.trainers import FUNCTIONS, MOVED_BY_A_CALL
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.reachable import reachable_variables
@@ -51,7 +52,7 @@ def borrowed(model: Any, compiled: Mapping[str, Any]) -> Iterator[None]:
         # Last, so that they are put back first, by way of the parts they were borrowed with.
         _borrow_contents(model, later)
         stack.enter_context(current_backend().generators_apart())
-        stack.enter_context(global_seed_set(None))
+        stack.enter_context(global_seed_apart())
         yield
     if failed:
         raise ReplayError(f"after the analysis, not all of the model could be put back as it was: {failed[0]}")
@@ -99,7 +100,7 @@ def _unused_optimizer(optimizer: Any) -> Any:
 
 def _borrow_contents(model: Any, later: Later) -> None:
     backend = current_backend()
-    slots = list(model.optimizer.variables) if model.optimizer is not None else []
+    slots = variables_of(model)
     variables = [*state_variables(model), *model.metrics_variables, *slots, *reachable_variables(model)]
     for variable in {id(v): v for v in variables}.values():
         for part in backend.parts(variable):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,17 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.optimizers import own_optimizers
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
-from diagnose.replay.engine import Mode, Pass, Retrainer
+from diagnose.replay.blocks import Passed, alike
+from diagnose.replay.engine import Mode, Pass, Retrainer, one_by_one
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
+from diagnose.replay.keras.block_loop import BlockLoop
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
-from diagnose.replay.keras.reachable import own_optimizers
 from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
 from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import Recorded
@@ -69,6 +72,8 @@ class KerasEngine:
         self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
         self._fresh: list[Any] | None = None
         self._results: Callable[..., Any] | None = None
+        self._all_results: Callable[..., Any] | None = None
+        self._blocks: dict[tuple[Mode, ...], BlockLoop | None] = {}
 
     def fresh(self) -> list[Any]:
         """Metric values right after a reset."""
@@ -118,6 +123,44 @@ class KerasEngine:
         training = any(mode.training for mode in modes)
         with users_code("running the model's steps again" if training else "evaluating the model"):
             return self._forward(run, metrics, modes, left, lambda: self._generators(generator, seed))
+
+    def forward_all(
+        self,
+        runs: Sequence[BatchRun],
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        carry: Sequence[bool],
+        left: Sequence[Sequence[Any] | None],
+    ) -> Passed:
+        """Neighbours of one form as one loop of the backend, where it has one; the others one by one."""
+        block = self._block(tuple(modes))
+        if block is None:
+            return one_by_one(self, runs, metrics, modes, carry, left)
+        done = Passed([list(each) for each in metrics], list(left))
+        for form, part in alike(runs):
+            if form is None:
+                next_done = one_by_one(self, part, done.metrics, modes, carry, done.left)
+            else:
+                training = any(mode.training for mode in modes)
+                with users_code("running the model's steps again" if training else "evaluating the model"):
+                    next_done = block.passed(part, done.metrics, carry, done.left)
+                if not self._splits_loss:
+                    next_done.penalties = [[None] * len(modes) for _ in part]
+            each, penalties = [*done.each, *next_done.each], [*done.penalties, *next_done.penalties]
+            done = replace(next_done, each=each, penalties=penalties)
+        return done
+
+    def _block(self, modes: tuple[Mode, ...]) -> BlockLoop | None:
+        """The loop over batches in these modes; None where the backend has none for this model."""
+        if any(self.own_train if mode.training else self.own_test for mode in modes):
+            return None
+        if self.model.run_eagerly or getattr(self.model, "jit_compile", False):
+            return None
+        key = self._modes_key(modes)
+        if key not in self._blocks:
+            loop = self.backend.loop(self._step_of(modes), len(modes), self.carried)
+            self._blocks[key] = None if loop is None else BlockLoop(loop, self.values)
+        return self._blocks[key]
 
     @contextlib.contextmanager
     def _generators(self, generator: NDArray | None, seed: tuple[int, int] | None) -> Iterator[None]:
@@ -180,17 +223,29 @@ class KerasEngine:
                 metrics (`Trainer._get_metrics_result_or_logs`).
         """
         if self._results is None:
-
-            def results(values: Sequence[Any]) -> dict[str, Any]:
-                return metric_results(self.model, self.metric_variables, values)
-
-            self._results = self.backend.compile_simple(results)
+            self._results = self.backend.compile_simple(self._metric_results)
         with users_code("asking the metrics for their results"):
             found = self._results(list(metrics))
         if logs is not None and set(logs) != set(found):
             found = dict(_flat(logs))
         arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
         return {name: float(a) for name, a in arrays.items() if a.ndim == 0}
+
+    def results_of(self, states: Sequence[Sequence[NDArray]]) -> list[dict[str, float]]:
+        """As one loop of the backend, where it has one."""
+        if self._all_results is None:
+            self._all_results = self.backend.each(self._metric_results)
+        if self._all_results is None or len(states) < 2:
+            return [self.results([self.backend.tensor(array) for array in state]) for state in states]
+        columns = [self.backend.tensor(np.stack(column)) for column in zip(*states, strict=True)]
+        with users_code("asking the metrics for their results"):
+            found = self._all_results(columns)
+        arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
+        named = {name: array.tolist() for name, array in arrays.items() if array.ndim == 1}
+        return [{name: float(values[place]) for name, values in named.items()} for place in range(len(states))]
+
+    def _metric_results(self, values: Sequence[Any]) -> dict[str, Any]:
+        return metric_results(self.model, self.metric_variables, values)
 
     def pooled(self, metric: str) -> bool | None:
         """By the classes of metrics and losses."""
@@ -216,7 +271,8 @@ class KerasEngine:
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
-        count = len(own_optimizers(self.model)) if self.own_train else 0
+        recorded = any(v.role == "own" for v in self.trace.header.optimizer_variables)
+        count = len([o for o in own_optimizers(self.model) if o.built]) if self.own_train and not recorded else 0
         if not count:
             return None
         which = "an optimizer" if count == 1 else f"{count} optimizers"
@@ -249,21 +305,26 @@ class KerasEngine:
         return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._seen)
 
     def _step_function(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
-        # All of inference is one function, whatever kinds there are.
-        key = tuple(mode if mode.training else Mode(self.switches, False) for mode in modes)
+        key = self._modes_key(modes)
         if key not in self._steps:
-            layers = [self.layers(mode) for mode in modes]
-            step = make_step(
-                self.model,
-                self.variables,
-                self.metric_variables,
-                self.carried,
-                layers,
-                masks_reach_metrics=self.backend.masks_reach_metrics,
-            )
             jit = bool(getattr(self.model, "jit_compile", False))
+            step = self._step_of(modes)
             self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly), jit=jit)
         return self._steps[key]
+
+    def _modes_key(self, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
+        """All of inference is one function, whatever kinds there are."""
+        return tuple(mode if mode.training else Mode(self.switches, False) for mode in modes)
+
+    def _step_of(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
+        return make_step(
+            self.model,
+            self.variables,
+            self.metric_variables,
+            self.carried,
+            [self.layers(mode) for mode in modes],
+            masks_reach_metrics=self.backend.masks_reach_metrics,
+        )
 
 
 def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.errors import ReplayError
+from diagnose.frameworks.keras.optimizers import optimizers_of
 from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.keras.backends import ReplayBackend
@@ -88,8 +89,10 @@ def optimizer_state(model: Any, backend: ReplayBackend, start: OptimizerStart) -
 
 
 def _never_used(model: Any, backend: ReplayBackend, recorded: int) -> list[NDArray]:
-    """What a fit that left its optimizer alone (the model's own step has others) did not make: a new one's."""
+    """What a fit that left its optimizer alone (the model's own step has others, which come first) did not make: a new
+    one's."""
     optimizer = model.optimizer
-    if recorded != len(type(optimizer).from_config(optimizer.get_config()).variables):
+    others = sum(len(each.variables) for each in optimizers_of(model)[:-1])
+    if optimizer is None or recorded != others + len(type(optimizer).from_config(optimizer.get_config()).variables):
         raise ReplayError(_OTHERS)
     return initial_optimizer_state(model, backend.contents)[recorded:]

@@ -47,6 +47,19 @@ class ReplayBackend(Protocol):
         argument, `fixed`: whether to compile for the batch size at hand, or (where the backend can) for any. `jit`: as
         fit's steps were with `jit_compile` (TensorFlow's XLA draws other random numbers than its graphs do)."""
 
+    def loop(self, step: Callable[..., Any], modes: int, carried: Sequence[int]) -> Callable[..., Any] | None:
+        """`step` over many batches in one go, each from the metric state the one before left; None where the backend
+        gains nothing by it.
+
+        It takes (values, metric_values, left, x, y, sample_weight), x, y and sample_weight with a first axis over the
+        batches; `moving`: the values have one too; `carry`: for each mode, whether what a pass left in the carried
+        variables is handed on; and `fixed` as in `compile`. It gives (metric values, carried values, the first mode's
+        metric values after each batch, the penalties by batch and mode).
+        """
+
+    def each(self, function: Callable[..., Any]) -> Callable[..., Any] | None:
+        """`function` of a list of tensors for each place of a first axis: a dict of stacked results. None as above."""
+
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of a list of tensors of fixed shapes, compiled where the backend compiles."""
 

@@ -6,7 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnose.frameworks.keras.model_state import state_variables
+from diagnose.frameworks.keras.optimizers import optimizers_of, updated_by, variables_of
 from diagnose.tracefile.model import NDArray
+
+
+class NoLoop:
+    """A backend whose calls are cheap, or which would compile anew for every number of batches."""
+
+    def loop(self, step: Callable[..., Any], modes: int, carried: Sequence[int]) -> None:
+        return None
+
+    def each(self, function: Callable[..., Any]) -> None:
+        return None
 
 
 def assign(variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
@@ -16,12 +27,10 @@ def assign(variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
 
 
 def optimizer_variables(model: Any) -> list[Any]:
-    """The optimizer's variables; makes them where the optimizer was never used."""
-    if model.optimizer is None:
-        return []
-    if not model.optimizer.built:
+    """The variables of the model's optimizers; makes them where the compiled one was never used."""
+    if model.optimizer is not None and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return list(model.optimizer.variables)
+    return variables_of(model)
 
 
 class AssigningRunner:
@@ -57,12 +66,16 @@ class AssigningRunner:
 
 
 def initial_optimizer_state(model: Any, contents: Callable[[Any], NDArray]) -> list[NDArray]:
-    """The variables of a new optimizer of the same configuration, built for the same model."""
-    if model.optimizer is None:
-        return []
-    fresh = type(model.optimizer).from_config(model.optimizer.get_config())
-    fresh.build(model.trainable_variables)
-    return [contents(v) for v in fresh.variables]
+    """The variables of new optimizers of the same configurations, built for the same variables."""
+    found: list[NDArray] = []
+    for optimizer in optimizers_of(model):
+        fresh = type(optimizer).from_config(optimizer.get_config())
+        if optimizer is model.optimizer:
+            fresh.build(model.trainable_variables)
+        elif optimizer.built:
+            fresh.build(updated_by(optimizer))
+        found.extend(contents(v) for v in fresh.variables)
+    return found
 
 
 def batch_of(x: Any, y: Any, sample_weight: Any, *, bare: bool) -> Any:

@@ -12,12 +12,12 @@ from jax.experimental import sparse as jax_sparse
 
 from diagnose.errors import ReplayError
 from diagnose.replay.keras.backends.base import Runner
-from diagnose.replay.keras.backends.common import batch_of, optimizer_variables
+from diagnose.replay.keras.backends.common import NoLoop, batch_of, optimizer_variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
 
-class JaxReplay:
+class JaxReplay(NoLoop):
     masks_reach_metrics = False
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:

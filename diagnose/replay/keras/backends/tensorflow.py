@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import AssigningRunner, batch_of
+from diagnose.replay.keras.backends.tensorflow_loop import Each, Loop
 from diagnose.tracefile.composite import Composite, Ragged, Sparse
 from diagnose.tracefile.model import NDArray
 
@@ -43,6 +44,12 @@ class TensorFlowReplay:
             return compiled[key](values, metrics, left, leaves)
 
         return run
+
+    def loop(self, step: Callable[..., Any], modes: int, carried: Sequence[int]) -> Callable[..., Any]:
+        return Loop(step, modes, carried)
+
+    def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return Each(function)
 
     def compile_simple(self, function: Callable[..., Any]) -> Callable[..., Any]:
         compiled: Callable[..., Any] = graph_function(function)

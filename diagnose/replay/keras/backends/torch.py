@@ -12,12 +12,12 @@ from keras import ops
 
 from diagnose.errors import ReplayError
 from diagnose.replay.keras.backends.base import Runner
-from diagnose.replay.keras.backends.common import AssigningRunner, batch_of
+from diagnose.replay.keras.backends.common import AssigningRunner, NoLoop, batch_of
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
 
-class TorchReplay:
+class TorchReplay(NoLoop):
     masks_reach_metrics = True
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
