@@ -71,8 +71,7 @@ class Recorder:
         self._ended_by: int | None = None
         self.epoch = 0
         self.step = 0
-        self.saved_files: deque[str] = deque(maxlen=64)
-        """Files that the model was saved to since the last callback was looked at."""
+        self.saved_files: deque[str] = deque(maxlen=64)  # since the last callback was looked at
         self.variables: Variables | None = None
         self._spread = spread = backend.distribution(model)
         if spread is not None:

@@ -147,8 +147,8 @@ number = 2  # of this fit, another one for each
 best = {call}
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[best])"""
     elif "ModelCheckpoint" not in own.family:
-        name = renamed(chosen.settings.get("filepath"), "best")
-        best = call_with("checkpoint", filepath=name) if w is None else own_call(w, filepath=name)
+        other_name = renamed(chosen.settings.get("filepath"), "best")
+        best = call_with("checkpoint", filepath=other_name) if w is None else own_call(w, filepath=other_name)
         code = f"best = {best}  # beside your {own.name}"
     else:
         best = call_with("checkpoint") if w is None else own_call(w)
