@@ -11,7 +11,7 @@ import numpy as np
 from diagnose.decide.watched import watchers
 from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
-from diagnose.rules import reshuffled_split
+from diagnose.rules import partial_epoch, reshuffled_split
 from diagnose.rules.common import not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import Rows, distinct, same_rows, validation_passes
@@ -69,7 +69,7 @@ def check(facts: Facts) -> Finding:
         return Finding(NAME, "passed", SAME(rows=rows, passes=len(passes)), {"validation_rows": rows}, "")
     if reshuffled_split.check(facts).status == "failed":
         return not_applicable(NAME, DRAWN_ANEW())
-    if trace.header.fit.arguments.validation_steps is not None:
+    if trace.header.fit.arguments.validation_steps is not None and partial_epoch.check(facts).status == "failed":
         return not_applicable(NAME, ENDS_EARLY())
     changed = max(_changed(one, other) for one, other in pairwise(passes))
     if changed < SMALL:
