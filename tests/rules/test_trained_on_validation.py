@@ -240,7 +240,7 @@ def fit_dataset(training: Any, validation: Any) -> Any:
     return next(f for f in tracer.diagnose().findings if f.rule == RULE)
 
 
-def tested(held: np.ndarray, trained: np.ndarray) -> Any:
+def scored_over(held: np.ndarray, trained: np.ndarray) -> Any:
     """The finding of a fit without validation, behind which the script evaluates other rows."""
     x, y = rows()
     with diagnose.trace() as session:
@@ -254,7 +254,7 @@ def tested(held: np.ndarray, trained: np.ndarray) -> Any:
 def test_fails_for_a_test_set_of_another_split() -> None:
     x, y = rows()
     trained, held = np.arange(45), np.arange(35, 55)
-    finding = tested(held, trained)
+    finding = scored_over(held, trained)
     assert finding.status == "failed" and "of which 10 (50%) had been trained on" in finding.title
     given = Fits()
     given.evaluate = lambda x, y: given.given.append((set(), given.rows(x)))  # type: ignore[attr-defined]
@@ -268,4 +268,4 @@ def test_fails_for_a_test_set_of_another_split() -> None:
     "held", [np.arange(45, 60), np.arange(45), np.arange(60)], ids=["unseen", "training", "all there is"]
 )
 def test_does_not_apply_to_unseen_rows_or_to_all_that_was_trained_on(held: np.ndarray) -> None:
-    assert tested(held, np.arange(45)).status == "not-applicable"
+    assert scored_over(held, np.arange(45)).status == "not-applicable"
