@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +21,43 @@ TESTS = itertools.count(1)
 FREEZE = 20
 
 
+SECONDS: dict[str, float] = json.loads(Path(__file__).with_name("seconds.json").read_text("utf-8"))
+"""By file, where it takes some; made by `tools/test_seconds.py`."""
+APART = ("tests/corpus/test_corpus.py", "tests/rules/test_advice.py")
+"""Long files whose tests share nothing: with `-n`, parts of them go to different processes."""
+PARTS = 4
+
+
+def unit(nodeid: str) -> str:
+    """What goes to one process as a whole."""
+    file = nodeid.partition("::")[0]
+    return f"{file}/{zlib.crc32(nodeid.encode()) % PARTS}" if file in APART else file
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n`, a file's tests stay together: what its fixtures trained is trained once."""
-    from xdist.scheduler import LoadFileScheduling
+    from xdist.scheduler import LoadScopeScheduling
 
-    return LoadFileScheduling(config, log)
+    class Units(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return unit(nodeid)
+
+    config.option.loadscopereorder = False  # they come in order: the longest first, so that both end at a time
+    return Units(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        return
+    counts = Counter(unit(item.nodeid) for item in items)
+
+    def order(item: pytest.Item) -> tuple[float, str]:
+        file, name = item.nodeid.partition("::")[0], unit(item.nodeid)
+        return -SECONDS.get(file, 0.5 * counts[name]) / (PARTS if file in APART else 1), name
+
+    items.sort(key=order)
 
 
 @pytest.hookimpl(trylast=True)

@@ -30,7 +30,7 @@ ROOMS = {
     "record": {"tracefile", "frameworks", "result"},
     "replay": {"tracefile", "frameworks", "result"},
     "ledger": {"replay", "tracefile", "result"},
-    "identify": {"tracefile", "result"},
+    "identify": {"decide", "tracefile", "result"},
     "policies": {"decide", "tracefile", "result"},
     "rules": {"decide", "replay", "tracefile", "result"},
     "analysis": {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.analysis.chosen import Wanted
 from diagnose.analysis.measure import Analysis
 from diagnose.analysis.own_trace import earlier_calls, kept, own_trace
+from diagnose.analysis.since_fit import Now, weights_now
 from diagnose.analysis.tables import (
     UNTESTED,
     notice,
@@ -57,6 +58,7 @@ def diagnose_run(
             name=name,
             number=number or run.number,
             calls=run.calls,
+            now=None if run.model is None else weights_now(run.model),
             executor=executor,
             no_model="the model of this fit is gone; keep a reference to it until the diagnosis is made",
         )
@@ -78,6 +80,7 @@ def analyse(
     name: str = "fit",
     number: int = 1,
     calls: Calls | None = None,
+    now: Now | None = None,
     no_model: str = "it needs the model",
     executor: Executor | None = None,
 ) -> Diagnosis:
@@ -90,6 +93,7 @@ def analyse(
         factory: of the engine to replay with; None: that of the framework which made the trace, with the model.
         evaluate, data, epochs, executor: see `Tracer.diagnose`.
         calls: what was noted of the script's own calls of `evaluate` and `predict`.
+        now: the weights that the model of the fit holds now.
         lack: why `data` does not have all rows, where that is known.
         no_model: why there is no model, where there is none.
     """
@@ -109,7 +113,7 @@ def analyse(
         workers = Workers(executor, factory, evaluate, data)
     guard = no_odd_error(trace.path) if factory is None else contextlib.nullcontext()
     with guard, _opened(trace, factory, evaluate, data, lack, problems) as (replayer, found):
-        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls, workers).diagnosis(name, number)
+        diagnosis = Analysis(trace, replayer, found, problems, epochs, calls, now, workers).diagnosis(name, number)
     if problems.all != diagnosis.problems:  # the model could not be given back
         diagnosis = replace(diagnosis, problems=problems.all, notice=notice(trace, problems))
     return diagnosis

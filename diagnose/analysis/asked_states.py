@@ -21,6 +21,7 @@ from diagnose.result.measurements import Scored
 from diagnose.rules import logits
 from diagnose.rules.labels import flat_labels, one_hot
 from diagnose.rules.random_evaluate import alike
+from diagnose.tracefile.about import Metric
 from diagnose.tracefile.model import State
 
 if TYPE_CHECKING:
@@ -117,18 +118,19 @@ FEW_ROWS: Final = 4096
 
 
 def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, float]]:
-    """Of metrics that count cells, where labels are one-hot: the share of cells and of rows that are right."""
+    """Of metrics that count cells, where labels are one-hot (or 0 and 1, for an output of one number that is compared
+    as it is): the share of cells that they count, and of rows that are right."""
     from diagnose.replay.runs import BatchRun
 
     header = replayer.trace.header
-    counted = [m for m in header.metrics or () if m.function == "binary_accuracy"]
+    counted = [m for m in header.metrics or () if m.function in ("binary_accuracy", "accuracy")]
     names = [str(o.name) for o in header.model.outputs or ()]
     sums: dict[str, list[float]] = {}
     rows, values = 0, None
     for batch in data.batches if counted else ():
         labels = list(flat_labels(batch.y, names))
         asked = [m for m in counted if (m.output or 0) < len(labels)]
-        asked = [m for m in asked if _is_one_hot(labels[m.output or 0])]
+        asked = [m for m in asked if _tells_rows(m, labels[m.output or 0])]
         if not asked or rows >= FEW_ROWS:
             break
         rows += batch.size
@@ -136,11 +138,14 @@ def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, 
         predicted = replayer.engine.predictions(BatchRun(values, batch, None, None, batch.fixed, None))
         for metric in asked:
             label, output = labels[metric.output or 0], predicted[metric.output or 0]
+            label = label.reshape(len(label), -1)
             if output.shape == label.shape:
-                over = output > float(metric.settings.get("threshold", 0.5))
+                over = (output > float(metric.settings.get("threshold", 0.5))) == (label == 1)
+                counts = over if metric.function == "binary_accuracy" else output == label
+                largest = output.argmax(axis=1) == label.argmax(axis=1)
                 found = sums.setdefault(metric.name, [0.0, 0.0, 0.0])
-                found[0] += float((over == (label == 1)).mean(axis=1).sum())
-                found[1] += float((output.argmax(axis=1) == label.argmax(axis=1)).sum())
+                found[0] += float(counts.mean(axis=1).sum())
+                found[1] += float((largest if label.shape[1] > 1 else over[:, 0]).sum())
                 found[2] += len(label)
     return {name: {"cells": cells / n, "rows": right / n} for name, (cells, right, n) in sums.items()}
 
@@ -173,8 +178,13 @@ def as_logits(replayer: Replayer, data: EvaluationData) -> dict[str, float]:
     return found | {"half": half / rows, "zero": zero / rows} if same and rows else found if rows else {}
 
 
-def _is_one_hot(labels: object) -> bool:
-    return isinstance(labels, np.ndarray) and labels.ndim == 2 and one_hot([labels, labels[::-1]], labels.shape[1])
+def _tells_rows(metric: Metric, labels: object) -> bool:
+    """Whether these labels tell which output is right."""
+    if not isinstance(labels, np.ndarray) or labels.ndim not in (1, 2) or not len(labels):
+        return False
+    if labels.ndim == 1 or labels.shape[1] == 1:
+        return metric.function == "accuracy" and bool(np.isin(labels.astype(np.float64), (0.0, 1.0)).all())
+    return one_hot([labels, labels[::-1]], labels.shape[1])
 
 
 def evaluated_twice(

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from itertools import accumulate
 
 import numpy as np
 
-from diagnose.analysis.maps import Map, between
+from diagnose.errors import ReplayError
 from diagnose.record.call_items import Call, CallRows, Calls
-from diagnose.replay.runs import EvaluationData
 from diagnose.result.calls import CallRows as RowsFound
 from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.model import Batch, BatchRef, Digest, NDArray, State
@@ -22,6 +21,7 @@ from diagnose.tracefile.replicas import part
 from diagnose.tracefile.rows import build, leaves_of, pack_rows
 
 DEFAULT_BATCH = 32
+FEW = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Held:
     changed: int
     strange: tuple[str, ...]
     """Variables with contents that no version after the first had, by their paths."""
+    loaded: int
+    """How many of the fit's variables are there with contents that training made."""
 
 
 class Known:
@@ -62,19 +64,21 @@ class Known:
         return found
 
     @cached_property
-    def _trained(self) -> list[set[Digest]]:
-        """Of each variable all contents that training made; what it began with, a fresh model may have as well."""
-        found: list[set[Digest]] = [set() for _ in self._own]
-        for key, states in self._states.items():
-            if any(s.version != 0 for s in states):
-                for seen, digest in zip(found, key, strict=True):
-                    seen.add(digest)
-        return found
+    def _recorded(self) -> list[tuple[set[Digest], set[Digest]]]:
+        """Of each variable all contents, and those that training made: what it began with, a fresh model, or one of
+        the same pretrained layers, may have as well."""
+        found: list[tuple[set[Digest], set[Digest]]] = [(set(), set()) for _ in self._own]
+        for key in self._states:
+            for (every, _), digest in zip(found, key, strict=True):
+                every.add(digest)
+        first = next((key for key, states in self._states.items() if any(s.version == 0 for s in states)), ())
+        for (every, trained), digest in zip(found, first, strict=False):
+            trained |= every - {digest}
+        return found if first else [(every, set(every)) for every, _ in found]
 
-    def held(self, call: Call) -> Held | None:
-        """None where the model had other variables than the one that was fit."""
+    def held(self, call: Call) -> Held:
         if len(call.weights) != self.variables:
-            return None
+            return self._of_others(call)
         key, final = self._key(call.weights), self.trace.final
         end = None if final is None else self._key(final.arrays)
         states = self._states.get(key, [])
@@ -83,14 +87,24 @@ class Known:
         ends = [e for e in self.trace.epochs if e.last_version in versions or self.trace.states[e.state] in states]
         own = [e.epoch for e in ends if e.epoch == call.epoch] or [e.epoch for e in ends]
         changed = 0 if end is None else sum(a != b for a, b in zip(key, end, strict=True))
+        known = list(zip(self._paths, key, self._recorded, strict=True))
         return Held(
             state=next((s for s in states if s.version is not None), states[0] if states else None),
             version=max(versions, default=None),
             ends_epoch=max(own, default=None),
             after_fit=key == end,
             changed=changed,
-            strange=tuple(self._paths[i] for i, d in enumerate(key) if d not in self._trained[i]),
+            strange=tuple(path for path, digest, (every, trained) in known if digest not in (trained or every)),
+            loaded=sum(digest in trained for _, digest, (_, trained) in known),
         )
+
+    def _of_others(self, call: Call) -> Held:
+        """A model of other variables: what it has of this fit's, wherever."""
+        there, known = set(call.weights), {d for every, trained in self._recorded for d in trained or every}
+        paths = call.paths or tuple("" for _ in call.weights)
+        strange = tuple(path for path, d in zip(paths, call.weights, strict=False) if d not in known)
+        loaded = sum(not trained.isdisjoint(there) for _, trained in self._recorded)
+        return Held(None, None, None, False, len(call.weights), strange, loaded)
 
     # ── rows ──
 
@@ -117,47 +131,83 @@ class Known:
     def _by_digest(self) -> dict[Digest, int]:
         return {self.trace.row_digest(row): row for row in {*self.training, *self.validation}}
 
+    @cached_property
+    def _in_every_epoch(self) -> set[int]:
+        """Rows that each whole epoch went over."""
+        epochs = [set(_ids(s.batch for s in self.trace.index.steps_of(e.epoch))) for e in self.trace.epochs]
+        return set.intersection(*epochs) if epochs else set()
+
+    def redrawn(self, ids: Sequence[int | None]) -> int:
+        """How many of these were trained on, but not in every epoch."""
+        return sum(row is not None and row in self.training and row not in self._in_every_epoch for row in ids)
+
+    def in_order(self, rows: list[int]) -> list[int]:
+        """These rows in the order of fit's arrays, where they are all of the training or of the validation rows."""
+        for every in (self.validation, self.order):
+            if len(every) == len(rows) and sorted(every) == sorted(rows):
+                return every
+        return rows
+
     def ids(self, rows: CallRows) -> list[int | None]:
         """The recorded row of each of a call's, None for others."""
         return [self._by_digest.get(d) for d in rows.both or ()]
 
-    def inputs(self, rows: CallRows) -> list[int | None]:
-        """The same, of which only the inputs are known: of rows with equal ones, one stands for all."""
+    def inputs(self, rows: CallRows) -> tuple[list[int | None], bool]:
+        """The same, of which only the inputs are known; and whether these are the rows themselves, not one of several
+        with equal inputs and other labels. Raises ReplayError where the trace lacks them."""
+        given = rows.x or ()
+        for every in (self.validation, self.order):
+            ids = every[: rows.count]
+            if len(ids) == len(given) and [self._inputs.get(row) for row in ids] == list(given):
+                return list(ids), True
         by_digest = {digest: row for row, digest in self._inputs.items()}
-        return [by_digest.get(d) for d in rows.x or ()]
+        several = Counter(self._inputs.values())
+        return [by_digest.get(d) for d in given], all(several[d] < 2 for d in given)
+
+    def has_inputs(self, rows: CallRows) -> bool:
+        """Whether a few inputs of fit are among these: of all of them, digests cost more."""
+        few = np.array(sorted({*self.validation[:FEW], *(self.order or sorted(self.training))[:FEW]}), np.int64)
+        return len(few) > 0 and not set(rows.x or ()).isdisjoint(self._digests_of(few))
+
+    def _digests_of(self, rows: NDArray) -> Sequence[Digest]:
+        numbers = np.array([self._signatures.get(row, -1) for row in rows.tolist()], np.int64)
+        found = np.empty(len(rows), object)
+        for number in np.unique(numbers).tolist():
+            x = leaves_of(self.batch(rows[numbers == number]).x)
+            found[numbers == number] = row_digests(pack_rows([np.asarray(leaf) for leaf in x]))
+        digests: list[Digest] = found.tolist()
+        return digests
+
+    @cached_property
+    def _signatures(self) -> dict[int, int]:
+        """The signature of each recorded row: validation data may have labels of another dtype."""
+        passes = [e.batches for e in self.trace.evaluations if e.batches is not None]
+        validated = self.trace.batches(passes[-1]) if passes else ()
+        refs = [*self.trace.given_order(), *(s.batch for s in self.trace.steps), *validated]
+        return {int(row): ref.signature for ref in refs if ref.signature is not None for row in ref.row_ids if row >= 0}
+
+    def of_one_form(self, ids: Sequence[int | None]) -> bool:
+        """Whether these are recorded rows, and of one signature, so that `batch` gives them."""
+        found = {None if row is None else self._signatures.get(row) for row in ids}
+        return len(found) == 1 and None not in found
+
+    def batch(self, rows: Sequence[int] | NDArray) -> Batch:
+        """Recorded rows with their contents. Raises ReplayError where the trace lacks them, or they are of several
+        signatures."""
+        ids = np.asarray(rows, np.int64)
+        if not self.of_one_form(ids.tolist()):
+            raise ReplayError("these rows are of several kinds, or of none that is recorded")
+        return self.trace.batch(BatchRef(self._signatures[int(ids[0])], ids))
 
     @cached_property
     def _inputs(self) -> dict[int, Digest]:
         """The digest of each recorded row's inputs. Raises ReplayError where the trace lacks them."""
         every = np.array(sorted({*self.training, *self.validation}), np.int64)
-        x = leaves_of(self.trace.batch(BatchRef(self.signature, every)).x)
-        return dict(zip(every.tolist(), row_digests(pack_rows([np.asarray(leaf) for leaf in x])), strict=True))
+        return dict(zip(every.tolist(), self._digests_of(every), strict=True))
 
     @property
     def signature(self) -> int | None:
         return next((s.batch.signature for s in self.trace.steps if s.batch.signature is not None), None)
-
-    def changed(self, calls: Calls, call: Call) -> tuple[RowsFound, list[int], Map] | None:
-        """Rows that are those of fit, by their labels in order (or, of inputs alone, by their number), after a simple
-        map; with the recorded rows and that map. Raises ReplayError where the trace lacks them."""
-        rows, number = call.rows, self.signature
-        if rows is None or number is None or rows.x is None or len(rows.leaves) - (rows.y is not None) != 1:
-            return None
-        leaves = calls.arrays(rows.leaves)
-        candidates: tuple[tuple[Literal["training", "validation"], list[int]], ...]
-        candidates = ("validation", self.validation), ("training", self.order)
-        for of, every in candidates:
-            ids = every[: rows.count]
-            if leaves is None or len(ids) < rows.count or (rows.y is None and rows.count != len(every)):
-                continue
-            batch = self.trace.batch(BatchRef(number, np.array(ids, np.int64)))
-            if not isinstance(batch.x, np.ndarray) or (rows.y is not None and not _labels_are(rows.y, batch.y)):
-                continue
-            found = between(leaves[0], batch.x)
-            if found is not None:
-                shown = (found.name, of, found.scale, found.shift)
-                return RowsFound("changed", rows.count, rows.count, len(every), *shown), ids, found
-        return None
 
     def found(self, count: int, ids: Sequence[int | None], *, of_inputs: bool) -> RowsFound:
         """Which rows these are."""
@@ -166,15 +216,16 @@ class Known:
         trained = [row for row in known if row in self.training]
         validated = [row for row in known if row in validation]
         if count and len(validated) == count and (len(trained) < count or sorted(known) == sorted(self.validation)):
-            return RowsFound("validation", count, count, len(self.validation))
+            ordered = self._in_order(validated, self.validation, of_inputs=of_inputs)
+            return RowsFound("validation", count, count, len(self.validation), ordered=ordered)
         if count and len(trained) == count:
-            ordered = self._in_order(trained, of_inputs=of_inputs)
+            ordered = self._in_order(trained, self.order, of_inputs=of_inputs)
             return RowsFound("training", count, count, self.training.total(), ordered=ordered)
         return RowsFound("other", count, len(known))
 
-    def _in_order(self, rows: list[int], *, of_inputs: bool) -> bool | None:
-        """Whether they are the first of the arrays that fit was given; None where the order of these is not known."""
-        given = self.order[: len(rows)]
+    def _in_order(self, rows: list[int], order: list[int], *, of_inputs: bool) -> bool | None:
+        """Whether they are the first of these arrays that fit was given; None where their order is not known."""
+        given = order[: len(rows)]
         if not given:
             return None
         if of_inputs:
@@ -186,38 +237,25 @@ def _ids(refs: Iterable[BatchRef]) -> list[int]:
     return [int(row) for ref in refs for row in ref.row_ids if row >= 0]
 
 
-def _labels_are(digests: Sequence[Digest], labels: object) -> bool:
-    """Whether these are the labels, which tell rows apart at least a little."""
-    leaves = [np.asarray(leaf) for leaf in leaves_of(labels)]
-    return len(set(digests)) > 1 and bool(leaves) and tuple(row_digests(pack_rows(leaves))) == tuple(digests)
-
-
-def with_inputs(found: Sequence[Batch], inputs: NDArray) -> list[Batch]:
-    """The same batches, with these inputs in their order."""
-    made, start = [], 0
-    for b in found:
-        made.append(replace(b, x=np.ascontiguousarray(inputs[start : start + b.size])))
-        start += b.size
-    return made
-
-
 def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -> list[Batch] | None:
     """The batches of a call; None where its rows were not kept. Raises ReplayError where the trace lacks them."""
     rows = call.rows
     if rows is None:
         return None
-    size = rows.count if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
-    count = rows.count if call.steps is None else min(rows.count, call.steps * size)
-    places = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    places = _places(call, rows.count)
     weights = None if rows.sample_weight is None else calls.arrays([rows.sample_weight])
     if rows.sample_weight is not None and weights is None:
         return None
-    leaves, signature = calls.arrays(rows.leaves), known.signature
+    leaves = calls.arrays(rows.leaves)
     found = []
-    if all(row is not None for row in ids) and ids and signature is not None:
+    if known.of_one_form(ids):
         every = np.array(ids, np.int64)
-        found = [known.trace.batch(BatchRef(signature, every[at])) for at in places]
-    elif leaves is not None and all(leaf.ndim for leaf in leaves) and not call.kind.startswith("predict"):
+        found = [known.batch(every[at]) for at in places]
+    elif (
+        leaves is not None
+        and all(leaf.ndim for leaf in leaves)
+        and (rows.y is not None or not call.kind.startswith("predict"))
+    ):
         structure = rows.signature.structure
         for at in places:
             own = [leaf[at] for leaf in leaves]
@@ -233,6 +271,15 @@ def batches(calls: Calls, call: Call, known: Known, ids: Sequence[int | None]) -
     return [replace(b, sample_weight=w, weight_tree=rows.weight_tree) for b, w in zip(found, own_weights, strict=True)]
 
 
+def _places(call: Call, rows: int) -> list[slice]:
+    """Where each batch of a call stands in its rows."""
+    if call.sizes is not None:
+        return [slice(end - size, end) for size, end in zip(call.sizes, accumulate(call.sizes), strict=True)]
+    size = rows if call.kind.endswith("_on_batch") else call.batch_size or DEFAULT_BATCH
+    count = rows if call.steps is None else min(rows, call.steps * size)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def _hands_on_bare(call: Call) -> bool:
     """Whether Keras hands x on by itself, not as the first of a tuple: of arrays that `evaluate` was given without
     targets."""
@@ -243,13 +290,11 @@ def _hands_on_bare(call: Call) -> bool:
     return "none" in structure["y"] and not {"tuple", "list"} & set(structure["x"])
 
 
-def in_batches_of(found: Sequence[Batch], data: EvaluationData) -> list[Batch]:
-    """The same rows in batches as the evaluation data has them."""
+def in_batches_of(found: Sequence[Batch], size: int) -> list[Batch]:
+    """The same rows in batches of another size."""
     from diagnose.replay.runs import joined
 
-    one = joined(found)
-    size = max(data.batch_size, 1)
-    made = []
+    one, made = joined(found), []
     for start in range(0, one.size, size):
         x, y, weight, rows = (part(v, start, start + size) for v in (one.x, one.y, one.sample_weight, one.rows))
         made.append(replace(one, x=x, y=y, sample_weight=weight, rows=rows, size=len(rows)))

@@ -5,40 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
+from diagnose.analysis.mixed import HELD_VALUE, mixed
+from diagnose.analysis.own_number import THEN, causes, largest, own_number, slip
 from diagnose.decide import not_finite
-from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT
+from diagnose.decide.mixtures import Mixture, held_mixture
+from diagnose.decide.verdict import NEVER_SAW, NOT_KEPT, OTHER_LOSS
 from diagnose.decide.watched import Watcher
-from diagnose.result.calls import CallEntry
-from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry, Restoration
+from diagnose.result.diagnosis import Finding, Ledger, Restoration
 from diagnose.result.texts import Said, Text
-from diagnose.rules.common import MATERIAL, timing
+from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
+from diagnose.rules.not_finite import said_of
+from diagnose.rules.size import apart
 from diagnose.tracefile.reader import Trace
 
-_Entry = TypeVar("_Entry", LedgerEntry, CallEntry)
-
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
-CAUSE = Text(
-    "headline.cause",
-    "{factor:select(weights-lag=each batch was scored before its own update|weights-drift=the weights moved on within "
-    "the epoch|restored-weights=the model after fit holds other weights|dropout=dropout or noise is active in fit only|"
-    "batch-norm=batch normalisation uses batch statistics in fit only|augmentation=augmentation is active in fit only|"
-    "other-training-mode=a layer or the model's own step does something else in training|stateful=a stateful layer "
-    "goes on from where fit left it|class-weights=samples are weighted in fit only|data-coverage=fit and evaluate went "
-    "over different rows|aggregation=the metric depends on how rows are batched|batching=the metric depends on how "
-    "rows are batched|other-rows=these are other rows|rows-changed=the inputs are not as fit had them|"
-    "other-weights=the model held other weights|other-compile=it was compiled otherwise)} ({amount:+.4g})",
-)
 GAP = Text(
     "headline.gap",
     "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
-    "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
-)
-OWN = Text(
-    "headline.own",
-    "{file}:{line}: {call} returned {metric} {returned:number} where fit logged {logged:number} for epoch {epoch}"
     "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
 )
 UNPROVEN = Text(
@@ -62,7 +47,8 @@ NO_LEDGER = Text(
 )
 NOT_FINITE = Text(
     "headline.not-finite",
-    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}.",
+    "fit logged {metric} {logged:number} for epoch {epoch}. What came first: {first}{second:given(; {second})}."
+    "{origin:given( {origin}|)}",
 )
 HELD = Text("headline.held", "{monitor} {logged:number} was logged for epoch {epoch}, and the model after fit has it.")
 NOT_HELD = Text(
@@ -103,9 +89,15 @@ AVERAGED = Text(
     f"{_NO_MODEL}it was averaged over weights that changed during epoch {{epoch}}"
     f"{{first:given( (versions {{first}} to {{last}}))}}.{_GIVES}",
 )
+LOSS_CHANGED = Text(
+    "restoration.loss-changed",
+    "{callback} went by {monitor} {best:number} (epoch {epoch}), a value of a loss that gives another value now, with "
+    f"the same weights and rows.{_GIVES}",
+)
 REPLACED = Text(
     "restoration.replaced",
     "The weights do not all come from training steps: some were written{writer:given( by {writer})}."
+    "{average:given({trainable:given( The trainable ones| They)} are {average}.)}"
     "{held:given( The model after fit gives {monitor} {held:number}; the best logged was {monitor} {best:number} "
     "(epoch {epoch}).)}",
 )
@@ -120,12 +112,8 @@ PUT_BACK = Text(
 KEPT_ASIDE = Text(
     "restoration.kept-aside",
     "{callback} keeps the weights of {end:given(the end of |)}epoch {epoch} in `{attribute}`"
-    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but never put them back: the model after fit "
-    "holds the last weights."
-    "{held:given( They give {held:and}.)}",
-)
-HELD_VALUE = Text(
-    "restoration.held-value", "{metric} {value:number}{logged:given( (logged for epoch {epoch}: {logged:number}))}"
+    "{reads:given(, chosen by {several:given(a score of )}{reads:and})}, but fit left the model with the last weights."
+    "{held:given( These give {held:and}.)}",
 )
 NOTHING = Text("restoration.nothing", "Nothing was restored: {why}.")
 NOTHING_BUT_LAST = Text(
@@ -161,8 +149,11 @@ def restoration_sentence(
 ) -> Restoration:
     """The verdict with its sentence. `held`: values of the weights after fit, by their names in the logs."""
     own = decision.own
+    if own is not None and own.mixture is not None:
+        return replace(r, sentence=mixed(own.callback, own.mixture, trace, held or {}))
     if own is None or (own.back and decision.reads_one):
-        return replace(r, sentence=_sentence(r))
+        mixture = None if r.average is None else held_mixture(trace)
+        return replace(r, sentence=_sentence(r, mixture))
     epoch = next((e for e in trace.epochs if e.epoch == own.epoch), None)
     said = {
         "callback": own.callback,
@@ -184,7 +175,7 @@ def restoration_sentence(
     return replace(r, sentence=PUT_BACK(**said) if own.back else KEPT_ASIDE(**said))
 
 
-def _sentence(r: Restoration) -> Said:
+def _sentence(r: Restoration, mixture: Mixture | None = None) -> Said:
     said = {
         "callback": r.callback,
         "monitor": r.monitor,
@@ -211,13 +202,16 @@ def _sentence(r: Restoration) -> Said:
     if r.verdict == "no-owner":
         if r.confirmed is False:
             return NOT_REPRODUCED(**said)
+        if any(isinstance(n, Said) and n.id == OTHER_LOSS.id for n in r.notes):
+            return LOSS_CHANGED(**said)
         span = r.computed_at
         if span is None:
             return NOT_KNOWN(**said)
         several = span.first != span.last
         return AVERAGED(**said, first=span.first if several else None, last=span.last if several else None)
     if r.verdict == "replaced":
-        return REPLACED(**said, writer=r.written_by)
+        average, part = (None, False) if mixture is None else (mixture.text, mixture.trainable)
+        return REPLACED(**said, writer=r.written_by, average=average, trainable=part)
     if r.best_epoch is None:
         kept = (n.params["why"] for n in r.notes if isinstance(n, Said) and n.id == NOT_KEPT.id)
         return NOTHING(why=next(kept, None) or NEVER_SAW(callback=r.callback, monitor=r.monitor))
@@ -261,11 +255,24 @@ def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
 
 
 def headline(facts: Facts, findings: Sequence[Finding]) -> str:
-    """The most important thing about this fit, in one sentence with its numbers."""
-    r = facts.restoration
+    """The most important thing about this fit with its numbers: the script's own number that is not what fit logged,
+    then what is wrong without it; of what the script did not ask for, the one thing."""
     if not facts.epochs:
         return NO_EPOCH()
-    last = facts.epochs[-1]
+    spoilt = next((f for f in findings if f.rule == "not-finite" and f.status == "failed"), None)
+    own = None if spoilt is not None else own_number(facts, findings)
+    told = _told(facts, findings, own is None)
+    if own is None and told is None and spoilt is not None and all(map(_is_finite, facts.epochs[-1].logs.values())):
+        return spoilt.title  # it is in the weights, and no logged value shows it
+    if own is None:
+        return _logged(facts) if told is None else told
+    return own if told is None or told == own else THEN(own=own, then=told)
+
+
+def _told(facts: Facts, findings: Sequence[Finding], alone: bool) -> str | None:
+    """What is to be said of the fit's values, its restore or its end, beside a number of the script's only what is
+    wrong; None where that is nothing."""
+    r, last = facts.restoration, facts.epochs[-1]
     spoilt = next((f for f in findings if f.role == "spoils-values" and f.status == "failed"), None)
     if spoilt is not None:
         return spoilt.title
@@ -278,9 +285,14 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if stopped is not None:
         return stopped.title
     lead = next((f for f in findings if f.status == "failed"), None)
-    if lead is not None and lead.role != "explains-gap":
-        return lead.title
-    threshold = next((d for d in facts.decisions if d.kind == "threshold"), None)
+    if lead is None or lead.role == "explains-gap" or not (alone or lead.severity == "wrong"):
+        return None
+    return lead.title
+
+
+def _logged(facts: Facts) -> Said:
+    """Of a logged value and what `evaluate` gives."""
+    threshold, last = next((d for d in facts.decisions if d.kind == "threshold"), None), facts.epochs[-1]
     if threshold is not None and not threshold.on_training_value:
         held = facts.measured.held_validation.get(threshold.monitor)
         if held is not None and isinstance(last.logs.get(threshold.monitor), (int, float)):
@@ -299,11 +311,10 @@ def _gap(facts: Facts, metric: str) -> Said:
     value = not_finite.number(last, metric)
     if value is not None and not math.isfinite(value):
         first, batch = not_finite.first_logged(facts.trace), not_finite.first_batch(facts.trace)
+        where = facts.measured.origin
+        origin = None if where is None else said_of(where)
         began = [*(x.text for x in (first, batch) if x is not None), None]
-        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1])
-    own = _own(facts)
-    if own is not None:
-        return own
+        return NOT_FINITE(metric=metric, logged=value, epoch=last.epoch, first=began[0], second=began[1], origin=origin)
     if ledger is None:
         replayed = last.epoch in facts.measured.replayed and facts.measured.replayed[last.epoch].steps > 0
         return NO_LEDGER(
@@ -313,56 +324,28 @@ def _gap(facts: Facts, metric: str) -> Said:
             missing="evaluation" if replayed else "replay",
             reason=facts.measured.no_replay,
         )
+    same = not apart(facts.trace, metric, _rows_of(facts), ledger.evaluated, ledger.logged)
+    slipped = slip(facts) if same else None
+    if slipped is not None:
+        return slipped
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
     ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated}
     again = facts.measured.replayed.get(last.epoch)
     if again is not None and again.reproduced < again.steps:
         return UNPROVEN(**ends, reproduced=again.reproduced, steps=again.steps)
-    largest = _causes(ledger.entries, ledger.residual, ledger.gap)
-    if not largest and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
+    found = largest(ledger.entries, ledger.residual, ledger.gap)
+    if not found and abs(ledger.residual) > 1e-6 * abs(ledger.gap):
         return UNEXPLAINED(**ends, residual=ledger.residual)
-    carried = {"other-training-mode": "stateful"} if facts.measured.from_zero_state else {}
-    return GAP(
-        **ends,
-        causes=[CAUSE(factor=carried.get(e.factor, e.factor), amount=e.amount) for e in largest],
-    )
+    return GAP(**ends, causes=causes(facts, found))
 
 
-def _own(facts: Facts) -> Said | None:
-    """The script's own number that is farthest from what fit logged over such rows; None where there is none."""
-    found = []
-    for call in facts.calls:
-        logged, metric = call.compared_with, None
-        if logged is not None and call.epoch is None and call.residual is not None:
-            metric = logged.metric if logged.metric in call.returned else logged.metric.removeprefix("val_")
-        if logged is not None and metric is not None and metric in call.returned:
-            gap = call.returned[metric] - logged.logged
-            if math.isfinite(gap) and abs(gap) >= MATERIAL * max(abs(logged.logged), abs(call.returned[metric])):
-                found.append((abs(gap) / max(abs(logged.logged), 1e-12), call, metric, logged))
-    if not found:
-        return None
-    _, call, metric, logged = max(found, key=lambda x: x[0])
-    return OWN(
-        file=call.file,
-        line=call.line,
-        call=call.call,
-        metric=metric,
-        returned=call.returned[metric],
-        logged=logged.logged,
-        epoch=logged.epoch,
-        causes=[
-            CAUSE(factor=e.factor, amount=e.amount)
-            for e in _causes(call.entries, call.residual or 0.0, call.returned[metric] - logged.logged)
-        ],
-    )
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
-def _causes(entries: Sequence[_Entry], residual: float, gap: float) -> list[_Entry]:
-    """The two largest causes. One that is smaller than what replay cannot explain is none that is proven, and what
-    moves the value the other way is no cause of a gap."""
-    proven = [e for e in entries if abs(e.amount) > abs(residual) and e.amount * gap > 0.0]
-    return sorted(proven, key=lambda e: -abs(e.amount))[:2]
+def _rows_of(facts: Facts) -> int:
+    return sum(len(step.batch.row_ids) for step in facts.trace.index.steps_of(facts.epochs[-1].epoch))
 
 
 def _main_metric(facts: Facts) -> str:

@@ -28,11 +28,16 @@ class Map:
 
 
 def between(given: NDArray, wanted: NDArray) -> Map | None:
-    """The first map that takes `given` to `wanted`, both of shape (rows, …); None where none of them does."""
+    """The first map that takes `given` to `wanted`, both of shape (rows, …); None where none of them does. "same": the
+    same numbers, of another dtype."""
     if len(given) != len(wanted) or len(given) < LEAST_ROWS or not (given.size and given.size == wanted.size):
         return None
     if any(array.dtype.kind not in "biuf" for array in (given, wanted)):
         return None
+    if given.shape == wanted.shape and bool((given == wanted).all()):
+        return Map("same", wanted)  # of another dtype
+    if _same(given, wanted):
+        return Map("rounded", wanted)
     for name, moved in _moved(given, wanted.shape):
         if _same(moved, wanted):
             return Map(name, moved)

@@ -12,6 +12,8 @@ from diagnose.analysis.chosen import Wanted, analysed, is_short
 from diagnose.analysis.chosen import reevaluated as reevaluated_epochs
 from diagnose.analysis.confirm import confirm, only_the_loss, other_loss
 from diagnose.analysis.headline import EVALUATED_AGAIN, NO_HEADLINE, headline, restoration_sentence, with_notes
+from diagnose.analysis.origin import origin
+from diagnose.analysis.since_fit import Now, Since, since_fit, told
 from diagnose.analysis.tables import (
     EVALUATE_DRAWS,
     epoch_rows,
@@ -60,10 +62,12 @@ class Analysis:
         problems: Problems,
         wanted: Wanted,
         calls: Calls | None = None,
+        now: Now | None = None,
         workers: Workers | None = None,
     ) -> None:
         self.workers = workers
         self.calls = calls
+        self.now = now
         self.trace = trace
         self.replayer = replayer
         self.data = data
@@ -72,6 +76,8 @@ class Analysis:
         self.wanted = wanted
         self.chosen: list[int] = []
         self._checks: dict[int, EpochCheck | None] = {}
+        self._why_no_steps: str | None = None
+        """Why the steps of an epoch were not replayed, or came out otherwise."""
         self.decisions: tuple[Watcher, ...] = self.attempt("decisions", (), lambda: decisions(trace))
         self.restorer: Watcher | None = restoring(self.decisions)
 
@@ -101,13 +107,17 @@ class Analysis:
             replayed={e: Replayed(len(c.steps), sum(s.reproduced for s in c.steps)) for e, c in checks.items()},
             other_loss=attempt("other loss", {}, lambda: self._other_losses(checks)),
             evaluated_twice=twice,
-            no_replay=None if ledgers else self.problems.reason,
+            origin=attempt("not finite", None, lambda: origin(trace, replayer)),
+            no_replay=None if ledgers else (self._why_no_steps or self.problems.reason),
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
         validated = self._validation_values
         called: tuple[Call, ...] = attempt(
             "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
         )
+        since: Since | None = attempt("since the fit", None, lambda: since_fit(trace, called, self.now))
+        restoration = attempt("verdict, since", restoration, lambda: told(restoration, since, trace))
+        measured = replace(measured, since_fit=None if since is None else since.version)
         facts = Facts(self.trace, self.decisions, restoration, tuple(ledgers), measured, called)
         findings = run_rules(facts)
         nothing: str = NO_HEADLINE()
@@ -121,7 +131,11 @@ class Analysis:
             headline=attempt("headline", nothing, lambda: headline(facts, findings)),
             epoch_rows=attempt("epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration))),
             step_rows=attempt("steps", (), lambda: tuple(step_rows(trace, checks))),
-            replay=attempt("replay check", None, lambda: replay_check(trace, replayer, checks, self.problems.reason)),
+            replay=attempt(
+                "replay check",
+                None,
+                lambda: replay_check(trace, replayer, checks, self._why_no_steps or self.problems.reason),
+            ),
             ledgers=tuple(ledgers),
             restoration=restoration,
             findings=findings,
@@ -288,7 +302,12 @@ class Analysis:
             for walked in (True, False) if self.data is not None and epoch in self.chosen else (False,):
                 with self.problems.noted("replay of the steps"):
                     assert self.replayer is not None
-                    self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
+                    try:
+                        self._checks[epoch] = check_epoch(self.replayer, epoch, walked=walked)
+                    except ReplayError as error:
+                        if not walked and self._why_no_steps is None:
+                            self._why_no_steps = str(error)
+                        raise
                     break
         return self._checks[epoch]
 
@@ -296,8 +315,10 @@ class Analysis:
         if self.replayer is None:
             return {}
         found = {epoch: self._checked(epoch) for epoch in self._epochs_checked(chosen)}
-        if any(not s.reproduced for check in found.values() if check is not None for s in check.steps):
-            self.problems.cannot(self.attempt("own optimizers", None, self.replayer.engine.unrecorded))
+        if any(check is None or not all(s.reproduced for s in check.steps) for check in found.values()):
+            why = self.attempt("what no trace holds", None, self.replayer.engine.unrecorded)
+            self.problems.cannot(why)
+            self._why_no_steps = why or self._why_no_steps
         return {epoch: check for epoch, check in found.items() if check is not None}
 
     def _epochs_checked(self, chosen: Sequence[int]) -> list[int]:

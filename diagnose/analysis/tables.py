@@ -28,6 +28,11 @@ UNTIL_FULL = Text(
 )
 ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epochs")
 MADE_AGAIN = Text("versions.made-again", "{kept}; {again} more were made again by training, each equal by its digest")
+NEARLY = Text(
+    "versions.nearly",
+    "{kept}; {again} more were made again by training: equal by digest, but for {nearly} that differ in the last "
+    "digits, at the end of an epoch by {off} of the largest number in a variable at most",
+)
 NOT_REPLAYED = Text(
     "notice.not-replayed",
     "Not everything could be replayed: {shown:clauses}{more:given( (and {more} more))}. What needs it is left out or "
@@ -171,9 +176,12 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
         text = EVERY_UPDATE()
     else:
         text = UNTIL_FULL() if trace.header.policy.every_update else ENDS_OF_EPOCHS()
-    again = 0 if replayer is None else len(replayer.remaker.versions)
-    if again:
-        text = MADE_AGAIN(kept=text, again=again)
+    remaker = None if replayer is None else replayer.remaker
+    if remaker is not None and remaker.nearly:
+        nearly, off = len(remaker.nearly), f"{remaker.off:.0e}"
+        text = NEARLY(kept=text, again=len(remaker.versions), nearly=nearly, off=off)
+    elif remaker is not None and remaker.versions:
+        text = MADE_AGAIN(kept=text, again=len(remaker.versions))
     return {"total": total, "kept": kept, "policy": text}
 
 

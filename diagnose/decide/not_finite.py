@@ -67,21 +67,21 @@ def first_weights(trace: Trace) -> Weights | None:
     ends = [(e, s) for e in trace.epochs if (s := trace.index.kept(trace.states[e.state])) is not None]
     if not ends:
         return None
-    if not _bad(trace, ends[-1][1]):
+    if not bad_variables(trace, ends[-1][1]):
         return Weights(None)
     low, high = 0, len(ends) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _bad(trace, ends[middle][1]) else (middle + 1, high)
+        low, high = (low, middle) if bad_variables(trace, ends[middle][1]) else (middle + 1, high)
     epoch, state = ends[low]
     for version in range(epoch.first_version if low == 0 else epoch.first_version + 1, epoch.last_version):
         made = trace.version(version)
-        if made is not None and made.kept and (bad := _bad(trace, made)):
+        if made is not None and made.kept and (bad := bad_variables(trace, made)):
             return Weights(version, epoch.epoch if version else None, bad)
-    return Weights(epoch.last_version, epoch.epoch, _bad(trace, state))
+    return Weights(epoch.last_version, epoch.epoch, bad_variables(trace, state))
 
 
-def _bad(trace: Trace, state: State) -> tuple[str, ...]:
+def bad_variables(trace: Trace, state: State) -> tuple[str, ...]:
     """The variables with a value that is not finite, the first few."""
     found = []
     for variable, array in zip(trace.header.variables, trace.arrays(state), strict=False):
@@ -104,8 +104,6 @@ def first_logged(trace: Trace, epochs: Sequence[Epoch] | None = None) -> NotFini
 def first_batch(trace: Trace) -> NotFinite | None:
     """The first batch of training whose own value was such."""
     for step in trace.steps:
-        if step.metrics_before is None:
-            continue
         for name, own in sums(trace, step).items():
             value = mean(*own)
             if not math.isfinite(value) and own[1] != 0:  # an empty batch has no value of its own

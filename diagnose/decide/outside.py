@@ -12,12 +12,13 @@ MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """`of` (the loss, a metric, a layer, a callback) holds it under `name`; `values`: (epoch, what it was in its steps)
-    of all epochs."""
+    """`of` (the loss, a metric, a layer, a callback) holds it under `name`; `values`: (epoch, what it was when
+    its first step began) of all epochs. `plain`: in no variable."""
 
     of: str
     name: str
     values: tuple[tuple[int, float], ...]
+    plain: bool = False
 
     @property
     def moved(self) -> bool:
@@ -28,11 +29,13 @@ class Changed:
 def changed_outside(trace: Trace) -> tuple[Changed, ...]:
     """Those that were not the same in the steps of all epochs, the first `MOST`."""
     by_name: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    plain = set()
     for event in trace.events_of(OutsideChanged):
         place = (event.detail.of, event.detail.name)
         if place in by_name or len(by_name) < MOST:
             change = (event.step or 0, float(event.detail.before), float(event.detail.after))
             by_name.setdefault(place, []).append(change)
+            plain |= {place} if event.detail.plain else set()
     found = []
     for (of, name), changes in by_name.items():
         values, at, now = [], 0, changes[0][1]
@@ -40,5 +43,5 @@ def changed_outside(trace: Trace) -> tuple[Changed, ...]:
             while at < len(changes) and changes[at][0] <= epoch.first_version:
                 now, at = changes[at][2], at + 1
             values.append((epoch.epoch, now))
-        found.append(Changed(of, name, tuple(values)))
+        found.append(Changed(of, name, tuple(values), (of, name) in plain))
     return tuple(x for x in found if x.moved)

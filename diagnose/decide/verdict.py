@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from diagnose.decide.better import best as best_of
 from diagnose.decide.clock import clock, epoch_of, writer
 from diagnose.decide.kept import chosen, logged
+from diagnose.decide.mixtures import held_mixture
 from diagnose.decide.put_back import Own
 from diagnose.decide.watched import Watcher
 from diagnose.result.diagnosis import Best, Clock, Restoration, Verdict
@@ -69,7 +70,7 @@ def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) 
         best = next(e for e in trace.epochs if e.epoch == kept)
     own = decision.own
     if own is not None:  # what it calls best is its own rule
-        best = next((e for e in trace.epochs if e.epoch == own.epoch), None)
+        best = next((e for e in trace.epochs if e.epoch == own.epoch), None)  # None of an average
     held_versions = trace.index.versions_of(final)
     last = trace.epochs[-1].last_version
     base = Restoration(
@@ -88,6 +89,8 @@ def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) 
         mode=mode,
         chosen_epoch=kept,
     )
+    if own is not None and own.mixture is not None:
+        return replace(base, verdict="replaced", written_by=own.callback, average=own.mixture.plain())
     if own is not None and not decision.reads_one:
         return _by_own_rule(trace, base, own, best, values)
     when = Clock(decision.source) if best is None else clock(trace, best, key)
@@ -100,8 +103,10 @@ def judge(trace: Trace, decision: Watcher, final: State | None, values: Values) 
         restored_epoch=None if version is None else epoch_of(trace, version),
     )
     if not held_versions:
-        who = writer(trace, final)
-        return replace(base, verdict="replaced", written_by=who, notes=(RESTORED_WRITTEN(writer=who),))
+        who, mixture = writer(trace, final), held_mixture(trace)
+        average = None if mixture is None else mixture.plain()
+        note = RESTORED_WRITTEN(writer=who)
+        return replace(base, verdict="replaced", written_by=who, notes=(note,), average=average)
     if best is None:
         return replace(base, notes=(NOT_KEPT(why=why_no_best(trace, decision)),))
     if when.written_by is not None:
@@ -118,7 +123,9 @@ def _by_owner(
     trace: Trace, base: Restoration, best: Epoch, when: Clock, held: tuple[int, ...], values: Values
 ) -> Restoration:
     if not when.owners:
-        return replace(base, verdict="no-owner")
+        # Its batches alone come out otherwise: their weights are not what makes the difference.
+        notes = (OTHER_LOSS(monitor=base.monitor),) if values.other_loss(best, base.monitor) else ()
+        return replace(base, verdict="no-owner", notes=(*base.notes, *notes))
     confirmed = values.confirm(best, base.monitor)
     changed = confirmed is False and values.other_loss(best, base.monitor)
     if changed:

@@ -1,47 +1,43 @@
-"""Whether held weights are an average of recorded ones: the optimizer's own, by digest, or a mean over ends of
-epochs."""
+"""Whether held weights are an average of recorded ones: the optimizer's own, by digest, or a mean or moving average
+over ends of epochs or updates."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from diagnose.decide.mixtures import mixture_of
 from diagnose.errors import ReplayError
 from diagnose.identify.held import Held
 from diagnose.tracefile.about import Variable
 from diagnose.tracefile.digest import array_digest
-from diagnose.tracefile.model import Digest, Epoch, NDArray, State
+from diagnose.tracefile.model import Digest, NDArray, State
 from diagnose.tracefile.reader import Trace
-
-MOST_EPOCHS = 200
-"""Epochs over which means are looked for, from the last back: each run of consecutive ones is a candidate."""
-SAMPLE = 256
-"""Elements that candidates are told apart by, before all are compared."""
-MOST_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Average:
     """`kind` "optimizer": the trainable weights are the moving averages (momentum `momentum`) that the optimizer held
-    at the end of `epochs`, or after fit (`after_fit`); "mean": all weights are the mean of the ends of `epochs`, to
-    rounding (`error`: largest difference of an element)."""
+    at the end of `epochs`, or after fit (`after_fit`); "mean", "moving": all weights are that of the ends of `epochs`,
+    or of `versions`, to rounding (`error`: largest difference of an element), as `text` says."""
 
-    kind: Literal["optimizer", "mean"]
+    kind: Literal["optimizer", "mean", "moving"]
     epochs: tuple[int, ...]
     after_fit: bool = False
     momentum: float | None = None
     error: float | None = None
+    versions: tuple[int, ...] = ()
+    text: str = ""
 
 
 def average_of(trace: Trace, held: Held, weights: Mapping[int, Variable]) -> Average | None:
     """The average these weights are proven to be, or None."""
     if held.unassigned or len(held.arrays) < len(weights):
         return None
-    return _of_optimizer(trace, held, weights) or _mean(trace, held)
+    return _of_optimizer(trace, held, weights) or _mixture(trace, held)
 
 
 def _of_optimizer(trace: Trace, held: Held, weights: Mapping[int, Variable]) -> Average | None:
@@ -93,66 +89,15 @@ def _swapped(
     )
 
 
-def _mean(trace: Trace, held: Held) -> Average | None:
-    """A mean of the ends of consecutive epochs. Proven where every element is within rounding of it, of no other mean,
-    and the weights of no single epoch are that near."""
-    ends = [e for e in trace.epochs if trace.states[e.state].kept][-MOST_EPOCHS:]
-    floats = [i for i, a in held.arrays.items() if a.dtype.kind == "f" and a.size]
-    if len(ends) < 2 or not floats:
+def _mixture(trace: Trace, held: Held) -> Average | None:
+    found = mixture_of(trace, held.arrays)
+    if found is None:
         return None
-    try:
-        spans = _candidates(trace, held, ends, floats)
-        errors = {s: _error(trace, held, ends[s[0] : s[1] + 1], floats) for s in spans[:MOST_CANDIDATES]}
-    except ReplayError:
-        return None
-    fitting = [s for s, error in errors.items() if error is not None]
-    if len(fitting) != 1 or len(spans) > MOST_CANDIDATES:
-        return None
-    a, b = fitting[0]
-    return Average("mean", tuple(e.epoch for e in ends[a : b + 1]), error=errors[fitting[0]])
-
-
-def _candidates(trace: Trace, held: Held, ends: Sequence[Epoch], floats: list[int]) -> list[tuple[int, int]]:
-    """Runs of `ends` whose mean fits in some elements of the variable that moved most; none where one end does."""
-    first = max(floats, key=lambda i: len({trace.states[e.state].arrays[i] for e in ends}))
-    some = np.linspace(0, held.arrays[first].size - 1, min(SAMPLE, held.arrays[first].size)).astype(int)
-    array = held.arrays[first].reshape(-1)[some]
-    contents = [trace.array(trace.states[e.state].arrays[first]).reshape(-1)[some].astype(np.float64) for e in ends]
-    allowed = _rounding(array, contents)
-    if min(float(np.max(np.abs(array - c))) for c in contents) <= 100 * allowed:
-        return []
-    sums = np.cumsum(np.stack([np.zeros_like(contents[0]), *contents]), axis=0)
-    return [
-        (a, b)
-        for a in range(len(ends))
-        for b in range(a + 1, len(ends))
-        if np.max(np.abs(array - (sums[b + 1] - sums[a]) / (b + 1 - a))) <= allowed
-    ]
-
-
-def _error(trace: Trace, held: Held, ends: Sequence[Epoch], floats: list[int]) -> float | None:
-    """The largest difference of an element from the mean; None where one is larger than rounding."""
-    worst = 0.0
-    for i in floats:
-        # One at a time, each content once: however many epochs hold it, it takes the memory and time of one.
-        times = Counter(trace.states[e.state].arrays[i] for e in ends)
-        total = np.zeros(held.arrays[i].shape)
-        largest = 0.0
-        for digest, count in times.items():
-            content = trace.array(digest).astype(np.float64)
-            total += content * count
-            largest = max(largest, float(np.max(np.abs(content), initial=0)))
-        error = float(np.max(np.abs(held.arrays[i] - total / len(ends))))
-        if not error <= _rounded(held.arrays[i], len(ends), largest):
-            return None
-        worst = max(worst, error)
-    return worst
+    epochs, versions = (found.members, ()) if found.of == "epochs" else ((), found.members)
+    return Average(found.kind, epochs, momentum=found.momentum, error=found.error, versions=versions, text=found.text)
 
 
 def _rounding(array: NDArray, contents: Sequence[NDArray]) -> float:
     """What summing in the array's own precision may have lost."""
-    return _rounded(array, len(contents), max(float(np.max(np.abs(c), initial=0)) for c in contents))
-
-
-def _rounded(array: NDArray, count: int, largest: float) -> float:
-    return 2 * count * float(np.finfo(array.dtype).eps) * largest
+    largest = max(float(np.max(np.abs(c), initial=0)) for c in contents)
+    return 2 * len(contents) * float(np.finfo(array.dtype).eps) * largest

@@ -47,7 +47,6 @@ NEAREST = Text(
     "{source} holds none of the recorded versions. The nearest of {compared:,} is {place}, at a relative distance of "
     "{distance}.",
 )
-MEAN = Text("average.mean", "the mean of the weights at the ends of epochs {epochs:span}")
 MOVING = Text(
     "average.moving",
     "the optimizer's moving averages of the weights{momentum:given( (momentum {momentum}))}, as of "
@@ -234,9 +233,9 @@ def _where(place: Place) -> Said:
     return PLACE(kind="end" if place.ends else "within", epoch=place.epoch)
 
 
-def _average(average: Average) -> Said:
-    if average.kind == "mean":
-        return MEAN(epochs=[average.epochs[0], average.epochs[-1]])
+def _average(average: Average) -> str:
+    if average.kind != "optimizer":
+        return average.text
     momentum = None if average.momentum is None else compact(average.momentum)
     return MOVING(momentum=momentum, epoch=average.epochs[-1] if average.epochs else None)
 
@@ -266,7 +265,7 @@ def _difference(d: Difference) -> str:
 
 
 def _rests_on(found: Identification) -> Said:
-    if found.average is not None and found.average.kind == "mean":
+    if found.average is not None and found.average.kind != "optimizer":
         return ROUNDING(error=number(found.average.error, 2))
     if found.average is not None:
         others = OTHERS_OF(places=places(found.non_trainable)) if found.non_trainable else ""

@@ -50,9 +50,12 @@ class CallRows:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call. `epoch`: that it was made in, None after the fit. `same_model`: of the model object that the fit
-    trained; `same_compile`: with what `compile` had made for the fit (None: not known). `returned`: by name; empty for
-    predictions, which have a digest. `rows`: None where it was given no arrays, and `why` says what. `weights`: a
-    digest of each variable."""
+    trained; `same_compile`: with what `compile` had made for the fit, or the same again (None: not known);
+    `otherwise`: by name in the logs, what computes its value in this call and what did in the fit, where these are not
+    the same (None: nothing of that name). `returned`: by name; empty for predictions, which have digests. `rows`: None
+    where they are not known, and `why` says why; `sizes`: of their batches, where they came in batches. `weights`: a
+    digest of each variable; `paths`: their names, of another model object. `before`: how many of the rows earlier fits
+    had trained the weights on that this one began with; `of_fit`: whether they came from what fit was given as x."""
 
     kind: Kind
     file: str
@@ -62,11 +65,16 @@ class Call:
     same_compile: bool | None
     batch_size: int | None
     steps: int | None
+    sizes: tuple[int, ...] | None
     returned: Mapping[str, float]
-    predictions: Digest | None
+    predictions: tuple[Digest, ...] | None
     rows: CallRows | None
     why: str | None
     weights: tuple[Digest, ...]
+    before: int = 0
+    of_fit: bool = False
+    paths: tuple[str, ...] = ()
+    otherwise: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 under our eyes. Changes nothing in them: not what they return, print or raise.
 
 A call belongs to the last fit of its model, or, of a model of which no fit is known, to the last of one with the same
-variables, or most of them: it was loaded or built again.
+variables, or some of them: it was loaded or built again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -25,20 +26,18 @@ from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.frameworks.keras.origin import code_by_keras
 from diagnose.frameworks.keras.trainers import COMPILED, is_validation_of_fit, values_in_order
+from diagnose.record import saves
 from diagnose.record.backends import current_backend
 from diagnose.record.backends.base import Variables
 from diagnose.record.batches import NotCaptured, take
 from diagnose.record.call_items import Call, CallRows, Calls, Kind
+from diagnose.record.call_source import Drawn
 from diagnose.record.handlers import let_through
-from diagnose.record.run import Run, shapes_of
-from diagnose.tracefile.digest import array_digest, group_digest
+from diagnose.record.run import Run, computed, shapes_of
 from diagnose.tracefile.model import Digest, NDArray
 from diagnose.tracefile.rows import leaves_of
 
 KINDS: Final[tuple[Kind, ...]] = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
-
-SAVES: Final = ("save", "save_weights")
-"""Methods that write a model to a file."""
 
 NO_ARRAYS: Final = "its rows came from a pipeline or a generator, not from arrays"
 
@@ -72,7 +71,7 @@ def hold(holder: Any, model_class: Any) -> None:
     """Sets the patch on `keras.Model`, until all who hold it let go."""
     with _LOCK:
         _HOLDERS.add(id(holder))
-        for kind in (*KINDS, *SAVES):
+        for kind in (*KINDS, *saves.SAVES):
             _install(model_class, kind)
 
 
@@ -81,7 +80,7 @@ def let_go(holder: Any, model_class: Any) -> None:
     with _LOCK:
         _HOLDERS.discard(id(holder))
         if not _HOLDERS and model_class is not None:
-            for kind in (*KINDS, *SAVES):
+            for kind in (*KINDS, *saves.SAVES):
                 _uninstall(model_class, kind)
 
 
@@ -92,7 +91,7 @@ def _install(model_class: Any, kind: str) -> None:
         if hasattr(inner, "__diagnose_noted__"):
             return  # there already, perhaps below a patch that others set
         inner = getattr(inner, "__wrapped__", None)
-    noted = _saving(original) if kind in SAVES else _calling(kind, original)
+    noted = saves.saving(original, _RUNS) if kind in saves.SAVES else _calling(kind, original)
     noted.__diagnose_noted__ = kind not in vars(model_class)
     setattr(model_class, kind, noted)
 
@@ -116,29 +115,10 @@ def _calling(kind: Any, original: Any) -> Any:
     return noted
 
 
-def _saving(original: Any) -> Any:
-    """Tells the fit that the model is in of the file it was saved to; the probe behind the callback that did it takes
-    it from there."""
-
-    @functools.wraps(original)
-    def noted(model: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(model, *args, **kwargs)
-        try:
-            run = next((run for run in _RUNS if run.model is model and run.recorder.active()), None)
-            path = args[0] if args else kwargs.get("filepath")
-            if run is not None and isinstance(path, (str, os.PathLike)):
-                run.recorder.saved_files.append(os.fspath(path))
-        except Exception as error:
-            let_through(error)
-        return result
-
-    return noted
-
-
 def _uninstall(model_class: Any, kind: str) -> None:
     """Below a patch that others set it stays, and does nothing."""
     found: Any = vars(model_class).get(kind)
-    if found is None or getattr(getattr(found, "__code__", None), "co_filename", None) != __file__:
+    if getattr(getattr(found, "__code__", None), "co_filename", None) not in (__file__, saves.__file__):
         return
     if found.__diagnose_noted__:
         delattr(model_class, kind)
@@ -167,8 +147,10 @@ def _run_of(model: Any) -> Run | None:
 
 
 def _alike(a: Sequence[Any] | None, b: Sequence[Any]) -> bool:
-    """Whether one model may have been meant to be the other: as many variables, and most of the same shapes."""
-    return a is not None and len(a) == len(b) and 2 * sum(x == y for x, y in zip(a, b, strict=True)) >= len(a)
+    """Whether one model may hold weights of the other: half of the variables of the smaller have a shape that the other
+    has, too, and not only those of one axis, as many models have."""
+    common = Counter(a or ()) & Counter(b)
+    return 2 * common.total() >= min(len(a or ()), len(b)) and any(len(shape) > 1 for shape in common)
 
 
 class _Note:
@@ -177,14 +159,35 @@ class _Note:
     def __init__(self, kind: Kind, model: Any, run: Run, arguments: Mapping[str, Any], site: tuple[str, int]) -> None:
         self.kind, self.model, self.run, self.site = kind, model, run, site
         self.arguments = arguments
+        self.drawn: Drawn | None = None
+        self.sizes: tuple[int, ...] | None = None
         self.weights: tuple[Digest, ...] | None = None
         self.rows, self.why = _rows(run.calls, arguments)
         if variables_exist(model):
             self.weights = _weights(run.calls, model)
 
+    def watch(self, bound: inspect.BoundArguments) -> None:
+        """Has rows noted that are drawn in the call."""
+        drawn = Drawn(self.model)
+        callbacks = drawn.added_to(bound.arguments.get("callbacks"))
+        if callbacks is not None:
+            self.drawn, bound.arguments["callbacks"] = drawn, callbacks
+
     def done(self, result: Any, logs: Mapping[str, Any] | None) -> None:
         run, model = self.run, self.model
+        if self.drawn is not None:
+            try:
+                taken, self.sizes = self.drawn.rows()
+                self.rows, self.why = run.calls.keep_rows(taken), None
+            except NotCaptured as reason:
+                self.why = str(reason)
         same = run.model is model
+        asked = not self.kind.startswith("predict")
+        same_compile, otherwise = _same_compile(run, model) if same else None, {}
+        if not asked:
+            same_compile = same_compile or None  # predictions do not ask
+        elif same_compile is not True and (found := _otherwise(run, model)) is not None:
+            same_compile, otherwise = not found, found
         fits = run.recorder.active() and run.recorder.epoch > 0 and run.has_fit
         batch_size, steps = (self.arguments.get(name) for name in ("batch_size", "steps"))
         run.calls.add(
@@ -194,14 +197,19 @@ class _Note:
                 line=self.site[1],
                 epoch=run.recorder.epoch if fits else None,
                 same_model=same,
-                same_compile=_same_compile(run, model) if same else None,
+                same_compile=same_compile,
                 batch_size=int(batch_size) if isinstance(batch_size, (int, np.integer)) else None,
+                sizes=self.sizes,
                 steps=int(steps) if isinstance(steps, (int, np.integer)) else None,
                 returned=numbers(logs or {}),
-                predictions=_digest_of(result) if self.kind.startswith("predict") else None,
+                predictions=None if asked else _predictions(run.calls, result),
                 rows=self.rows,
                 why=self.why,
                 weights=_weights(run.calls, model) if self.weights is None else self.weights,
+                before=0 if self.rows is None else run.recorder.start.trained.count(self.rows.both or ()),
+                of_fit=self.arguments.get("x") is not None and self.arguments.get("x") is run.given(),
+                paths=() if same else tuple(str(v.path) for v in model.variables),
+                otherwise=otherwise,
             )
         )
 
@@ -216,22 +224,32 @@ def _noted(kind: Kind, original: Callable[..., Any], bound: inspect.BoundArgumen
     wanted = bool(bound.arguments.get("return_dict"))
     if asks:
         bound.arguments["return_dict"] = True
+    if kind in ("evaluate", "predict") and code_by_keras(original) and note.why == NO_ARRAYS:
+        _attempt(run, lambda: note.watch(bound))
     started = time.perf_counter()
-    result = original(*bound.args, **bound.kwargs)
+    try:
+        result = original(*bound.args, **bound.kwargs)
+    finally:
+        if note.drawn is not None:
+            note.drawn.end()
     ended = time.perf_counter()
     logs = result if isinstance(result, dict) and (asks or wanted) else None
     if logs is not None and not wanted:
         result = values_in_order(model, logs)
     _attempt(run, lambda: note.done(result, logs))
-    _SPENT.inside += ended - started
-    _SPENT.noting += started - began + time.perf_counter() - ended
+    drawing = 0.0 if note.drawn is None else note.drawn.seconds
+    _SPENT.inside += ended - started - drawing
+    _SPENT.noting += started - began + time.perf_counter() - ended + drawing
     return result
 
 
 def _note(kind: Kind, bound: inspect.BoundArguments, model: Any, run: Run) -> _Note | None:
-    if is_validation_of_fit(bound.arguments) or _SPENT.noting > FREE_SECONDS + SHARE * _SPENT.inside:
+    if is_validation_of_fit(bound.arguments):
         return None
     site = _site()
+    if site is not None and _SPENT.noting > FREE_SECONDS + SHARE * _SPENT.inside:
+        run.calls.left_out += 1
+        return None
     return None if site is None else _Note(kind, model, run, bound.arguments, site)
 
 
@@ -350,9 +368,17 @@ def numbers(logs: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
-def _digest_of(predictions: Any) -> Digest | None:
+def _otherwise(run: Run, model: Any) -> dict[str, tuple[str | None, str | None]] | None:
+    """What is computed by something else than in the fit; None where either is not known."""
+    then = run.computed_by if run.computed_by is not None or run.model is None else computed(run.model)
+    now = computed(model)
+    if not then or not now:
+        return None
+    return {name: (now.get(name), then.get(name)) for name in {**then, **now} if now.get(name) != then.get(name)}
+
+
+def _predictions(calls: Calls, predictions: Any) -> tuple[Digest, ...] | None:
     leaves = leaves_of(predictions)
     if not leaves or not all(isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc" for leaf in leaves):
         return None
-    digests = [array_digest(leaf) for leaf in leaves]
-    return digests[0] if len(digests) == 1 else group_digest(digests)
+    return calls.keep(leaves)

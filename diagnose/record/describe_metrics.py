@@ -78,6 +78,38 @@ def _computed(of: Any) -> Computed | None:
     return id(function), f"{function.__module__}.{function.__qualname__}", tuple(sorted(texts.items()))
 
 
+def computed_by(model: Any) -> dict[str, str]:
+    """For each name in the logs, what its values are computed by: a function with its settings, or a class with its
+    configuration. A function that is not Keras's is told by identity, too: this is for comparison in one process.
+    Empty before the first step, which builds them."""
+    losses = [(_text(loss), weight) for loss, weight in loss_entries(model)]
+    total = " + ".join(text if weight in (None, 1, 1.0) else f"{weight} * {text}" for text, weight in losses)
+    found = {"loss": total} if losses else {}
+    for weighted, _, group in metric_groups(model):
+        prefix = output_name(group)
+        for metric in group.metrics:
+            name = f"{prefix}_{metric.name}" if prefix else metric.name
+            found[name] = _text(metric) + (" of weighted rows" if weighted else "")
+    return found
+
+
+def _text(of: Any) -> str:
+    computed = _computed(of)
+    reduction = getattr(of, "reduction", None)
+    if computed is not None:
+        identity, name, settings = computed
+        own = "" if name.startswith("keras.") else f"@{identity:x}"
+        reduced = {} if reduction in (None, "sum_over_batch_size", "mean") else {"reduction": repr(reduction)}
+        texts = {**dict(settings), **reduced}
+        return f"{name.rsplit('.', 1)[-1]}({', '.join(f'{k}={v}' for k, v in texts.items())}){own}"
+    try:
+        config = {k: v for k, v in of.get_config().items() if k not in ("name", "dtype")}
+    except Exception as error:
+        let_through(error)
+        config = {}
+    return f"{type(of).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
+
+
 def _loss_functions(model: Any) -> dict[int, tuple[str, Computed | None]]:
     """Id of a loss tracker -> its name and the function it averages. The total's is known where it is the mean of one
     function, without a loss weight."""

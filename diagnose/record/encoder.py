@@ -68,7 +68,7 @@ class Encoder:
         self._states = StateWriter(writer, self._room, every_update=every_update)
         self._rows: dict[Digest, int] = {}
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
-        self._start = Start(writer.path.name)
+        self.start = Start(writer.path.name)
         self._trained = TrainedRows()
         self._files = SavedFiles(writer.path.name)
         self._told: set[Digest] = set()
@@ -95,15 +95,15 @@ class Encoder:
             if item.key == "variables":
                 self._states.set_groups(item.value)
             elif item.key == "compile":
-                self._start.set_settings(item.value)
+                self.start.set_settings(item.value)
             elif item.key == "optimizer_variables":
-                self._start.set_roles(item.value)
+                self.start.set_roles(item.value)
             self._info(item.key, item.value)
         elif isinstance(item, StartItem):
             weights = self._states.weights
             if weights is not None:
-                self._info("start", self._start.begin(item, digests_of(item.optimizer), weights))
-                self._trained.begin(self._start.trained)
+                self._info("start", self.start.begin(item, digests_of(item.optimizer), weights))
+                self._trained.begin(self.start.trained)
                 if item.used:
                     self._states.start(item.optimizer)
         elif isinstance(item, EventItem):
@@ -118,7 +118,7 @@ class Encoder:
     def closed(self) -> None:
         """To be called when the file is closed."""
         self._room.settle()
-        self._start.ended(self._trained.now())
+        self.start.ended(self._trained.now())
         self._files.ended()
 
     def _info(self, key: str, value: Json) -> None:
@@ -290,7 +290,7 @@ class Encoder:
         item.snapshot.release()
         made = self._states.made
         if made is not None:
-            self._start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
+            self.start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
         self._sources(map(str, item.logs))
         self._files.epoch(item.epoch, item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)

@@ -208,14 +208,14 @@ class Start:
                 self._fit.trained = trained
 
     def _earlier(self, weights: Weights, now: Kept, identity: int) -> tuple[Fit, Moment] | None:
-        """The remembered moment with these weights: one with this very optimizer state; else of a fit with this
-        optimizer, else with one that was set up alike: the last that updates made, or the first that one started
-        from. Weights alone do not tell: models begin with equal ones."""
+        """The remembered moment with these weights: of a fit with this optimizer, if there is one, with this very
+        optimizer state; else with an optimizer that was set up alike: the last that updates made, or the first that one
+        started from. Weights alone do not tell: models begin with equal ones, and the same script may run twice."""
         found = [(fit, moment) for fit in _FITS for moment in fit.moments.get(weights, ())]
         if not found:
             return None
-        same = [pair for pair in found if _same(pair[1].optimizer, now)]
         near = [pair for pair in found if pair[0].optimizer == identity]
+        same = [pair for pair in near or found if _same(pair[1].optimizer, now)]
         alike = [pair for pair in found if pair[0].settings == self._settings]
         group = near or alike or found
         return same[-1] if same else ([pair for pair in group if pair[1].epoch > 0] or group[:1])[-1]

@@ -56,7 +56,7 @@ class Probe(keras.callbacks.Callback):  # type: ignore[misc]
     def look_at_saves(self, hook: str) -> None:
         files = self.recorder.saved_files
         while files:
-            path = files.popleft()
+            path = files.pop(0)
             if self.saves is None:
                 continue
             known = os.stat(path).st_size if os.path.isfile(path) else None

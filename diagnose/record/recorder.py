@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -55,12 +54,13 @@ class Recorder:
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
-    def __init__(self, model: Any, backend: Backend, worker: Worker, identity: str) -> None:
+    def __init__(self, model: Any, backend: Backend, worker: Worker, identity: str, start: previous.Start) -> None:
         self.model = model
         self.backend = backend
         self.worker: Worker | Ended = worker
         self.id = identity
         """What the trace is known by."""
+        self.start = start
         self.pid = os.getpid()
         self.failed: str | None = None
         self.finished = False
@@ -71,7 +71,7 @@ class Recorder:
         self._ended_by: int | None = None
         self.epoch = 0
         self.step = 0
-        self.saved_files: deque[str] = deque(maxlen=64)  # since the last callback was looked at
+        self.saved_files: list[str] = []  # since the last callback was looked at
         self.variables: Variables | None = None
         self._spread = spread = backend.distribution(model)
         if spread is not None:

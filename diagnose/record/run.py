@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnose.frameworks.keras.trainers import COMPILED
 from diagnose.record.call_items import Calls
+from diagnose.record.describe_metrics import computed_by
 from diagnose.record.handlers import let_through
 from diagnose.record.held import Held
 from diagnose.record.live import LiveData
@@ -39,10 +40,14 @@ class Run:
         """What the trace is known by: the file at `path` may be another recording's by now."""
         self.live: LiveData | None = None
         """The arrays `fit` was given, where the trace has only digests of their rows."""
+        self.given: Callable[[], Any] = lambda: None
+        """What fit was given as x, while it is there."""
         self.calls = Calls()
         """The script's own `evaluate` and `predict`, in and after the fit, of this model or of one like it."""
         self.shapes: list[tuple[int, ...]] | None = None
         """Of the model's variables, once the fit has ended."""
+        self.computed_by: dict[str, str] | None = None
+        """What the values in the logs were computed by, once the fit has ended (`describe_metrics.computed_by`)."""
         self.started = time.monotonic()
         self.thread = threading.get_ident()
         self._during: Held | None = Held(model)
@@ -104,6 +109,7 @@ class Run:
         if held is None:
             return self._held()
         self.shapes = shapes_of(held.model)
+        self.computed_by = computed(held.model)
         held.compiled = {name: getattr(held.model, name, None) for name in COMPILED}
         self._parts = {name: _weakly(part) for name, part in held.compiled.items()}
         if self.recorder.architecture is not None:
@@ -121,6 +127,15 @@ def shapes_of(model: Any) -> list[tuple[int, ...]] | None:
         return None
 
 
+def computed(model: Any) -> dict[str, str] | None:
+    """What a model's values in the logs are computed by; None for a model of an unusual kind."""
+    try:
+        return computed_by(model)
+    except Exception as error:
+        let_through(error)
+        return None
+
+
 def _none() -> None:
     return None
 
@@ -132,3 +147,11 @@ def _weakly(part: Any) -> Callable[[], Any]:
         return weakref.ref(part)
     except TypeError:
         return lambda: part
+
+
+def not_held(value: Any) -> Callable[[], Any]:
+    """Gives it while somebody else holds it."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return _none

@@ -34,7 +34,7 @@ from diagnose.record.names import Names
 from diagnose.record.order import RowOrder
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
-from diagnose.record.run import Run
+from diagnose.record.run import Run, not_held
 from diagnose.record.wiring import (
     TestHook,
     TrainHook,
@@ -233,6 +233,7 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         if self._rows == "digests":
             run.live = LiveData(arguments, hold=self.holds_arrays)
         recorder.order = RowOrder.of(arguments)
+        run.given = not_held(arguments.get("x"))
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         instead = (self._stands_for, self)
         restore_list = set_probes(recorder, callback_list, instead, self._callbacks, self._at_start, self._end)

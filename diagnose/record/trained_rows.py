@@ -40,6 +40,13 @@ class Trained:
         kept = self.epochs <= epoch
         return Trained(self.keys[kept], np.zeros(int(kept.sum()), np.uint32))
 
+    def count(self, digests: Sequence[Digest]) -> int:
+        """How many of these rows are among them."""
+        if not len(self.keys) or not digests:
+            return 0
+        keys = np.array([int.from_bytes(digest[:8], "little") for digest in digests], np.uint64)
+        return int(np.isin(keys, self.keys).sum())
+
     def __contains__(self, key: int) -> bool:
         place = int(np.searchsorted(self.keys, np.uint64(key)))
         return place < len(self.keys) and int(self.keys[place]) == key

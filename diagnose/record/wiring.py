@@ -96,7 +96,7 @@ def start_recorder(
     writer.info("policy", policy)
     writer.commit()  # however the recording ends, it can be told from others
     encoder = Encoder(writer, budget, every_update=every_update, keep_rows=rows == "keep")
-    return Recorder(model, backend, Worker(writer, encoder), identity)
+    return Recorder(model, backend, Worker(writer, encoder), identity, encoder.start)
 
 
 def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:

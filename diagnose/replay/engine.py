@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from diagnose.replay.blocks import Passed
 from diagnose.replay.recorded import OptimizerStart
@@ -42,6 +42,19 @@ class Pass:
     left: list[Value]
     penalties: Value | None = None
     logs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """Where a pass with finite weights and rows first made NaN or infinity: in a "layer" (its `name` and `kind`), in
+    the "loss", whose outputs are finite (`zeros`: those of its rows hold exact zeros), or in neither: then in the
+    "update" that follows. `rows`: their places in the batch."""
+
+    cause: Literal["layer", "loss", "update"]
+    rows: tuple[int, ...] = ()
+    name: str | None = None
+    kind: str | None = None
+    zeros: bool = False
 
 
 class Retrainer(Protocol):
@@ -158,6 +171,9 @@ class Engine(Protocol):
 
     def predictions(self, run: BatchRun) -> list[NDArray]:
         """The model's outputs for a batch in inference mode, in the order of the header's."""
+
+    def not_finite(self, run: BatchRun) -> NotFinite:
+        """Where a batch in training mode makes a number that is not finite."""
 
     def unrecorded(self) -> str | None:
         """What train steps work with and no trace holds, as a reason why steps come out otherwise."""

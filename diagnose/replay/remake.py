@@ -1,6 +1,8 @@
 """Makes weights again that were not kept: trains an epoch once more, from its recorded start over its recorded batches.
 
-Every version is held against its recorded digest; the first that differs ends it. The versions of one epoch lie in a
+Every version is held against its recorded digest. Where one differs, because some operation adds in no fixed order,
+the contents recorded at the end of the epoch decide: versions that lead to these up to rounding are taken, and said to
+be such; otherwise none is. The versions of one epoch lie in a
 temporary file, so that replay can go over them as often as it needs.
 """
 
@@ -24,6 +26,9 @@ from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.model import Digest, NDArray, State, Step
 from diagnose.tracefile.reader import Trace
 
+ROUNDING = 1e-5
+"""How far weights made again may be from those recorded at the end of the epoch, of the largest in the variable."""
+
 MOST_BYTES = 8 << 30
 """Weights of one epoch made again at most; they must also fit into half of the free disk."""
 
@@ -39,7 +44,11 @@ class Remaker:
         self._epoch: int | None = None
         self._made: dict[tuple[Digest, ...], list[NDArray]] = {}
         self.versions: set[int] = set()
-        """The versions made again so far, each equal to the recorded one by digest."""
+        """The versions made again so far, each equal to the recorded one by digest, or in `nearly`."""
+        self.nearly: set[int] = set()
+        """Those that differ by rounding."""
+        self.off = 0.0
+        """By how much their epochs' ends differ at most, of the largest number in a variable."""
         self._failed: dict[int, str] = {}
         self._unseen: dict[int, ReplayError] = {}
 
@@ -100,16 +109,42 @@ class Remaker:
         steps = self.steps(epoch)
         store = self._store(steps)
         made: dict[tuple[Digest, ...], list[NDArray]] = {}
+        nearly: set[int] = set()
+        why = ""
         for place, (step, arrays, _) in enumerate(self.trained_again(epoch, steps)):
             after = self._recorded.after(step)
-            if tuple(array_digest(a) for a in arrays) != after.arrays:
-                raise ReplayError(
+            others = [a for a, digest in zip(arrays, after.arrays, strict=True) if array_digest(a) != digest]
+            if others:
+                nearly.add(step.produced)
+                why = why or (
                     f"the weights inside epoch {epoch} were not kept, and training from its start made others "
                     f"(first at version {after.version}): {NOT_THE_SAME}"
                 )
+            if any(a.dtype.kind != "f" for a in others):
+                raise ReplayError(why)
             made[after.arrays] = store.put(place, arrays)
-            self.versions.add(step.produced)
+        if nearly:
+            off = self._off(self._recorded.after(steps[-1]), arrays)
+            if off > ROUNDING:
+                raise ReplayError(why)
+            self.off = max(self.off, off)
+        self.nearly |= nearly
+        self.versions.update(step.produced for step in steps)
         self._made = made
+
+    def _off(self, state: State, arrays: Sequence[NDArray]) -> float:
+        """How far contents made again are from those of a state, where these were kept."""
+        kept = self._trace.index.kept(state)
+        if kept is None:
+            return math.inf
+        largest = 0.0
+        for made, recorded in zip(arrays, self._trace.arrays(kept), strict=True):
+            if made.size and made.dtype.kind == "f":
+                a, b = made.astype(np.float64), recorded.astype(np.float64)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    off = float(np.max(np.abs(a - b)) / np.max(np.abs(b))) if (a != b).any() else 0.0
+                largest = max(largest, off if off == off else math.inf)
+        return largest
 
     def trained_again(self, epoch: int, steps: Sequence[Step]) -> Iterator[Trained]:
         """Trains a (1-based) epoch from its recorded start over its recorded batches: each step with the contents of

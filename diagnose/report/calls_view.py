@@ -12,15 +12,17 @@ from diagnose.result.texts import Text
 LINE = Text(
     "call.line",
     "{file}:{line} {call}{epoch:given( in epoch {epoch})} {returned:given(returned {returned}|"
-    "made predictions{replayed:given(, of which evaluate gives {replayed})})} · {weights} · {rows}"
-    "{compared:given( · {compared})}{doubt:given( · {doubt})}",
+    "made predictions{scored:given(, {scored} by the labels of these rows|{replayed:given(, of which evaluate "
+    "gives {replayed})})})} · {weights} · {rows}"
+    "{compared:given( · {compared})}{slips:given( · {slips})}{doubt:given( · {doubt})}",
 )
 VALUE = Text("call.value", "{metric} {value}")
 WEIGHTS = Text(
     "call.weights",
     "weights: {version:given(version {version}{epoch:given(, the end of epoch {epoch})}"
-    "{after:given(, as after fit|, not those after fit)}|{after:given(those after fit|no version of this fit"
-    "{changed:given( ({changed:plural(# variable is|# variables are)} not as after fit))})})}"
+    "{after:given(, as after fit|, not those after fit)}|{after:given(those after fit|{loaded:given({loaded:plural("
+    "# variable|# variables)} as training made them, {strange} as no version had them|no version of this fit"
+    "{changed:given( ({changed:plural(# variable is|# variables are)} not as after fit))})})})}"
     "{other:given(, in another model object)}{compiled:given(, compiled otherwise than in the fit)}",
 )
 ROWS = Text(
@@ -30,8 +32,17 @@ ROWS = Text(
     "changed={whole:given(the {known:,}|{count:,} of the {known:,})} {of:select(training=fit trained on|"
     "validation=validation rows)}, but {map}|"
     "other={same:given({count:,}, of which fit had {same:,}|{count:,} that fit did not have)})}"
+    "{before:given(, {before:,} of them trained on by an earlier fit)}"
     "{ordered:given(, in order)}{weighted:given(, weighted)}{size:given(, batches of {size})}",
 )
+SLIPS = Text("call.slips", "beware: {slips:list}")
+PAIRS = Text(
+    "call.pairs",
+    "predictions of shape {predictions} and labels of shape {labels}, compared as they are, meet in all pairs and give "
+    "{value}",
+)
+FIRST = Text("call.first", "argmax of a single column is class 0 for every row and gives {value}")
+IN_ORDER = Text("call.in-order", "with the labels in fit's order, which is not that of these rows, it would be {value}")
 NO_ROWS = Text("call.no-rows", "rows: not known{why:given( ({why}))}")
 COMPARED = Text(
     "call.compared",
@@ -52,7 +63,7 @@ class CallLine:
 
 def call_line(call: Call) -> CallLine:
     """One line."""
-    metric = _metric(call)
+    metric = call.metric
     compared = None
     if call.compared_with is not None:
         causes = [AMOUNT.say(factor=_factor(e.factor), amount=e.amount) for e in _largest(call)]
@@ -64,9 +75,10 @@ def call_line(call: Call) -> CallLine:
             causes=causes,
             same=call.residual is not None,
         )
-    elif call.rows is not None and call.rows.kind == "other":
+    elif call.rows is not None and call.rows.kind == "other" and call.rows.same < call.rows.count:
         compared = NOT_LOGGED.say()
-    doubt = DOUBT.say(value=_value(metric, call.replayed.get(metric))) if call.reproduced is False else None
+    doubted = call.reproduced is False and metric not in call.otherwise
+    doubt = DOUBT.say(value=_value(metric, call.replayed.get(metric))) if doubted else None
     text = LINE.say(
         file=printable(call.file),
         line=call.line,
@@ -74,10 +86,14 @@ def call_line(call: Call) -> CallLine:
         epoch=call.epoch,
         returned=_value(metric, call.returned.get(metric)),
         replayed=_value(metric, call.replayed.get(metric)),
+        scored=_scored(call),
+        slips=_slips(call),
         weights=WEIGHTS.say(
             version=call.version,
             epoch=call.ends_epoch,
             after=call.after_fit,
+            loaded=None if call.same_model else call.loaded or None,
+            strange=len(call.strange),
             changed=call.changed or None,
             other=not call.same_model,
             compiled=call.same_compile is False,
@@ -89,12 +105,26 @@ def call_line(call: Call) -> CallLine:
     return CallLine(text, call.reproduced)
 
 
-def _metric(call: Call) -> str:
-    """The one a line is about: that of the comparison, else one like an accuracy, else the first."""
-    if call.compared_with is not None:
-        return call.compared_with.metric.removeprefix("val_")
-    names = list(call.returned or call.replayed)
-    return next((name for name in names if "acc" in name), names[0] if names else "")
+def _scored(call: Call) -> str | None:
+    """The first value of predictions, as their labels give it."""
+    if call.scored is None:
+        return None
+    return next((_value(name, value) for name, value in call.scored.values.items()), None)
+
+
+def _slips(call: Call) -> str | None:
+    """What a slip in scoring predictions would give in the place of that value, where it is another."""
+    scored = call.scored
+    if scored is None:
+        return None
+    name, right = next(iter(scored.values.items()))
+    shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
+    found = [
+        text.say(value=_value(name, value), **shapes)
+        for text, value in ((PAIRS, scored.pairs), (FIRST, scored.first), (IN_ORDER, scored.in_order))
+        if value is not None and number(value) != number(right)
+    ]
+    return SLIPS.say(slips=found) if found else None
 
 
 def _value(metric: str, value: float | None) -> str | None:
@@ -112,6 +142,7 @@ def _rows(call: Call, rows: CallRows | None) -> str:
         same=rows.same or None,
         map=rows.mapped,
         of=rows.of or "training",
+        before=rows.before or None,
         ordered=rows.ordered,
         weighted=call.weighted,
         size=call.batch_size,

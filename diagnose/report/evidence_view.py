@@ -15,7 +15,7 @@ from diagnose.result.texts import Text
 
 _MOST_RUNS = 20
 
-NONE_REPLAYED = Text("evidence.none-replayed", "No step was computed again.")
+NONE_REPLAYED = Text("evidence.none-replayed", "No step was computed again.{reason:given( {reason})}")
 REPLAYED = Text(
     "evidence.replayed",
     "{which:select(one=The one step|all=All {steps:plural(## step|## steps)}|some={reproduced:,} of the "
@@ -66,19 +66,20 @@ class EvidenceView:
 
 
 def build_evidence(d: Diagnosis) -> EvidenceView:
-    replay = NONE_REPLAYED.say()
+    replay = NONE_REPLAYED.say(reason=None)
     errors: tuple[ErrorRow, ...] = ()
     if d.replay is not None:
         r = d.replay
         reason = printable(r.reason or "")
-        replay = REPLAYED.say(
+        said = f"{reason[:1].upper()}{reason[1:]}{'' if reason.endswith(('.', '…')) else '.'}" if reason else None
+        replay = (REPLAYED if r.steps else NONE_REPLAYED).say(
             which="one" if r.reproduced == r.steps == 1 else "all" if r.reproduced == r.steps else "some",
             reproduced=r.reproduced,
             steps=r.steps,
             several=len(set(r.epochs)) > 1,
             epochs=_ranges(r.epochs),
             total=d.steps_total if r.steps < d.steps_total else None,
-            reason=f"{reason[:1].upper()}{reason[1:]}{'' if reason.endswith(('.', '…')) else '.'}" if reason else None,
+            reason=said,
         )
         errors = tuple(
             _error(name, value, r.tolerance.get(name), _largest_residual(d, name))

@@ -14,7 +14,12 @@ MAPPED = Text(
     "{map:select(scaled=scaled otherwise than fit had them (fit's are {scale:.6g} times these, plus {shift:.6g})|"
     "scaled-by-column=scaled otherwise than fit had them, column by column|cast=cast to whole numbers|"
     "channels-reversed=with the channels in reverse order|columns-reversed=with the columns in reverse order|"
-    "transposed=transposed|channels-moved=with the channels in another place|reshaped=in another shape|{map})}",
+    "transposed=transposed|channels-moved=with the channels in another place|reshaped=in another shape|"
+    "rounded=with numbers that differ by rounding only|"
+    "labels-one-hot=with one-hot labels, where fit had class numbers|labels-sparse=with class numbers as labels, where "
+    "fit had one-hot ones|labels-shifted=with class numbers that are {shift:+g} off from fit's|labels-permuted=with "
+    "their classes numbered otherwise than for fit|labels-in-order=with the inputs in another order, but the labels in "
+    "fit's|{map})}",
 )
 
 CallKind = Literal["evaluate", "predict", "test_on_batch", "predict_on_batch"]
@@ -26,7 +31,9 @@ class CallRows:
     inputs for the labels of these, in their order; else "other". `count`: how many; `same`: of these, those that fit
     trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, `of`
     which rows these were; fit's inputs are `scale` times these, plus `shift`, where that is one number for all.
-    `ordered`: whether they are in the order of the arrays given to fit (None: not known)."""
+    `ordered`: whether they are in the order of the arrays given to fit (None: not known). `before`: how many of them
+    earlier fits had trained the weights on that this one began with; `redrawn`: how many fit trained on in some of its
+    epochs, but not in all, though they are not from what fit was given."""
 
     kind: Literal["training", "validation", "other", "changed"]
     count: Count
@@ -37,6 +44,8 @@ class CallRows:
     scale: Real | None = None
     shift: Real | None = None
     ordered: bool | None = None
+    before: Count = 0
+    redrawn: Count = 0
 
     @property
     def mapped(self) -> Said | None:
@@ -62,18 +71,58 @@ class CallEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Otherwise:
+    """What computes a value in a call, and what computed it in the fit; None: nothing does."""
+
+    here: str | None
+    fit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Predictions held against the labels that fit had for these rows. `predictions`, `labels`: their shapes. `values`:
+    row by row ("accuracy", or "mse" and "mae"). What slips of NumPy would give in the place of its first: `pairs`, each
+    prediction against each label, where shapes (n, 1) and (n,) are compared as they are; `first`, class 0 for all,
+    where `argmax` is taken of a single column; `in_order`, with the labels in the order of fit's arrays, where the rows
+    are in another. None: that cannot happen here."""
+
+    predictions: tuple[Count, ...]
+    labels: tuple[Count, ...]
+    values: Mapping[str, Real]
+    pairs: Real | None = None
+    first: Real | None = None
+    in_order: Real | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherScale:
+    """The range of a call's inputs and that of fit's. `scale`, `shift`: what takes the first to the second, None: each
+    column was brought to the mean and spread of fit's. `values`: what the call would give with such inputs."""
+
+    low: Real
+    high: Real
+    fit_low: Real
+    fit_high: Real
+    scale: Real | None = None
+    shift: Real | None = None
+    values: Mapping[str, Real] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of the script's. `file`, `line`: where the script makes it. `epoch`: that it was made in (None: after
     the fit, or before its first epoch). `returned`: by name, for predictions empty. `version`: of training that the
     model held (None: weights that no update made); `ends_epoch`: the epoch which that one ends; `after_fit`: whether
     these are the weights that fit left; `changed`: how many variables are not as after fit; `strange`: of weights that
-    no update made, the variables that no version had so, by their paths. `same_model`: whether it is the model object
-    that was fit; `same_compile`: whether it was compiled as in the fit (None: not known).
+    no update made, the variables that no version had so, by their paths; `loaded`: how many of the fit's variables are
+    there as training made them. `same_model`: whether it is the model object that was fit; `same_compile`: whether its
+    loss and metrics are those of the fit (None: not known), `otherwise`: those that are not, by their names.
 
     `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
     predictions; `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`:
     None where nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no
-    ledger was made). `why`: what is not known of the call, and why."""
+    ledger was made). `scored`: of predictions, what the recorded labels give for them. `scale`: of rows that fit did
+    not have, where their inputs are on another than fit's. `why`: what is not known of the call, and why."""
 
     call: CallKind
     file: str
@@ -97,6 +146,24 @@ class Call:
     replayed: Mapping[str, Real] = field(default_factory=dict)
     why: str | None = None
     strange: tuple[str, ...] = ()
+    loaded: Count = 0
+    otherwise: Mapping[str, Otherwise] = field(default_factory=dict)
+    scored: Scored | None = None
+    scale: OtherScale | None = None
+
+    @property
+    def metric(self) -> str:
+        """The one that a line is about: that of the comparison, else one like an accuracy, else the first."""
+        names = list(self.returned or self.replayed)
+        if self.compared_with is not None:
+            name = self.compared_with.metric
+            return name if name in names else name.removeprefix("val_")
+        return next((name for name in names if "acc" in name), names[0] if names else "")
+
+    @property
+    def value(self) -> float | None:
+        """Its value: as returned, of predictions as replayed."""
+        return (self.returned or self.replayed).get(self.metric)
 
     def __str__(self) -> str:
         from diagnose.report.calls_view import call_line

@@ -147,6 +147,19 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAverage:
+    """Weights that are, to rounding, a mean or a moving average (`momentum`) of what `members` are: (1-based) epochs,
+    whose ends are meant, or versions; 0 of the epochs: the start of the fit. `trainable`: only the trainable ones
+    are."""
+
+    kind: Literal["mean", "moving"]
+    of: Literal["epochs", "updates"]
+    members: tuple[Count, ...]
+    momentum: Real | None = None
+    trainable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Restoration(Spoken):
     """Which weights the model holds after fit, beside those the logged best was computed at (see `verdict`)."""
 
@@ -172,6 +185,8 @@ class Restoration(Spoken):
     chosen_epoch: Count | None = None
     """The epoch that the callback itself took for its best: with `min_delta` or `start_from_epoch`, it need not be the
     one with the best logged value. None where that is not known."""
+    average: HeldAverage | None = None
+    """What the weights held are, where no version has them and an average is proven."""
     texts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from diagnose.result.kinds import Count, Real
 
@@ -23,6 +24,28 @@ class Scored:
 
     before: Mapping[str, Real]
     after: Mapping[str, Real]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a number first was not finite: in step `step` (from 0), batch `batch` (1-based) of its epoch; of a
+    validation pass, None. `cause`: the "weights" the step began with (`name`: who wrote them), "rows", "labels" or
+    "sample-weights" that were given to fit, a "layer" (`name`, `kind`), the "loss" (`zeros`: of outputs that hold exact
+    zeros), a "metric" (`name`), or the "update". `rows`: from 0, in the arrays given to fit if `given`, else in the
+    batch; the first few of `count`. `largest`, `initially`: of the weights' magnitudes then, and at the beginning."""
+
+    cause: Literal["weights", "rows", "labels", "sample-weights", "layer", "loss", "metric", "update"]
+    epoch: Count
+    step: Count | None = None
+    batch: Count | None = None
+    rows: tuple[Count, ...] = ()
+    count: Count = 0
+    given: bool = False
+    name: str | None = None
+    kind: str | None = None
+    zeros: bool = False
+    largest: Real | None = None
+    initially: Real | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +73,8 @@ class Measurements:
     weights after fit, and of "rows" whose largest output is at their label.
     `as_logits`: of outputs without an activation that a crossentropy is computed of, the lowest and highest ("low",
     "high"), and for two classes the share of rows right by the metric's threshold ("half") and by the sign ("zero").
+    `origin`: where a number first was not finite.
+    `since_fit`: the version that the script put into the model after the fit.
     `no_replay`: why values that need replay are missing, or None.
     """
 
@@ -68,4 +93,6 @@ class Measurements:
     evaluated_twice: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     rows_right: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     as_logits: Mapping[str, Real] = field(default_factory=dict)
+    origin: Origin | None = None
+    since_fit: Count | None = None
     no_replay: str | None = None

@@ -23,8 +23,10 @@ from diagnose.rules import (
     evaluate_inside_epoch,
     file_overwritten,
     frozen_after_compile,
+    inputs_on_another_scale,
     loaded_model_differs,
     loss_changed,
+    loss_says_nothing,
     masked_metric,
     metric_after_update,
     metric_mismatch,
@@ -44,6 +46,7 @@ from diagnose.rules import (
     reshuffled_split,
     restored_is_not_best,
     running_mean_batch_logs,
+    schedule_restarts,
     split_tail,
     stale_best,
     state_carried,
@@ -84,6 +87,7 @@ RULES: Final[dict[str, Rule]] = {
     "restored-is-not-best": restored_is_not_best.check,
     "two-bests": two_bests.check,
     "optimizer-not-restored": optimizer_not_restored.check,
+    "schedule-restarts": schedule_restarts.check,
     "ema-order": ema_order.check,
     "batch-norm-gap": batch_norm_gap.check,
     "dropout-gap": dropout_gap.check,
@@ -103,11 +107,13 @@ RULES: Final[dict[str, Rule]] = {
     "trained-on-validation": trained_on_validation.check,
     "metric-mismatch": metric_mismatch.check,
     "random-evaluate": random_evaluate.check,
+    "loss-says-nothing": loss_says_nothing.check,
     "constant-monitor": constant_monitor.check,
     "validation-changes": validation_changes.check,
     "file-overwritten": file_overwritten.check,
     "metric-never-reset": metric_never_reset.check,
     "preprocessing-differs": preprocessing_differs.check,
+    "inputs-on-another-scale": inputs_on_another_scale.check,
     "loaded-model-differs": loaded_model_differs.check,
 }
 
@@ -126,6 +132,7 @@ ROLES: Final[dict[str, Role]] = {
     "loss-changed": "explains-restoration",
     "trained-on-validation": "spoils-values",
     "random-evaluate": "spoils-values",
+    "loss-says-nothing": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 
@@ -146,7 +153,7 @@ def run_rule(name: str, facts: Facts) -> Finding:
     except Exception as error:
         title = CRASHED(error=type(error).__name__, message=str(error))
         found = Finding(name, "not-applicable", title, {"error": type(error).__name__}, "")
-    return replace(found, role=ROLES.get(name))
+    return replace(found, role=found.role or ROLES.get(name))
 
 
 def run_rules(facts: Facts) -> tuple[Finding, ...]:

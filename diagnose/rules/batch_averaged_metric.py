@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding, Ledger
 from diagnose.result.texts import Said, Text
 from diagnose.rules.batch_means import BatchMeans, batch_means, close
 from diagnose.rules.common import MATERIAL, NO_EPOCH, NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.size import material
+from diagnose.rules.size import apart, material
 
 NAME = "batch-averaged-metric"
 
@@ -31,6 +32,12 @@ OTHER_BATCHES = Text(
     f"{_MEAN}: that evaluate's batches hold other rows makes {{amount:+.6g}} of the way from {{logged:number}}, logged "
     "for epoch {epoch}, to {evaluated:number}, evaluated.",
 )
+OF_CALL = Text(
+    "batch-averaged-metric.of-call",
+    "{file}:{line}: {call} returned {metric} {value:number}{size:given( in batches of {size})}; the same weights and "
+    "rows in batches as {training:given(fit had|the validation pass had)} give {other:number}: the value depends on "
+    "how rows are batched.",
+)
 SMALL = Text("batch-averaged-metric.small", f"{_MEAN}, which moves it by only {{effect:number}} here.")
 
 
@@ -39,6 +46,9 @@ def check(facts: Facts) -> Finding:
     value over all rows at once, or over evaluate's batches."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
+    call = _of_call(facts)
+    if call is not None:
+        return call
     if not any(v.of_loss is not None for v in facts.trace.header.metric_variables):
         return not_applicable(NAME, NOT_RECORDED())
     found = {m.log: m for e in facts.epochs for m in batch_means(facts, e) if one_per_batch(m)}
@@ -50,6 +60,33 @@ def check(facts: Facts) -> Finding:
     if not measured:
         return not_applicable(NAME, NOT_REPLAYED(metrics=sorted(found)))
     return max(measured, key=lambda f: (f.status == "failed", f.evidence["relative"]))
+
+
+def _of_call(facts: Facts) -> Finding | None:
+    """The call of the script's own whose value is most from other batches than fit's (or the validation pass's)."""
+    found: list[tuple[float, Call, float, float]] = []
+    for call in facts.calls:
+        amount = next((e.amount for e in call.entries if e.factor == "batching"), 0.0)
+        value, rows = call.value, None if call.rows is None else call.rows.count
+        if value is not None and call.reproduced and abs(amount) > 2 * abs(call.residual or 0.0):
+            far = apart(facts.trace, call.metric, rows, value, value - amount)
+            found += [(far, call, amount, value)] if far else []
+    if not found:
+        return None
+    _, call, amount, value = max(found, key=lambda x: x[0])
+    evidence = {"file": call.file, "line": call.line, "batch_size": call.batch_size, "amount": amount}
+    title = OF_CALL(
+        file=call.file,
+        line=call.line,
+        call=call.call,
+        metric=call.metric,
+        value=value,
+        size=call.batch_size,
+        other=value - amount,
+        training=call.rows is None or (call.rows.of or call.rows.kind) == "training",
+    )
+    advice = OF_LOSS(code=LOSS_CODE) if call.metric.endswith("loss") else _advice(call.metric)
+    return Finding(NAME, "failed", title, evidence, advice, call.metric, abs(amount))
 
 
 def one_per_batch(means: BatchMeans) -> bool:
@@ -131,6 +168,17 @@ or during training with a metric that adds up over batches what it needs, as Ker
 {code:python}
 """,
 )
+OF_LOSS = Text(
+    "batch-averaged-metric.of-loss",
+    """\
+Compare values over batches of one size, or make the loss one number per row, of which Keras then takes the mean:
+
+{code:python}
+""",
+)
+LOSS_CODE = """\
+model.fit(x_train, y_train, batch_size=64, validation_data=(x_val, y_val), validation_batch_size=64)
+model.evaluate(x_val, y_val, batch_size=64)"""
 CODE = """\
 class Pooled(keras.metrics.Metric):
     def __init__(self, name="pooled_recall", **kwargs):

@@ -3,7 +3,8 @@ model's variables (keras#13826, #2595): losses of different epochs cannot be com
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from diagnose.decide.outside import Changed, changed_outside
 from diagnose.decide.watched import Watcher
@@ -12,6 +13,7 @@ from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_for_another, call_with
+from diagnose.rules.random_evaluate import alike
 
 NAME = "loss-changed"
 
@@ -25,18 +27,25 @@ NOT_TOLD = Text(
 )
 CONSTANT = Text(
     "loss-changed.constant",
-    "`{name}` of {holder} changed during the fit, but a compiled step on JAX goes by the value it had when it was "
-    "compiled: losses of its epochs are of one scale, and not of that of now.",
+    "`{name}` of {holder} changed during the fit, but a compiled step on {backend} goes by the value it had when it "
+    "was compiled: where it uses it, all epochs are of one scale, and not of that of now.",
 )
 FAILED = Text(
     "loss-changed.failed",
-    "The loss changed during the fit: with the same weights and the same rows, {proof:select(metrics=the metrics of "
-    "{steps} of {of:plural(# step|# steps)} come out as recorded, but the loss does not|numbers=the loss of {steps} of "
-    "{of:plural(# step|# steps)} does not come out as recorded)}.",
+    "{what:select(loss=The loss|model=What the model computes)} changed during the fit: with the same weights and the "
+    "same rows, {proof:select(metrics=the metrics of {steps} of {of:plural(# step|# steps)} come out as recorded, but "
+    "the loss does not|numbers={steps} of {of:plural(# step|# steps)} do not come out as recorded)}.",
+)
+OTHER_NOW = Text(
+    "loss-changed.other-now",
+    "The loss reads something that is another now than in the fit: with the same weights and the same rows, the "
+    "metrics of {steps} of {of:plural(# step|# steps)} come out as recorded, but the loss does not, though it draws "
+    "nothing at random.",
 )
 HELD = Text(
     "loss-changed.held",
-    "`{name}` of {holder} was {first:number} in epoch {first_epoch} and {last:number} in epoch {last_epoch}.",
+    "`{name}` of {holder} was {first:number} when epoch {first_epoch} began and {last:number} when epoch {last_epoch} "
+    "began.",
 )
 UNKNOWN = Text("loss-changed.unknown", "What changed it was not found in the loss, its layers or the callbacks.")
 COMPARES = Text(
@@ -54,8 +63,8 @@ Losses of different epochs are not of one scale. Go by a metric that does not ch
 
 
 def check(facts: Facts) -> Finding:
-    """Fails where steps come out as recorded but for their loss, or where a number that the loss uses changed and only
-    steps with its last value give the recorded loss."""
+    """Fails where steps come out as recorded but for a loss that draws nothing, or where a number that the loss or a
+    layer uses changed and only steps with its last value come out as recorded."""
     if not facts.epochs:
         return not_applicable(NAME, NO_EPOCH())
     replayed = facts.measured.replayed
@@ -71,9 +80,12 @@ def check(facts: Facts) -> Finding:
     by_numbers = [x for x in changed if _tells(facts, x)]
     # A loss that draws at random never comes out again; one that changed does where it is as it is now.
     by_metrics = alone >= wrong and (bool(changed) or _last_comes_out(facts))
-    if facts.trace.header.backend == "jax" and changed and not facts.trace.header.compile.run_eagerly:
-        return not_applicable(NAME, CONSTANT(name=changed[0].name, holder=changed[0].of), {"steps": steps})
-    if not by_metrics and not by_numbers:
+    other_now = alone >= wrong and _draws_nothing(facts)
+    if changed and _constant(facts, changed):
+        backend = _BACKENDS[facts.trace.header.backend]
+        title = CONSTANT(name=changed[0].name, holder=changed[0].of, backend=backend)
+        return not_applicable(NAME, title, {"steps": steps})
+    if not by_metrics and not by_numbers and not other_now:
         why = "random" if alone >= wrong else "metrics" if _metrics(facts) else "none"
         return not_applicable(NAME, NOT_TOLD(steps=wrong, why=why), {"steps": steps})
     watching = next((d for d in facts.decisions if d.monitor in ("loss", "val_loss")), None)
@@ -88,12 +100,31 @@ def check(facts: Facts) -> Finding:
     }
     if r is not None and watching is not None and r.monitor == watching.monitor:
         evidence |= {"callback": r.callback, "monitor": r.monitor}
-    first = FAILED(proof="metrics" if by_metrics else "numbers", steps=wrong, of=steps)
+    what = "model" if not by_metrics and any(x.of.startswith("layer ") for x in by_numbers) else "loss"
+    first = FAILED(what=what, proof="metrics" if by_metrics else "numbers", steps=wrong, of=steps)
+    if not by_metrics and not by_numbers:
+        first = OTHER_NOW(steps=wrong, of=steps)
     told = [_held(x) for x in by_numbers or changed] or [UNKNOWN()]
     compares = [] if watching is None else [COMPARES(callback=watching.callback, monitor=watching.monitor)]
     effect = max((abs(x.residual) for x in facts.ledgers if x.metric == "loss"), default=None)
     title = sentences(first, *told[:3], *compares)
     return Finding(NAME, "failed", title, evidence, _advice(facts, watching), "loss", effect)
+
+
+_BACKENDS: Final = {"jax": "JAX", "tensorflow": "TensorFlow"}
+
+
+def _constant(facts: Facts, changed: Sequence[Changed]) -> bool:
+    """Whether compiled steps cannot see the change."""
+    header = facts.trace.header
+    if header.compile.run_eagerly or header.backend not in _BACKENDS:
+        return False
+    return header.backend == "jax" or all(x.plain for x in changed)
+
+
+def _draws_nothing(facts: Facts) -> bool:
+    twice = facts.measured.evaluated_twice.get("loss", {})
+    return bool(twice) and alike(twice["first"], twice["second"])
 
 
 def _tells(facts: Facts, changed: Changed) -> bool:

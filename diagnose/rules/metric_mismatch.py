@@ -1,16 +1,12 @@
 """Rule `metric-mismatch`: a metric that cannot measure this model, because labels or output are of another form than it
-expects (tf#41958).
-
-Each pair in `_PAIRS` was read in Keras (keras/src/metrics/accuracy_metrics.py, 3.15.1) and is held by a test that runs
-Keras itself on random predictions.
-"""
+expects (tf#41958)."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +17,8 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules import logits
 from diagnose.rules.common import MATERIAL, NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
-from diagnose.rules.labels import flat_labels, not_one_class, one_hot
+from diagnose.rules.labels import flat_labels, one_hot
+from diagnose.rules.metric_pairs import EXACTLY, PAIRS, Case, Mismatch, use
 from diagnose.tracefile.about import Metric, Output
 from diagnose.tracefile.model import NDArray, Step
 from diagnose.tracefile.values import own_values
@@ -55,83 +52,17 @@ FAILED = Text(
     "metric-mismatch.failed",
     "{metric} does not measure this model: {why}{logged:given( It was logged as {logged:number} for epoch {epoch}.)}",
 )
-ONE_UNIT = Text(
-    "metric-mismatch.one-unit",
-    "with one output unit and one column of labels, both sides are class 0, and it is 1 whatever is predicted.",
-)
-ONE_COLUMN = Text(
-    "metric-mismatch.one-column",
-    "it takes the position of the largest entry of each label, and the labels have one column, so each counts as class "
-    "0. It is the share of rows predicted as class 0, whatever their labels.",
-)
-NO_CLASS_AXIS = Text(
-    "metric-mismatch.no-class-axis",
-    "the labels are whole numbers without a class axis, so it takes the place of the batch's largest label for the "
-    "class of every row. It compares predictions with a position in the batch, not with labels.",
-)
-NOT_ONE_CLASS = Text(
-    "metric-mismatch.not-one-class",
-    "it asks whether the largest output of a row is where its largest label is, and {share:.0%} of the rows "
-    "{several:given(have several labels that are 1, or none|have labels that are quantities, not shares of classes)}.",
-)
-ALL_IN_TOP = Text(
-    "metric-mismatch.all-in-top",
-    "the output has {units} classes and k is {k}, so every class is among the top {k}: it is 1.",
-)
-ALWAYS_FIRST = Text(
-    "metric-mismatch.always-first",
-    "the output has one unit, so the predicted class is always 0: it is the share of labels that are 0, whatever the "
-    "model predicts.",
-)
-ROUNDED = Text(
-    "metric-mismatch.rounded",
-    "it rounds predictions to 0 or 1 and counts those equal to the label, and {some:given(only {possible:.1%} of the "
-    "labels are|no label is)} 0 or 1, so it cannot exceed {possible:number} whatever the model predicts.",
-)
 CELLS = Text(
     "metric-mismatch.cells",
     "each row has one label of {units} classes, and it counts each of the {units} cells of a row by itself, of which "
-    "{easy} are 0. With the weights after fit, {cells:.1%} of the cells are right by it, and {rows:.1%} of the rows "
-    "have their largest output at their label.",
+    "{easy} are 0. With the weights after fit, {cells:.1%} of the cells are right by it over the rows that fit trained "
+    "on, and {rows:.1%} of the rows have their largest output at their label.",
 )
 NOT_PREDICTED = Text(
     "metric-mismatch.not-predicted",
     "{metric} counts cells of one-hot labels; how many rows are right is not known: {reason}.",
 )
 NO_PREDICTIONS = Text("metric-mismatch.no-predictions", "the model's predictions were not computed")
-USE = Text(
-    "metric-mismatch.use",
-    "For {what:select(binary=one output unit and labels 0 and 1|quantities=labels that are quantities|several=labels "
-    "of which several may be 1|classes=labels that are class numbers|one-hot=one-hot labels)}:\n\n{code:python}\n\n"
-    "The training itself is not touched by this: only the metric is.\n",
-)
-SIGNS = Text(
-    "metric-mismatch.signs",
-    "`BinaryAccuracy` wants labels 0 and 1. With labels -1 and 1, count equal signs:\n\n{code:python}\n",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One metric beside one output: `units` is the output's last size (None: unknown)."""
-
-    name: str
-    units: int | None
-    k: int
-    labels: list[NDArray]
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        return self.labels[0].shape[1:]
-
-
-@dataclass(frozen=True, slots=True)
-class _Mismatch:
-    """`why` in words, what to use instead, and per batch the lowest and highest value whatever is predicted."""
-
-    why: Said
-    instead: Said
-    bounds: list[tuple[float, float]]
 
 
 def check(facts: Facts) -> Finding:
@@ -144,7 +75,7 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_EPOCH())
     if (told := logits.finding(facts)) is not None:
         return told
-    watched = [m for m in described if m.function in _PAIRS]
+    watched = [m for m in described if m.function in PAIRS]
     if not watched:
         return not_applicable(NAME, NONE())
     fitting: list[str] = []
@@ -174,7 +105,7 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
         # Most runs have such a metric and nothing wrong with it: a few batches tell.
         if (few := _case(facts, metric, _spread(facts, FEW_STEPS))) is None:
             return NO_LABELS(metric=name)
-        if _PAIRS[str(metric.function)](few) is None:
+        if PAIRS[str(metric.function)](few) is None:
             if metric.function == "binary_accuracy" and one_hot(few.labels, few.units):
                 return _by_cells(facts, metric)
             return NO_SIZE(metric=name) if few.units is None else None
@@ -182,7 +113,7 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
         case = _case(facts, metric, steps)
     except ReplayError as error:
         return NOT_KNOWN(reason=str(error))
-    mismatch = None if case is None else _PAIRS[str(metric.function)](case)
+    mismatch = None if case is None else PAIRS[str(metric.function)](case)
     if case is None or mismatch is None:
         return CHANGING(metric=name)
     # A model's metrics may be made in its first step, which then has no state before it.
@@ -196,6 +127,9 @@ def _check_metric(facts: Facts, metric: Metric, names: Mapping[str, int]) -> Fin
     ]
     if not all(inside):
         return NOT_EXPLAINED(metric=name)
+    right = facts.measured.rows_right.get(name)
+    if metric.function == "accuracy" and right is not None:
+        mismatch = replace(mismatch, why=EXACTLY(rows=right["rows"], units="1" if case.units == 1 else "other"))
     return _failed(facts, case, mismatch, list(known.values()))
 
 
@@ -225,10 +159,10 @@ def _by_cells(facts: Facts, metric: Metric) -> Finding | Said | None:
     why = CELLS(units=case.units, easy=case.units - 1, cells=cells, rows=rows)
     value = float(logged) if isinstance(logged, (int, float)) else None
     title = FAILED(metric=metric.name, why=why, logged=value, epoch=facts.epochs[-1].epoch)
-    return Finding(NAME, "failed", title, evidence, _use("CategoricalAccuracy", "one-hot"), metric.name, cells - rows)
+    return Finding(NAME, "failed", title, evidence, use("CategoricalAccuracy", "one-hot"), metric.name, cells - rows)
 
 
-def _failed(facts: Facts, case: _Case, mismatch: _Mismatch, values: list[float]) -> Finding:
+def _failed(facts: Facts, case: Case, mismatch: Mismatch, values: list[float]) -> Finding:
     logged = facts.epochs[-1].logs.get(case.name)
     constant = all(low == high for low, high in mismatch.bounds)
     evidence: dict[str, Any] = {
@@ -249,111 +183,6 @@ def _failed(facts: Facts, case: _Case, mismatch: _Mismatch, values: list[float])
     return Finding(NAME, "failed", title, evidence, mismatch.instead, case.name)
 
 
-# ── pairs of metric and labels ──
-
-
-def _categorical(case: _Case) -> _Mismatch | None:
-    """argmax over the last axis of labels that have no class axis."""
-    one_unit = case.units == 1
-    if case.row_shape == (1,):
-        if one_unit:
-            return _Mismatch(ONE_UNIT(), _for_one_unit(case), [(1.0, 1.0)] * len(case.labels))
-        return _Mismatch(ONE_COLUMN(), _for_classes(case), [(0.0, 1.0)] * len(case.labels))
-    if case.row_shape == () and case.units is not None:
-        places = [int(labels.argmax()) for labels in case.labels]
-        bounds = [_reach(place, case.units) for place in places]
-        instead = _for_one_unit(case) if case.units == 1 else _for_classes(case)
-        return _Mismatch(NO_CLASS_AXIS(), instead, bounds)
-    if case.units is not None and case.units > 1 and case.row_shape == (case.units,):
-        share, several = not_one_class(case.labels), _number_of(case.labels, (0, 1))
-        instead = _use("BinaryAccuracy", "several") if several else _use("MeanAbsoluteError", "quantities")
-        if share >= MATERIAL:
-            return _Mismatch(NOT_ONE_CLASS(share=share, several=several), instead, [(0.0, 1.0)] * len(case.labels))
-    return None
-
-
-def _reach(place: int, units: int) -> tuple[float, float]:
-    """What is left to predictions where every row's class is said to be `place`."""
-    if units == 1:
-        return (1.0, 1.0) if place == 0 else (0.0, 0.0)
-    return (0.0, 1.0) if place < units else (0.0, 0.0)
-
-
-def _top_k(case: _Case) -> _Mismatch | None:
-    """More guesses than classes."""
-    if case.units is None or case.units > case.k:
-        return None
-    return _Mismatch(ALL_IN_TOP(units=case.units, k=case.k), _for_classes(case), [(1.0, 1.0)] * len(case.labels))
-
-
-def _sparse_top_k(case: _Case) -> _Mismatch | None:
-    """The same for class numbers; backends differ in what they make of numbers that are no class."""
-    inside = case.units is not None and all(bool(((y >= 0) & (y < case.units)).all()) for y in case.labels)
-    return _top_k(case) if inside else None
-
-
-def _sparse(case: _Case) -> _Mismatch | None:
-    """argmax over the one unit of an output."""
-    if case.units != 1 or case.row_shape not in ((), (1,)):
-        return None
-    zeros = [float((labels == 0).mean()) for labels in case.labels]
-    return _Mismatch(ALWAYS_FIRST(), _for_one_unit(case), [(share, share) for share in zeros])
-
-
-def _binary(case: _Case) -> _Mismatch | None:
-    """Predictions become 0 or 1, and labels are other numbers."""
-    if case.units is None or case.row_shape not in ((case.units,), () if case.units == 1 else (1, 1)):
-        return None
-    rest = [float(np.isin(labels.astype(np.float64), (0.0, 1.0)).mean()) for labels in case.labels]
-    sizes = [labels.size for labels in case.labels]
-    possible = sum(r * n for r, n in zip(rest, sizes, strict=True)) / sum(sizes)
-    if 1.0 - possible < MATERIAL:
-        return None
-    why = ROUNDED(some=possible != 0, possible=possible)
-    return _Mismatch(why, _for_one_unit(case), [(0.0, share) for share in rest])
-
-
-_PAIRS: Final[dict[str, Callable[[_Case], _Mismatch | None]]] = {
-    "categorical_accuracy": _categorical,
-    "top_k_categorical_accuracy": _top_k,
-    "sparse_top_k_categorical_accuracy": _sparse_top_k,
-    "sparse_categorical_accuracy": _sparse,
-    "binary_accuracy": _binary,
-}
-"""Functions of Keras that accept what they cannot measure, without an error."""
-
-
-def _number_of(labels: Sequence[NDArray], allowed: Sequence[float]) -> bool:
-    """Whether all labels are among these numbers."""
-    return all(bool(np.isin(part.astype(np.float64), allowed).all()) for part in labels)
-
-
-def _for_one_unit(case: _Case) -> Said:
-    """What measures an output of one number, by the labels."""
-    if _number_of(case.labels, (0, 1)):
-        return _use("BinaryAccuracy", "binary")
-    if _number_of(case.labels, (-1, 1)):
-        return SIGNS(code=CODE_SIGNS)
-    return _use("MeanAbsoluteError", "quantities")
-
-
-def _for_classes(case: _Case) -> Said:
-    if case.row_shape in ((), (1,)):
-        return _use("SparseCategoricalAccuracy", "classes")
-    return _use("CategoricalAccuracy", "one-hot")
-
-
-def _use(metric: str, what: str) -> Said:
-    return USE(what=what, code=f"model.compile(optimizer=..., loss=..., metrics=[keras.metrics.{metric}()])")
-
-
-CODE_SIGNS: Final = """\
-def sign_accuracy(y_true, y_pred):
-    return keras.ops.cast(keras.ops.equal(y_true > 0, y_pred > 0), "float32")
-
-model.compile(optimizer=..., loss="hinge", metrics=[sign_accuracy])"""
-
-
 # ── labels ──
 
 
@@ -362,7 +191,7 @@ def _spread(facts: Facts, most: int) -> Sequence[Step]:
     return steps[:: max(1, math.ceil(len(steps) / most))]
 
 
-def _case(facts: Facts, metric: Metric, steps: Sequence[Step]) -> _Case | None:
+def _case(facts: Facts, metric: Metric, steps: Sequence[Step]) -> Case | None:
     """The metric beside the labels of these steps; None where these are not arrays of one form."""
     output = metric.output or 0
     labels = [_labels(facts, step, output) for step in steps]
@@ -370,7 +199,7 @@ def _case(facts: Facts, metric: Metric, steps: Sequence[Step]) -> _Case | None:
     if not known or len(known) < len(labels) or len({a.shape[1:] for a in known}) > 1:
         return None
     k = metric.settings.get("k", 5)
-    return _Case(metric.name, _units(facts, output), k if isinstance(k, int) else 5, known)
+    return Case(metric.name, _units(facts, output), k if isinstance(k, int) else 5, known)
 
 
 def _labels(facts: Facts, step: Step, output: int) -> NDArray | None:

@@ -33,6 +33,11 @@ NOT_DECIDED = Text(
     "Logged training values average over moving weights, but nothing here was decided by one.",
 )
 NOT_KNOWN = Text("moving-average-of-weights.not-known", "Where {metric} was computed is not known.")
+OTHER_LOSS = Text(
+    "moving-average-of-weights.other-loss",
+    "The loss of epoch {epoch} does not come out as recorded with the weights and rows it was computed with, where the "
+    "metrics do: another loss made it.",
+)
 NO_GAP = Text(
     "moving-average-of-weights.no-gap",
     "The weights moved within the epochs; no more than {moved:number} of the gap in {metric} comes from it.",
@@ -101,6 +106,8 @@ def check(facts: Facts) -> Finding:
     ]
     matters, _, ledger = max(told, key=lambda each: each[:2])
     metric, moved = ledger.metric, timing(ledger)
+    if metric == "loss" and facts.measured.other_loss.get(ledger.epoch):
+        return not_applicable(NAME, OTHER_LOSS(epoch=ledger.epoch), {"metric": metric})
     when = facts.clock(metric, ledger.epoch)
     at = when.span
     if at is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from pathlib import PurePath
+from typing import Any
 
 from diagnose.decide.kept import kept_epoch
 from diagnose.decide.watched import Watcher, restoring, watchers
@@ -22,6 +23,15 @@ REPLACED = Text("no-restore.replaced", "The weights after fit are not the last o
 ADVICE = Text("no-restore.advice", "{code:python}\n")
 OWN_ADVICE = Text("no-restore.own-advice", "Have {callback} put back what it keeps:\n\n{code:python}\n")
 RESTORED = Text("no-restore.restored", "{callback} restored: the model holds epoch {epoch}.")
+SINCE = Text(
+    "no-restore.since",
+    "Fit left the model with its last weights; the script put those of its best epoch {epoch} back after it.",
+)
+ELSEWHERE = Text(
+    "no-restore.elsewhere",
+    "Fit left the model with its last weights; those of its best epoch {epoch} are in another model, which the script "
+    "uses ({file}:{line}).",
+)
 BEST_IS_LAST = Text("no-restore.best-is-last", "Nothing had to be restored: the best epoch is the last.")
 IN_A_FILE = Text(
     "no-restore.in-a-file",
@@ -65,20 +75,47 @@ def _of_own(facts: Facts, r: Restoration, watcher: Watcher) -> Finding:
     }
     if own.back:
         return Finding(NAME, "passed", r.sentence, evidence, "", r.monitor)
+    arrays = own.arrays or f"self.{own.attribute}"
+    used = _used(facts, r, evidence, own.version)
+    if used is not None:
+        return used
     code = f"""\
 def on_train_end(self, logs=None):
-    self.model.set_weights(self.{own.attribute})"""
+    self.model.set_weights({arrays})"""
+    if own.alone:
+        code = f"""\
+def on_train_end(self, logs=None):
+    for variable, value in zip(self.model.trainable_variables, {arrays}):
+        variable.assign(value)"""
     logged = facts.epochs[-1].logs.get(r.monitor)
     known = isinstance(logged, (int, float)) and r.best_logged is not None
     effect = abs(float(logged or 0) - (r.best_logged or 0)) if known else None
     return Finding(NAME, "failed", r.sentence, evidence, OWN_ADVICE(callback=r.callback, code=code), r.monitor, effect)
 
 
+def _used(facts: Facts, r: Restoration, evidence: dict[str, Any], version: int | None) -> Finding | None:
+    """The script's own way back to the weights of the best epoch, after the fit: into the model, or in another one."""
+    wanted = {version, *(e.last_version for e in facts.epochs if e.epoch == r.best_epoch)} - {None}
+    since = facts.measured.since_fit
+    if since in wanted:
+        title = SINCE(epoch=r.best_epoch)
+        return Finding(NAME, "passed", title, evidence | {"put_back_since": since}, "", r.monitor)
+    call = next((c for c in facts.calls if c.epoch is None and not c.same_model and c.version in wanted), None)
+    if call is None:
+        return None
+    return Finding(
+        NAME, "passed", ELSEWHERE(epoch=r.best_epoch, file=call.file, line=call.line), evidence, "", r.monitor
+    )
+
+
 def check(facts: Facts) -> Finding:
-    """Fails where the weights after fit are the last ones, the best epoch is another, and no file has its weights."""
+    """Fails where the weights after fit are the last ones, the best epoch is another, and neither a file has its
+    weights nor the script uses them."""
     r = facts.restoration
     if r is None:
         return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
+    if r.verdict == "replaced":
+        return not_applicable(NAME, REPLACED(who=r.written_by))
     if r.best_epoch is None:
         return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
     own = restoring(facts.decisions)
@@ -89,8 +126,6 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NO_BEST(callback=r.callback, monitor=r.monitor))
     if r.best_logged is not None and math.isnan(r.best_logged):
         return not_applicable(NAME, NAN_ONLY(callback=r.callback, monitor=r.monitor))
-    if r.verdict == "replaced":
-        return not_applicable(NAME, REPLACED(who=r.written_by))
     last = facts.epochs[-1]
     evidence = {
         "callback": r.callback,
@@ -110,6 +145,9 @@ def check(facts: Facts) -> Finding:
     same = alike(facts, r.monitor, logged if isinstance(logged, (int, float)) else None, r.best_logged)
     if same is not None:
         return Finding(NAME, "passed", same, evidence, "", r.monitor, 0.0)
+    used = _used(facts, r, evidence, None)
+    if used is not None:
+        return used
     saving = _saved(facts, r)
     if saving is not None:
         file = saving.settings.get("filepath")

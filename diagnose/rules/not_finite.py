@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
-from diagnose.decide.not_finite import BadRows, bad_rows, first_batch, first_logged, first_weights
-from diagnose.decide.watched import Watcher
+from diagnose.decide.callbacks import callbacks
+from diagnose.decide.not_finite import (
+    BadRows,
+    bad_rows,
+    bad_variables,
+    first_batch,
+    first_logged,
+    first_weights,
+    number,
+)
+from diagnose.decide.watched import Watcher, watchers
 from diagnose.result.diagnosis import Finding
+from diagnose.result.measurements import Origin
 from diagnose.result.text import short
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.rules.common import NO_EPOCH, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import own_call
+from diagnose.tracefile.events import LearningRate
 
 NAME = "not-finite"
 
@@ -32,6 +45,37 @@ WEIGHTS = Text(
     "{weights:select(since=The weights hold NaN or infinity from version {version} on{epoch:given( (epoch {epoch}))}, "
     "in {variables:list}|none=The weights stayed finite|unknown=Whether the weights are is not recorded)}.",
 )
+ORIGIN = Text(
+    "not-finite.origin",
+    "It began {cause:select(weights=in weights that {name:given({name} wrote|were there)} before that step|"
+    "rows={batch:given(in the data|in the validation data)}: {rows} of x {plural:given(are|is)} not finite|"
+    "labels={batch:given(in the labels|in the validation labels)}: {rows} of y {plural:given(are|is)} not finite|"
+    "sample-weights=in the {batch:given(|validation )}sample weights: {rows} {plural:given(are|is)} not finite|"
+    "layer=in {name:given(layer '{name}' ({kind})|the model)}, whose output is not finite{rows:given( for {rows})} "
+    "though its inputs and the weights are|"
+    "loss=in the loss, which is not finite{rows:given( for {rows})} though the outputs of the model are"
+    "{zeros:given(; these hold exact zeros)}|"
+    "metric=in the metric {name} alone: the model's outputs and its loss were finite|"
+    "update=in an update: rows, weights, outputs and loss of that step were finite, what it made of the weights is "
+    "not)}"
+    "{grown:given(. The largest weight had grown to {grown:number} by then, from {initially:number} at the beginning: "
+    "training diverged)}.",
+)
+NAMED = Text(
+    "not-finite.named",
+    "{plural:given(rows|row)} {rows:list}{more:given(, …)} (from 0{given:given( in the arrays given to fit|"
+    "{batch:given( in the batch)})})",
+)
+PLATEAU = Text(
+    "not-finite.plateau",
+    "{callback} lowered the learning rate {times:plural(# time|# times)} while '{monitor}' was so: to it, NaN is no "
+    "improvement.",
+)
+TERMINATE = Text(
+    "not-finite.terminate", "{callback} did not stop: it looks at the loss of training batches alone, which was finite."
+)
+GROWN = 100.0
+"""Times the largest weight of the beginning, from which on one is said to have grown."""
 ROWS = Text(
     "not-finite.rows",
     "{rows:given({rows:plural(# row|# rows)} of {of:select(batch=that batch|validation)} "
@@ -103,12 +147,69 @@ def check(facts: Facts) -> Finding:
             )
         ]
     )
-    rows = rows_of(facts)
-    told = []
+    rows, origin = rows_of(facts), facts.measured.origin
+    evidence["origin"] = None if origin is None else asdict(origin)
+    told = [] if origin is None else [said_of(origin)]
     if rows is not None:
-        told = [ROWS(rows=rows.rows or None, of="batch" if batch else "validation", where=rows.where)]
         evidence |= {"rows": rows.rows, "inputs": rows.inputs, "labels": rows.labels}
-    return Finding(NAME, "failed", sentences(*first, *told, said), evidence, advice(facts, rows))
+        if origin is None or origin.cause not in _OF_DATA:
+            told.insert(0, ROWS(rows=rows.rows or None, of="batch" if batch else "validation", where=rows.where))
+    unseen = weights is not None and weights.version is not None and _hidden(facts)
+    title = sentences(*first, said, *told, *_callbacks(facts, None if logged is None else logged.epoch))
+    return Finding(NAME, "failed", title, evidence, advice(facts, rows), role="spoils-values" if unseen else None)
+
+
+_OF_DATA: Final = ("rows", "labels", "sample-weights")
+
+
+def _hidden(facts: Facts) -> bool:
+    """Whether the model is left with such weights and its last logs do not show it."""
+    final = facts.trace.final
+    kept = None if final is None else facts.trace.index.kept(final)
+    held = kept is not None and bool(bad_variables(facts.trace, kept))
+    return held and first_logged(facts.trace, facts.epochs[-1:]) is None
+
+
+def _callbacks(facts: Facts, since: int | None) -> list[Said]:
+    """What callbacks of Keras made of such values."""
+    found = []
+    for w in watchers(facts.trace):
+        bad = {e.epoch for e in facts.epochs if (v := number(e, w.monitor)) is not None and math.isnan(v)}
+        events = facts.trace.events_of(LearningRate) if w.kind == "plateau" else []
+        times = sum(e.detail.callback == w.callback and e.epoch in bad for e in events)
+        if times:
+            found.append(PLATEAU(callback=w.callback, times=times, monitor=w.monitor))
+    terminate = next((cb for cb in callbacks(facts.trace) if "TerminateOnNaN" in cb.family), None)
+    finite = all(math.isfinite(v) for e in facts.epochs if (v := number(e, "loss")) is not None)
+    if terminate is not None and since is not None and finite and first_batch(facts.trace) is None:
+        found.append(TERMINATE(callback=terminate.name))
+    return found
+
+
+def said_of(origin: Origin) -> Said:
+    """Where it began, as a sentence."""
+    rows = None
+    if origin.rows:
+        rows = NAMED(
+            plural=origin.count > 1,
+            rows=[str(row) for row in origin.rows],
+            more=origin.count > len(origin.rows),
+            given=origin.given,
+            batch=origin.batch,
+        )
+    before, then = origin.initially, origin.largest
+    grown = then if before is not None and then is not None and then > GROWN * max(before, 1.0) else None
+    return ORIGIN(
+        cause=origin.cause,
+        name=origin.name,
+        kind=origin.kind,
+        rows=rows,
+        plural=origin.count > 1,
+        batch=origin.batch,
+        zeros=origin.zeros,
+        grown=grown,
+        initially=before,
+    )
 
 
 def rows_of(facts: Facts) -> BadRows | None:
@@ -133,7 +234,9 @@ def advice(facts: Facts, rows: BadRows | None, watching: Watcher | None = None) 
     trained = first_batch(facts.trace) is not None
     callbacks = [] if watching is None else [own_call(watching)]
     validation = "validation_data=numbers(x_val, y_val)" if facts.validated else None
-    if rows is not None and rows.rows and rows.where != "weights":
+    origin = facts.measured.origin
+    of_data = origin is not None and origin.cause in ("rows", "labels")
+    if of_data or (rows is not None and rows.rows and rows.where != "weights"):
         code = f"{CODE_CLEAN}\n{_fit('*numbers(x, y)', validation, callbacks)}"
         return ADVICE_CLEAN(trained=trained, code=code)
     given = "validation_data=(x_val, y_val)" if facts.validated else None

@@ -82,7 +82,7 @@ WENT_ON_NEW = Text(
 PUT_BACK = Text(
     "optimizer-not-restored.put-back",
     "{callback} put {part:select(whole=the weights|trainable=the trainable weights)} of {to_end:given(|version "
-    "{version}, in )}{to:given(epoch {to}|before the first update)} back {at_end:given(at the end of|in)} epoch "
+    "{version}, in )}{to:given(epoch {to}|before the first update)} back {at_end:given(after|in)} epoch "
     "{epoch}, and training went on from them with the optimizer of epoch {epoch}."
     "{before:given( Loss of the epoch after: {before:number} then, {after:number} now.)}",
 )
@@ -183,9 +183,7 @@ def _from_earlier_fit(facts: Facts, start: Start, previous: Previous) -> Finding
 def _lost(facts: Facts, start: Start, previous: Previous) -> list[str]:
     """Which parts of the optimizer's state are of another moment and can move training."""
     then, end = previous.then, previous.end
-    if not previous.same_optimizer and not previous.same_settings and not _told_to_continue(facts):
-        return []
-    if not previous.same_optimizer and _other_variables(facts, then):
+    if not previous.same_optimizer and (not previous.same_settings or _other_variables(facts, then)):
         return []
     found = []
     keeps = max(start.slots, then.slots, end.slots) > 0
@@ -207,10 +205,6 @@ def _other_variables(facts: Facts, then: OptimizerState) -> bool:
     takes a new one (fine tuning in two phases)."""
     now = sum(v.role in ("slot", "average") for v in facts.trace.header.optimizer_variables)
     return 0 < now != then.slots > 0
-
-
-def _told_to_continue(facts: Facts) -> bool:
-    return facts.trace.steps[0].epoch > 1
 
 
 def _moment(previous: Previous) -> Said:

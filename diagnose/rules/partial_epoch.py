@@ -106,7 +106,7 @@ def check(facts: Facts) -> Finding:
     arguments = facts.trace.header.fit.arguments
     passes = training_passes(facts.trace)
     training = passes if isinstance(passes, str) else _training(passes, arguments)
-    validation = _validation(facts, arguments)
+    validation = validation_part(facts, arguments)
     if isinstance(training, _Part):
         return _training_part(facts, training, validation, arguments)
     if isinstance(validation, _Part):
@@ -143,7 +143,8 @@ def _within(part: Rows, whole: Rows) -> bool:
     return all(found.get(row, 0) >= n for row, n in zip(rows.tolist(), counts.tolist(), strict=True))
 
 
-def _validation(facts: Facts, arguments: Arguments) -> _Part | None:
+def validation_part(facts: Facts, arguments: Arguments) -> _Part | None:
+    """What is proven of validation passes that go over parts; None where nothing is."""
     passes = validation_passes(facts.trace)
     if isinstance(passes, str) or not passes:
         return None
@@ -157,6 +158,8 @@ def _validation(facts: Facts, arguments: Arguments) -> _Part | None:
         proof = VALIDATION_TOOK(batches=batches, steps=steps)
         return _Part(steps or None, size, max(known, round(size * batches / steps)), changing, proof)
     # Without an argument that ends passes early, other rows in each are what `validation-changes` says.
+    if steps is not None and changing and in_rounds(passes):
+        return _Part(steps or None, size, known, True, IN_ROUNDS())
     if steps is not None and changing and not_variants(passes):
         return _Part(steps or None, size, known, True, VALIDATION_CAME_BACK())
     return None

@@ -13,6 +13,9 @@ from diagnose.rules.own_call import call_of_fit
 
 NAME = "penalty-in-loss"
 
+SQUARED = ("mse", "mean_squared_error", "MSE")
+"""The loss by the names it may be compiled under, of which predictions are scored by row."""
+
 NONE = Text("penalty-in-loss.none", "The loss holds no penalties: no regularizers, no add_loss.")
 SMALL = Text(
     "penalty-in-loss.small",
@@ -27,6 +30,11 @@ FAILED = Text(
     "penalty-in-loss.failed",
     "loss and {metric} are the same function, but the loss {logged:number} logged for epoch {epoch} holds "
     "{penalties:number} of penalties; without them it is {data:number} ({metric}: {beside:number}).",
+)
+OF_CALL = Text(
+    "penalty-in-loss.of-call",
+    "{file}:{line}: over these rows evaluate gives loss {loss:number}, which holds {penalties:number} of penalties; "
+    "the mean squared error of the predictions, by the labels of these rows, is {mse:number}.",
 )
 ADVICE = Text(
     "penalty-in-loss.advice",
@@ -71,6 +79,9 @@ def check(facts: Facts) -> Finding:
     said = {"penalties": penalties.logged, "logged": ledger.logged, "epoch": ledger.epoch}
     if _share(ledger) < MATERIAL or effect <= 2 * abs(ledger.residual):
         return Finding(NAME, "passed", SMALL(**said), evidence, "", "loss", effect)
+    of_call = None if same else _of_call(facts, penalties.evaluated)
+    if of_call is not None:
+        return of_call
     if not same:
         return Finding(NAME, "passed", NO_TWIN(**said), evidence, "", "loss", effect)
     metric = same[0]
@@ -79,6 +90,25 @@ def check(facts: Facts) -> Finding:
     call = call_of_fit(facts, "early-stopping", monitor=f"val_{metric}", mode="min", baseline=None)
     advice = ADVICE(metric=metric, code=CODE, call=f"callbacks = [{call}]")
     return Finding(NAME, "failed", title, evidence, advice, "loss", effect)
+
+
+def _of_call(facts: Facts, penalties: float) -> Finding | None:
+    """Predictions after the fit whose error, by the labels, is what the loss over these rows is without its
+    penalties: the script may hold the two against one another."""
+    if facts.trace.header.compile.loss not in SQUARED:
+        return None
+    for call in reversed(facts.calls):
+        loss, mse = call.replayed.get("loss"), None if call.scored is None else call.scored.values.get("mse")
+        if call.epoch is not None or not call.after_fit or loss is None or mse is None or call.weighted:
+            continue
+        held = loss - mse
+        if abs(held - penalties) > 1e-3 * penalties or held < MATERIAL * abs(loss):
+            continue
+        said = {"file": call.file, "line": call.line, "loss": loss, "penalties": held, "mse": mse}
+        code = call_of_fit(facts, "early-stopping", monitor="val_mse", mode="min", baseline=None)
+        advice = ADVICE(metric="mse", code=CODE, call=f'model.compile(..., metrics=["mse"])\ncallbacks = [{code}]')
+        return Finding(NAME, "failed", OF_CALL(**said), dict(said), advice, "loss", held)
+    return None
 
 
 def _share(ledger: Ledger) -> float:

@@ -1,5 +1,5 @@
-"""Rule `preprocessing-differs`: a call of the script's own was given fit's rows with other inputs, by a simple map
-(keras#15813, and many questions that begin with "evaluate gives other results than fit")."""
+"""Rule `preprocessing-differs`: a call of the script's own was given fit's rows with other inputs or labels, by a
+simple map (keras#15813, and many questions that begin with "evaluate gives other results than fit")."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TINY: Final = 1e-6
 FAILED = Text(
     "preprocessing-differs.failed",
     "{file}:{line}: {call} was given the {of:select(training=rows that fit trained on|validation=validation rows)} "
-    "{inputs}: it {returns:given(returned|predicts with)} {metric} {value:number}; with the inputs as fit had them it "
-    "is {undone:number}.",
+    "{inputs}: it {returns:given(returned|predicts with)} {metric} {value:number}; with the "
+    "{labels:given(labels|inputs)} as fit had them it is {undone:number}.",
 )
 PASSED = Text(
     "preprocessing-differs.passed",
@@ -45,6 +45,22 @@ Better still, make it a part of the model, so that it is saved with it: a `Norma
 training rows, or a `Rescaling` layer.
 """,
 )
+LABELS = Text(
+    "preprocessing-differs.labels",
+    """\
+The labels are read in another way than for fit. Class numbers come from the order of names: give the same list
+everywhere (`image_dataset_from_directory(…, class_names=names)`, `flow_from_directory(…, classes=names)`, one
+`LabelEncoder` that was fit once), and take labels and inputs from one source, in one order:
+
+{code:python}
+""",
+)
+LABELS_CODE = """\
+names = sorted(set(train_names))  # once, and kept with the model
+number = {name: i for i, name in enumerate(names)}
+
+y_train = np.array([number[name] for name in train_names])
+y_val = np.array([number[name] for name in val_names])"""
 UNDONE: Final = {
     "channels-reversed": "np.flip({x}, axis=-1)",
     "columns-reversed": "np.flip({x}, axis=-1)",
@@ -70,30 +86,27 @@ def check(facts: Facts) -> Finding:
     changed = [found for c in known if (found := _changed(c)) is not None]
     if not changed:
         return Finding(NAME, "passed", PASSED(calls=len(known)), {"calls": len(known)}, "")
-    call, metric, amount = max(changed, key=lambda x: abs(x[2]))
-    value = (call.returned or call.replayed)[metric]
-    evidence = {
-        "file": call.file,
-        "line": call.line,
-        "rows": None if call.rows is None else call.rows.count,
-        "map": None if call.rows is None else call.rows.map,
-        "amount": amount,
-    }
+    call, amount = max(changed, key=lambda x: abs(x[1]))
+    value, rows, metric = call.value, call.rows, call.metric
+    assert rows is not None and value is not None
+    evidence = {"file": call.file, "line": call.line, "rows": rows.count, "map": rows.map, "amount": amount}
     if abs(amount) < MATERIAL * max(abs(value), abs(value - amount)):
         return Finding(NAME, "passed", SMALL(), evidence, "", metric, abs(amount))
-    assert call.rows is not None
+    of_labels = (rows.map or "").startswith("labels-")
     title = FAILED(
         file=call.file,
         line=call.line,
         call=call.call,
-        of=call.rows.of,
-        inputs=call.rows.mapped,
+        of=rows.of,
+        inputs=rows.mapped,
         returns=bool(call.returned),
         metric=metric,
         value=value,
+        labels=of_labels,
         undone=value - amount,
     )
-    return Finding(NAME, "failed", title, evidence, ADVICE(undone=_undone(call), code=CODE), metric, abs(amount))
+    advice = LABELS(code=LABELS_CODE) if of_labels else ADVICE(undone=_undone(call), code=CODE)
+    return Finding(NAME, "failed", title, evidence, advice, metric, abs(amount))
 
 
 def _undone(call: Call) -> str | None:
@@ -112,10 +125,8 @@ def _undone(call: Call) -> str | None:
     return f"model.{call.call}({given}{size})"
 
 
-def _changed(call: Call) -> tuple[Call, str, float] | None:
-    """With the metric it is compared by, and how much of its value is from other inputs."""
-    if call.rows is None or call.rows.kind != "changed" or call.compared_with is None:
+def _changed(call: Call) -> tuple[Call, float] | None:
+    """With how much of its value is from other inputs or labels."""
+    if call.rows is None or call.rows.kind != "changed" or call.compared_with is None or call.value is None:
         return None
-    amount = next((e.amount for e in call.entries if e.factor == "rows-changed"), 0.0)
-    metric = call.compared_with.metric
-    return call, metric if metric in call.replayed else metric.removeprefix("val_"), amount
+    return call, next((e.amount for e in call.entries if e.factor == "rows-changed"), 0.0)

@@ -91,6 +91,7 @@ _JUDGES: Final[dict[str, Judge]] = {
     "partial-epoch": _notable,
     "loss-changed": _notable,
     "random-evaluate": _notable,
+    "schedule-restarts": _notable,
 }
 
 

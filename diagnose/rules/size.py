@@ -6,11 +6,13 @@ import math
 from typing import Final
 
 from diagnose.decide.better import HIGHER_FUNCTIONS
+from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL
 from diagnose.rules.facts import Facts
 from diagnose.rules.passes import validation_passes
+from diagnose.tracefile.reader import Trace
 
 ALIKE = Text(
     "size.alike",
@@ -28,12 +30,7 @@ def scale(ledger: Ledger) -> float:
 def resolution(facts: Facts, metric: str) -> float:
     """The smallest difference in this metric that is one of the data: two rows for a share of rows; 0 for a metric that
     counts no rows, or where their number is not known."""
-    name = metric.removeprefix("val_")
-    counts = any(
-        m.name == name and (m.function in HIGHER_FUNCTIONS or m.class_name.endswith("Accuracy"))
-        for m in facts.trace.header.metrics or ()
-    )
-    if not counts or not facts.epochs:
+    if not facts.epochs or not counts_rows(facts.trace, metric):
         return 0.0
     passes = validation_passes(facts.trace) if metric.startswith("val_") else []
     if not isinstance(passes, str) and passes:
@@ -41,6 +38,35 @@ def resolution(facts: Facts, metric: str) -> float:
     steps = facts.trace.index.steps_of(facts.epochs[0].epoch)
     rows = sum(len(step.batch.row_ids) for step in steps)
     return ROWS / rows if rows else 0.0
+
+
+def counts_rows(trace: Trace, metric: str) -> bool:
+    """Whether a metric is a share of rows."""
+    name = metric.removeprefix("val_")
+    return any(
+        m.name == name and (m.function in HIGHER_FUNCTIONS or m.class_name.endswith("Accuracy"))
+        for m in trace.header.metrics or ()
+    )
+
+
+def surprise(facts: Facts, call: Call) -> float:
+    """How far what a call of the script's gives is from the logged value it is compared with (`apart`); 0 where it is
+    compared with none."""
+    compared, value = call.compared_with, call.value
+    if compared is None or value is None:
+        return 0.0
+    rows = None if call.rows is None else call.rows.count
+    return apart(facts.trace, compared.metric, rows, value, compared.logged)
+
+
+def apart(trace: Trace, metric: str, rows: int | None, value: float, logged: float) -> float:
+    """The difference of two values over so many rows, as a share of the second; 0 where nobody would call them
+    different: less than `MATERIAL` of them, or than two rows."""
+    gap, size = abs(value - logged), max(abs(value), abs(logged))
+    fine = ROWS / rows if rows and counts_rows(trace, metric) else 0.0
+    if not math.isfinite(gap) or gap == 0.0 or gap < max(MATERIAL * size, _less(fine)):
+        return 0.0
+    return gap / max(abs(logged), 1e-12)
 
 
 def alike(facts: Facts, metric: str, one: float | None, other: float | None) -> Said | None:

@@ -63,6 +63,12 @@ FAILED = Text(
     "{earlier:given( in an earlier fit, whose weights this one goes on from|)}, so the val_ values of epoch {epoch} "
     "are not those of unseen rows.",
 )
+OF_CALL = Text(
+    "trained-on-validation.of-call",
+    "{file}:{line}: {seen} of the {rows} rows that {call} went over ({share:.0%}) had been trained on"
+    "{earlier:given( in an earlier fit, whose weights this one goes on from|: the rows of training are drawn anew in "
+    "each epoch)}{metric:given(, so {metric} {value:number} is not that of unseen rows)}.",
+)
 ADVICE = Text(
     "trained-on-validation.advice",
     "{what:select(earlier=Make a new model for each fold or split; what an earlier fit trained on is no validation "
@@ -109,7 +115,9 @@ model.fit(x[train], y[train], epochs=..., validation_data=(x[held], y[held]))"""
 def check(facts: Facts) -> Finding:
     """Fails where more validation rows were trained on than are equal by chance, and the validation data is not the
     training data itself."""
-    trace = facts.trace
+    trace, of_call = facts.trace, _of_calls(facts)
+    if of_call is not None:
+        return of_call
     if not trace.evaluations:
         known = training_passes(trace)
         tested = None if isinstance(known, str) or not any(map(len, known)) else _tested(facts, known)
@@ -173,6 +181,40 @@ def _tested(facts: Facts, training: list[Rows]) -> Finding | None:
         title = TESTED(**said, seen=rows.same, share=rows.same / rows.count)
         return Finding(NAME, "failed", title, {**said, "training_rows": rows.same}, ADVICE_TEST(code=CODE_TEST))
     return None
+
+
+def _of_calls(facts: Facts) -> Finding | None:
+    """The call after the fit, over rows that are not its validation, of which most had been trained on although they
+    look as if they were held out: an earlier fit had them, or the split draws them anew."""
+    training = training_passes(facts.trace)
+    own = 0.0 if isinstance(training, str) or not any(map(len, training)) else _own_share(training)
+    found = []
+    for call in facts.calls:
+        rows = call.rows
+        if rows is None or call.epoch is not None or not call.returned or rows.kind not in ("other", "training"):
+            continue
+        seen = rows.before if rows.kind == "other" else rows.count if rows.redrawn else 0
+        if _judged(rows.count, seen, own, copies=False) is None:
+            found.append((seen / rows.count, seen, call, rows))
+    if not found:
+        return None
+    share, seen, call, rows = max(found, key=lambda x: x[0])
+    earlier = rows.kind == "other" or None
+    evidence = {"file": call.file, "line": call.line, "rows": rows.count, "rows_trained_on_before": seen}
+    title = OF_CALL(
+        file=call.file,
+        line=call.line,
+        seen=seen,
+        rows=rows.count,
+        call=call.call,
+        share=share,
+        earlier=earlier,
+        metric=call.metric or None,
+        value=call.value,
+    )
+    what = "earlier" if earlier else "arrays"
+    code = CODE_EARLIER if earlier else CODE_ARRAYS
+    return Finding(NAME, "failed", title, evidence, ADVICE(what=what, code=code))
 
 
 def _failed(rows: int, seen: int, evidence: dict[str, Any], what: str) -> Finding:

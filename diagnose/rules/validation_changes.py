@@ -69,7 +69,7 @@ def check(facts: Facts) -> Finding:
         return Finding(NAME, "passed", SAME(rows=rows, passes=len(passes)), {"validation_rows": rows}, "")
     if reshuffled_split.check(facts).status == "failed":
         return not_applicable(NAME, DRAWN_ANEW())
-    if trace.header.fit.arguments.validation_steps is not None and partial_epoch.check(facts).status == "failed":
+    if partial_epoch.validation_part(facts, trace.header.fit.arguments) is not None:
         return not_applicable(NAME, ENDS_EARLY())
     changed = max(_changed(one, other) for one, other in pairwise(passes))
     if changed < SMALL:

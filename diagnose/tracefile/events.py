@@ -70,23 +70,27 @@ Hex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class WeightsKept(ByCallback, frozen=True, kw_only=True):
-    """At the end of the fit, an attribute of a callback (entry `place` of the header's callbacks) holds weights of the
-    model's shapes: digests as those of a state, `non_trainable` None where it holds the trainable ones alone."""
+    """At the end of the fit, an attribute of a callback (entry `place` of the header's callbacks), or a name that its
+    functions use, holds weights of the model's shapes: digests as those of a state, `non_trainable` None where it holds
+    the trainable ones alone. `arrays`: a Python expression for them, in a method of the callback."""
 
     place: Count
     attribute: str
+    arrays: str | None = None
     trainable: Hex
     non_trainable: Hex | None = None
 
 
 class OutsideChanged(Part, frozen=True, kw_only=True):
     """A number outside the model's variables, which `of` (its loss, a metric, a layer or a callback) holds under
-    `name`, is another than at the last look."""
+    `name`, is another than at the last look. `plain`: it is in no variable, so that a compiled step may go by the value
+    it had when it was compiled (None: not noted)."""
 
     of: str
     name: str
     before: Number
     after: Number
+    plain: bool | None = None
 
 
 class FileReplaced(Part, frozen=True, kw_only=True):

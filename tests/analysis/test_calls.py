@@ -138,8 +138,9 @@ def test_a_loaded_model_is_matched_by_content_and_a_part_of_the_rows_is_named(ma
     assert not call.same_model and call.after_fit and call.version == 18
     assert call.rows is not None and (call.rows.kind, call.rows.count, call.rows.known) == ("training", 5, ROWS)
     amounts = {e.factor: e.amount for e in call.entries}
-    assert amounts["other-rows"] == pytest.approx(call.returned["accuracy"] - made.training[1], abs=1e-6) != 0
-    adds_up(call, call.returned["accuracy"])
+    whole = made.training[["loss", "accuracy"].index(call.metric)]
+    assert amounts["other-rows"] == pytest.approx(call.returned[call.metric] - whole, abs=1e-6) != 0
+    adds_up(call, call.returned[call.metric])
 
 
 def test_weights_set_by_hand_are_no_version(made: Made) -> None:
@@ -158,7 +159,7 @@ def test_they_go_through_json_and_stay_when_the_trace_is_analysed_again(made: Ma
 
 def test_a_line_for_each_in_terminal_and_page(made: Made) -> None:
     text, page = str(made.diagnosis), html.render([made.diagnosis])
-    site = f"test_calls.py:{made.calls[-1].line} test_on_batch returned accuracy"
+    site = f"test_calls.py:{made.calls[-1].line} test_on_batch returned {made.calls[-1].metric}"
     assert site in text and site in page
     assert (
         "version 18, the end of epoch 3, as after fit" in page
@@ -185,7 +186,7 @@ def test_the_headline_is_about_the_scripts_own_number(made: Made) -> None:
         if c.epoch is None and c.compared_with is not None and c.residual is not None and c.returned
     ]
     gaps = {
-        c.line: abs(c.returned["accuracy"] / c.compared_with.logged - 1) for c in after if c.compared_with is not None
+        c.line: abs(c.returned[c.metric] / c.compared_with.logged - 1) for c in after if c.compared_with is not None
     }
     line = max(gaps, key=lambda n: gaps[n])
     assert made.diagnosis.headline.startswith(f"test_calls.py:{line}: ")
@@ -271,3 +272,173 @@ def test_rows_in_another_order_are_not_said_to_be_in_order(tmp_path: Path) -> No
         (diagnosis,) = session.diagnose()
     ordered = [call.rows and call.rows.ordered for call in diagnosis.calls]
     assert ordered == [True, True, False, False, True, True, False, False]
+
+
+def test_validation_rows_whose_labels_have_another_dtype(tmp_path: Path) -> None:
+    """They are rows of another signature than those that were trained on."""
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        x, y = data(0)
+        xv, yv = data(1, 20)
+        yv = yv.astype("int32")
+        model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0, validation_data=(xv, yv))
+        returned = model.evaluate(xv, yv, verbose=0)
+        model.predict(xv, verbose=0)
+        (diagnosis,) = session.diagnose()
+    evaluated, predicted = diagnosis.calls
+    assert evaluated.rows is not None and predicted.rows is not None
+    assert (evaluated.rows.kind, predicted.rows.kind) == ("validation", "validation")
+    assert evaluated.returned["loss"] == pytest.approx(returned[0], abs=0)
+    assert evaluated.reproduced
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="other backends have no strings")
+def test_a_prediction_beside_batches_that_are_kept_in_one_piece(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    words = np.array(["a", "b", "c", "b"])
+    labels = np.array([0.0, 1.0, 0.0, 1.0], "float32")
+    inputs = keras.Input((1,), dtype="string")
+    found = keras.layers.StringLookup(vocabulary=["a", "b", "c"], output_mode="one_hot")(inputs)
+    with diagnose.trace(tmp_path) as session:
+        model = keras.Model(inputs, keras.layers.Dense(1)(found))
+        model.compile("sgd", "mse")
+        model.fit(tf.data.Dataset.from_tensor_slices((words[:, None], labels)).batch(2), epochs=1, verbose=0)
+        model.predict(tf.constant([["b"]]), verbose=0)
+        (diagnosis,) = session.diagnose()
+    assert diagnosis.replay is not None and (diagnosis.replay.steps, diagnosis.replay.reproduced) == (2, 2)
+    assert [call.call for call in diagnosis.calls] == ["predict"]
+
+
+@pytest.mark.skipif(keras.config.backend() == "jax", reason="own steps take other arguments there")
+def test_evaluate_hands_x_on_by_itself_to_a_step_of_the_models_own(tmp_path: Path) -> None:
+    class Coder(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+            self.mean_loss = keras.metrics.Mean(name="loss")
+
+        @property
+        def metrics(self) -> Any:
+            return [self.mean_loss]
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+        def test_step(self, data: Any) -> Any:
+            bare = not isinstance(data, (tuple, list))
+            x = data if bare else data[0]
+            self.mean_loss.update_state(keras.ops.mean((self.dense(x) - x) ** 2) + (0.0 if bare else 100.0))
+            return {"loss": self.mean_loss.result()}
+
+        train_step = test_step
+
+    x = data(0, 12)[0]
+    with diagnose.trace(tmp_path) as session:
+        keras.utils.set_random_seed(1)
+        model = Coder()
+        model(x[:1])
+        model.compile(optimizer="sgd")
+        model.fit(x, batch_size=4, epochs=1, verbose=0)
+        returned = model.evaluate(x, batch_size=4, verbose=0, return_dict=True)["loss"]
+        (diagnosis,) = session.diagnose()
+    assert returned < 100
+    (call,) = diagnosis.calls
+    assert call.reproduced
+    adds_up(call, returned)
+
+
+class Numbered(keras.utils.PyDataset):
+    """Rows in batches that are asked for by number."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, size: int) -> None:
+        super().__init__()
+        self.x, self.y, self.size = x, y, size
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.size)
+
+    def __getitem__(self, index: int) -> Any:
+        at = slice(index * self.size, (index + 1) * self.size)
+        return self.x[at], self.y[at]
+
+
+def test_rows_that_are_drawn_in_the_call_are_known_by_content(tmp_path: Path) -> None:
+    """And predictions of them are held against their labels, whatever order they come in."""
+    x, y = data(0)
+    order = np.random.default_rng(5).permutation(ROWS)
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+        value = model.evaluate(Numbered(x, y, 10), verbose=0)
+        model.evaluate(((x[i : i + 16], y[i : i + 16]) for i in (0, 16, 32)), steps=3, verbose=0)
+        predicted = model.predict(Numbered(x[order], y[order], 7), verbose=0)
+        model.evaluate(Numbered(3 * x + 1, y, 10), verbose=0)
+        (diagnosis,) = session.diagnose()
+    numbered, generator, predict, scaled = diagnosis.calls
+    for call, size in ((numbered, 10), (generator, 16)):
+        assert call.rows is not None and (call.rows.kind, call.rows.count, call.rows.ordered) == (
+            "training",
+            ROWS,
+            True,
+        )
+        assert (call.batch_size, call.reproduced) == (size, True)
+        adds_up(call, call.returned[call.metric])
+    assert numbered.returned == dict(zip(("loss", "accuracy"), value, strict=True))
+    assert predict.rows is not None and predict.rows.ordered is False and predict.batch_size == 7
+    assert predict.scored is not None
+    right = predicted.argmax(1)
+    assert predict.scored.values == {"accuracy": pytest.approx((right == y[order]).mean())}
+    assert predict.scored.in_order == pytest.approx((right == y).mean())
+    assert scaled.rows is not None and (scaled.rows.map, scaled.rows.of) == ("scaled", "training")
+
+
+def test_calls_that_were_not_noted_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = data(0)
+    monkeypatch.setattr("diagnose.record.calls.FREE_SECONDS", -1.0)
+    monkeypatch.setattr("diagnose.record.calls.SHARE", 0.0)
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        model.fit(x, y, batch_size=BATCH, verbose=0)
+        model.evaluate(x, y, verbose=0)
+        model.predict(x, verbose=0)
+        (diagnosis,) = session.diagnose()
+    assert diagnosis.calls == () and diagnosis.notice is not None and "2 were passed over" in diagnosis.notice
+
+
+def test_labels_in_another_encoding_are_named_and_undone(tmp_path: Path) -> None:
+    x, y = data(0)
+    order = np.random.default_rng(5).permutation(ROWS)
+    with diagnose.trace(tmp_path) as session:
+        model = build()
+        model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+        plain = model.evaluate(x, y, verbose=0)
+        turned = model.evaluate(x, 1 - y, verbose=0)
+        model.evaluate(x[order], y, verbose=0)
+        model.evaluate(x, y.astype("float32"), verbose=0)
+        (diagnosis,) = session.diagnose()
+    _, other, moved, cast = diagnosis.calls
+    assert [c.rows and c.rows.map for c in (other, moved, cast)] == ["labels-permuted", "labels-in-order", None]
+    at = ["loss", "accuracy"].index(other.metric)
+    amounts = {e.factor: e.amount for e in other.entries}
+    assert amounts["rows-changed"] == pytest.approx(turned[at] - plain[at], abs=1e-6)
+    adds_up(other, turned[at])
+    assert cast.rows is not None and cast.rows.kind == "training"
+    finding = next(f for f in diagnosis.findings if f.rule == "preprocessing-differs")
+    assert finding.status == "failed" and "classes numbered otherwise" in finding.title
+
+
+def test_sample_weights_of_a_call_are_an_amount_of_their_own(tmp_path: Path) -> None:
+    x, y = data(0)
+    weight = np.where(y == 1, 9.0, 1.0)
+    with diagnose.trace(tmp_path) as session:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+        plain = model.evaluate(x, y, verbose=0)
+        weighted = model.evaluate(x, y, sample_weight=weight, verbose=0)
+        (diagnosis,) = session.diagnose()
+    amounts = {e.factor: e.amount for e in diagnosis.calls[1].entries}
+    assert amounts["class-weights"] == pytest.approx(weighted - plain, abs=1e-6) != 0
+    assert "batching" not in amounts and "other-rows" not in amounts
+    adds_up(diagnosis.calls[1], weighted)

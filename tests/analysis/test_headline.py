@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,8 +13,11 @@ import pytest
 
 from diagnose import Tracer, read_trace
 from diagnose.analysis.headline import headline
-from diagnose.result.diagnosis import Ledger, LedgerEntry
+from diagnose.analysis.scored import score
+from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith
+from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements, Replayed
+from diagnose.result.texts import Text
 from diagnose.rules.facts import Facts
 
 
@@ -64,3 +70,110 @@ def test_none_is_named_where_steps_do_not_reproduce(path: Path) -> None:
 def test_a_cause_is_named_however_small_the_gap(path: Path) -> None:
     text = said(path, 0.0, 0.0004, residual=0.0)
     assert "dropout or noise is active in fit only (+0.0004)" in text
+
+
+def own_call(value: float, *amounts: float, line: int = 40, **changes: Any) -> Call:
+    """An `evaluate` over fit's eight rows that returned this, where fit logged a loss of 1."""
+    entries = [CallEntry(f, a) for f, a in zip(("weights-drift", "dropout"), amounts, strict=False)]
+    known: dict[str, Any] = {
+        "call": "evaluate", "file": "train.py", "line": line, "epoch": None, "returned": {"loss": value}, "version": 2,
+        "ends_epoch": 1, "after_fit": True, "changed": 0, "same_model": True, "same_compile": True,
+        "rows": CallRows("training", 8, 8, 8), "batch_size": 32, "compared_with": ComparedWith(1, "loss", 1.0),
+        "entries": tuple(entries), "residual": value - 1.0 - sum(amounts), "reproduced": True,
+    }  # fmt: skip
+    return Call(**{**known, **changes})
+
+
+def with_calls(path: Path, *calls: Call, findings: Sequence[Finding] = (), reproduced: int = 2) -> str:
+    measured = Measurements(replayed={1: Replayed(2, reproduced)})
+    with read_trace(path) as trace:
+        return headline(Facts(trace, (), None, (), measured, calls), findings)
+
+
+LEAK = Finding("trained-on-validation", "failed", "rows leaked", {"n": 1}, "", severity="wrong", role="spoils-values")
+
+
+def test_the_scripts_own_number_comes_first_and_what_is_wrong_after_it(path: Path) -> None:
+    text = with_calls(path, own_call(0.7, -0.3), findings=[LEAK])
+    assert text.startswith("train.py:40: evaluate returned loss 0.7 where fit logged 1 for epoch 1, mostly because ")
+    assert text.endswith(" rows leaked")
+
+
+@pytest.mark.parametrize("call", [own_call(1.0), own_call(1.005, 0.005), own_call(0.5, compared_with=None)])
+def test_a_call_that_agrees_with_the_log_is_no_headline(path: Path, call: Call) -> None:
+    assert with_calls(path, call, findings=[LEAK]) == "rows leaked"
+
+
+def test_of_several_calls_the_largest_difference_counts(path: Path) -> None:
+    calls = [own_call(0.9, -0.1, line=1), own_call(0.2, -0.8, line=2), own_call(1.1, 0.1, line=3)]
+    assert with_calls(path, *calls).startswith("train.py:2: ")
+
+
+def test_a_call_at_the_end_of_an_epoch_counts_where_there_is_none_after_the_fit(path: Path) -> None:
+    inside, middle = own_call(0.2, -0.8, line=1, epoch=1), own_call(0.1, -0.9, line=2, epoch=1, ends_epoch=None)
+    assert with_calls(path, inside, middle).startswith("train.py:1: ")
+    assert with_calls(path, inside, own_call(0.9, -0.1, line=3)).startswith("train.py:3: ")
+
+
+@pytest.mark.parametrize(
+    ("call", "reproduced", "why"),
+    [
+        (own_call(0.7, -0.3), 1, "1 of 2 steps of that epoch came out"),
+        (own_call(0.7, -0.1), 2, "replay leaves -0.2"),
+        (own_call(0.7, residual=None, reproduced=False), 2, "replay does not give what was returned"),
+        (own_call(0.7, residual=None, reproduced=None), 2, "it was not taken apart"),
+    ],
+    ids=["steps", "residual", "value", "ledger"],
+)
+def test_no_cause_of_a_call_is_named_that_is_not_proven(path: Path, call: Call, reproduced: int, why: str) -> None:
+    text = with_calls(path, call, reproduced=reproduced)
+    assert text.startswith("train.py:40: ") and "because" not in text and why in text
+
+
+def test_a_finding_about_the_call_is_said_once(path: Path) -> None:
+    title = Text("test.about", "train.py:40: its inputs were scaled")()
+    about = Finding("preprocessing-differs", "failed", title, {"file": "train.py", "line": 40}, "", severity="wrong")
+    assert with_calls(path, own_call(0.7, -0.3), findings=[about]) == title
+
+
+def test_a_slip_in_scoring_is_told_where_the_script_has_no_other_surprise(path: Path) -> None:
+    """Shapes (n, 1) and (n,): what NumPy makes of them is no value of the model."""
+    rng = np.random.default_rng(0)
+    predictions = rng.random((20, 1))
+    labels = (predictions[:, 0] > 0.5).astype("int64")
+    found = score(predictions, labels)
+    assert found is not None
+    by_hand = [float(((predictions > 0.5) == labels).mean()), float((predictions.argmax(1) == labels).mean())]
+    with read_trace(path) as trace:
+        ledger = Ledger(epoch=1, metric="loss", logged=1.0, evaluated=1.001, gap=0.001, entries=(), residual=0.001)
+        call = own_call(
+            0.7, -0.3, call="predict", returned={}, replayed={"loss": 0.7}, scored=found, compared_with=None
+        )
+        measured = Measurements(replayed={1: Replayed(2, 2)})
+        text = headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
+        far = replace(ledger, evaluated=1.3, gap=0.3, entries=(LedgerEntry("dropout", 0.3, 0.3, 0.3),), residual=0.0)
+        other = headline(Facts(trace, (), None, (far,), measured, (call,)), ())
+    assert all(f"{value:.6g}" in text for value in by_hand) and "(20, 1) and (20,)" in text
+    assert "dropout" in other and "(20, 1)" not in other, "a gap between fit and evaluate comes first"
+
+
+def test_predictions_for_a_part_of_the_rows_are_no_number_of_the_script(path: Path) -> None:
+    part = own_call(
+        0.2, call="predict_on_batch", returned={}, replayed={"loss": 0.2}, rows=CallRows("training", 2, 2, 8)
+    )
+    assert "predict_on_batch" not in with_calls(path, part)
+    assert "train.py:41: evaluate returned loss 0.7" in with_calls(path, part, own_call(0.7, -0.3, line=41))
+    whole = replace(part, rows=CallRows("training", 8, 8, 8))
+    assert "train.py:40: predict_on_batch made predictions that give loss 0.2" in with_calls(path, whole)
+
+
+def test_a_loss_that_became_another_function_is_the_cause(path: Path) -> None:
+    changed = Finding("loss-changed", "failed", "It changed.", {"n": 1}, "", role="explains-restoration")
+    text = with_calls(path, own_call(2.5), findings=[changed])
+    assert "the loss itself is another function by then (+1.5)" in text and "nothing that was measured" not in text
+
+
+def test_weights_that_are_no_numbers_come_first_where_the_log_looks_well(path: Path) -> None:
+    """As where a rectifier makes 0 of NaN."""
+    lost = Finding("not-finite", "failed", "The weights hold NaN.", {"n": 1}, "", severity="wrong", role="explains-gap")
+    assert with_calls(path, findings=[lost]) == "The weights hold NaN."

@@ -115,6 +115,49 @@ def test_fails_where_weights_are_kept_and_never_put_back() -> None:
     assert seen.diagnosis.restoration.verdict == "not-restored"
 
 
+def test_an_average_that_a_callback_puts_into_the_model() -> None:
+    class Mean(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.ends: list[Any] = []
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.ends.append(self.model.get_weights())
+
+        def on_train_end(self, logs: Any = None) -> None:
+            self.model.set_weights([np.mean(parts, axis=0) for parts in zip(*self.ends[-3:], strict=True)])
+
+    seen = fit(Mean(), **ARGUMENTS)
+    r = seen.diagnosis.restoration
+    assert r is not None and (r.verdict, r.written_by, r.restored_version) == ("replaced", "Mean", None)
+    assert r.average is not None and (r.average.kind, r.average.of, r.average.members) == ("mean", "epochs", (3, 4, 5))
+    assert "it holds the mean of the weights at the ends of epochs 3–5" in r.sentence == seen.diagnosis.headline
+    finding = seen.finding(RULE)
+    assert finding.status == "not-applicable" and "Mean wrote others" in finding.title
+
+
+def test_a_class_that_derives_from_early_stopping_and_restores_by_itself() -> None:
+    class Mine(keras.callbacks.EarlyStopping):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            if self.best_epoch == epoch:
+                self.mine = self.model.get_weights()
+
+        def on_train_end(self, logs: Any = None) -> None:
+            self.model.set_weights(self.mine)
+
+    seen = fit(Mine("val_loss", patience=9), **{**ARGUMENTS, "epochs": 8})
+    best = int(np.argmin([log["val_loss"] for log in seen.witness.logs])) + 1
+    r = seen.diagnosis.restoration
+    assert best < 8 and holds(seen, best)
+    assert r is not None and (r.callback, r.verdict, r.restored_epoch, r.monitor) == (
+        "Mine",
+        "aligned",
+        best,
+        "val_loss",
+    )
+    assert seen.finding(RULE).status == "passed"
+
+
 def test_its_own_restore_goes_before_an_early_stopping_that_does_not_restore() -> None:
     seen = fit(keras.callbacks.EarlyStopping("val_loss", patience=9), Memory("on_train_end"), **ARGUMENTS)
     assert seen.diagnosis.restoration.callback == "Memory" and seen.finding(RULE).status == "passed"

@@ -37,8 +37,9 @@ EVENTS: dict[str, Any] = {
     "limit": {"what": "steps", "reason": "the trace is full"}, "tracer-error": {"error": "E: e", "traceback": "at"},
     "replica-shares": {"rows": [8], "evaluation": 0, "batch": 0}, "metrics-reset": {"callback": "Stop", "hook": "h"},
     "optimizer-changed": {"callback": "Stop", "hook": "on_epoch_end"},
-    "weights-kept": {"callback": "Stop", "hook": "h", "place": 0, "attribute": "best", "trainable": "0" * 32},
-    "outside-changed": {"of": "the loss", "name": "w", "before": 0.0, "after": 1.0},
+    "weights-kept": {"callback": "Stop", "hook": "h", "place": 0, "attribute": "best", "arrays": "self.best",
+                     "trainable": "0" * 32},
+    "outside-changed": {"of": "the loss", "name": "w", "before": 0.0, "after": 1.0, "plain": True},
     "file-replaced": {"path": "b.keras", "trace": "a.diag", "epoch": 1, "logs": {"val_loss": 0.5}},
     "trained-before": {"evaluation": 0, "rows": 3, "known": 8},
 }  # fmt: skip

@@ -15,7 +15,9 @@ import pytest
 
 import diagnose
 from diagnose import Tracer
-from diagnose.record import call_items, calls
+from diagnose.record import call_items, call_source, calls
+from diagnose.tracefile.digest import row_digests
+from diagnose.tracefile.rows import pack_rows
 from tests.non_perturbation.fits import BACKEND, Planned, _generators, binary, bits, differences, rows, two_outputs
 
 
@@ -52,6 +54,22 @@ def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield x[start : start + 6], y[start : start + 6]
 
 
+class Numbered(keras.utils.PyDataset):
+    """Batches that are asked for by number, the last one shorter."""
+
+    def __init__(self, y_of: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.y_of = y_of
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = rows(13, seed=6)
+        at = slice(5 * index, 5 * index + 5)
+        return x[at], self.y_of(y[at])
+
+
 def plain(value: Any) -> Any:
     """With the types that it has."""
     if isinstance(value, dict):
@@ -78,6 +96,11 @@ def use(model: Any, y_of: Callable[[Any], Any]) -> list[Any]:
         lambda: model.evaluate(x.astype("float64"), y, batch_size=5, return_dict=True, **quiet),
         lambda: model.evaluate(x, y, 4, 0, None if isinstance(y, dict) else weight, 2),
         lambda: model.evaluate(batches(), steps=2, **quiet),
+        lambda: model.evaluate(Numbered(y_of), callbacks=keras.callbacks.LambdaCallback(), **quiet),
+        lambda: model.predict(Numbered(y_of), **quiet),
+        lambda: model.predict(batches(), steps=2, **quiet),
+        lambda: model.evaluate(Numbered(y_of), callbacks=[Raises()], **quiet),
+        lambda: model.predict(Numbered(y_of), callbacks=[Raises()], **quiet),
         lambda: model.predict(x, batch_size=3, **quiet),
         lambda: model.predict_on_batch(x),
         lambda: model.test_on_batch(x, y),
@@ -152,6 +175,7 @@ def short() -> list[Any]:
     model, (x, y) = loss_only(), rows()
     model.fit(x, y, batch_size=8, verbose=0)
     found = [model.evaluate(x, y, verbose=0), plain(model.predict(x, verbose=0)), model.evaluate(x, y, verbose=0)]
+    found += [model.evaluate(batches(), steps=2, verbose=0), plain(model.predict(Numbered(lambda y: y), verbose=0))]
     return [found, bits(model.variables), bits(model.metrics_variables), _generators()]
 
 
@@ -176,7 +200,7 @@ def test_noted_calls_are_the_same_calls(name: str, tmp_path: Path) -> None:
     first = session.runs[0].calls
     assert first.error is None
     results = [noted[1][0], *noted[1][1][::2], *noted[2][::2]]
-    assert len(first.made) == len([x for x in results if not raised(x)]) > 14, "those that returned, and no others"
+    assert len(first.made) == len([x for x in results if not raised(x)]) > 18, "those that returned, and no others"
     tracer = Tracer(tmp_path / "alone.diag")
     same(untraced, script(name, [tracer]))
     assert {c.epoch for c in tracer.runs[0].calls.made} == {1}, "alone, it notes those inside its fit"
@@ -221,8 +245,108 @@ def test_no_room_and_no_time_change_nothing(tmp_path: Path, monkeypatch: pytest.
     assert session.runs[0].calls.made == []
 
 
+class Parts(keras.utils.PyDataset):
+    """A data set of Keras's own kind, which counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        self.asked.append(index)
+        x, y = rows(12, seed=5)
+        return x[6 * index :][:6], y[6 * index :][:6], np.linspace(0.5, 1, 6, dtype="float32")
+
+
+def shuffled() -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(rows(12, seed=5)).shuffle(12).map(_moved).batch(5)
+
+
+def _moved(x: Any, y: Any) -> Any:
+    import tensorflow as tf
+
+    return x + tf.random.uniform((), 0, 0.1), y
+
+
+def over_pipelines() -> list[Any]:
+    """A fit, and calls over all that is no array."""
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(7)
+    model, parts = loss_only(), Parts()
+    model.fit(*rows(), batch_size=8, verbose=0)
+    seen: list[int] = []
+    watch = keras.callbacks.LambdaCallback()
+    watch.on_test_batch_begin = lambda batch, logs=None: seen.append(batch)
+    given = keras.callbacks.CallbackList([watch], model=model)
+    made: list[Callable[[], Any]] = [
+        lambda: model.evaluate(parts, verbose=2),
+        lambda: model.evaluate(parts, steps=1, callbacks=[watch], verbose=0),
+        lambda: model.evaluate(parts, callbacks=watch, verbose=0),
+        lambda: model.evaluate(parts, callbacks=given, return_dict=True, verbose=0),
+        lambda: model.predict(parts, verbose=0),
+        lambda: model.evaluate(batches(), verbose=0),
+        lambda: model.predict(batches(), callbacks=[Raises()], verbose=0),
+    ]
+    if BACKEND == "tensorflow":
+        pipeline = shuffled()
+        made += [lambda: model.evaluate(pipeline, verbose=0), lambda: model.predict(pipeline, steps=2, verbose=0)] * 2
+    found = [attempt(call) for call in made]
+    state = sorted(k for k in vars(model) if "function" not in k)
+    left = [seen, parts.asked, len(given.callbacks), state]
+    return [found, left, bits(model.variables), bits(model.metrics_variables), _generators()]
+
+
+def test_calls_over_pipelines_are_the_same_calls(tmp_path: Path) -> None:
+    printed = [io.StringIO(), io.StringIO()]
+    with contextlib.redirect_stdout(printed[0]):
+        untraced = over_pipelines()
+    with diagnose.trace(tmp_path) as session, contextlib.redirect_stdout(printed[1]):
+        same(untraced, over_pipelines())
+    texts = [[line for line in p.getvalue().splitlines() if "/step" not in line] for p in printed]
+    assert texts[0] == texts[1]
+    calls_made = session.runs[0].calls
+    assert calls_made.error is None
+    whole = [c for c in calls_made.made if c.rows is not None]
+    x, y = rows(12, seed=5)
+    assert [c.sizes for c in whole[:4]] == [(6, 6), (6,), (6, 6), (6, 6)], "not where callbacks are no list"
+    first = whole[0].rows
+    assert first is not None and first.sample_weight is not None
+    kept = calls_made.arrays([*first.leaves, first.sample_weight])
+    assert kept is not None
+    same(plain(kept), plain([x, y, np.tile(np.linspace(0.5, 1, 6, dtype="float32"), 2)]))
+    if BACKEND == "tensorflow":
+        assert [c.sizes for c in whole[-4:]] == [(5, 5, 2), (5, 5)] * 2
+
+
+@pytest.mark.parametrize("place", ["_wrapped"])
+def test_an_error_in_noting_batches_costs_their_rows_alone(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise MemoryError("ours")
+
+    def script() -> list[Any]:
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(7)
+        model = loss_only()
+        model.fit(*rows(), batch_size=8, verbose=0)
+        return [model.evaluate(Parts(), verbose=0), bits(model.variables), _generators()]
+
+    untraced = script()
+    monkeypatch.setattr(call_source.Drawn, place, fails)
+    with diagnose.trace(tmp_path) as session:
+        same(untraced, script())
+    (call,) = session.runs[0].calls.made
+    assert call.rows is None and "MemoryError: ours" in str(call.why) and set(call.returned) == {"loss"}
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a pipeline needs TensorFlow beside the backend")
-def test_a_pipeline_is_not_touched(tmp_path: Path) -> None:
+def test_a_pipeline_is_drawn_once_and_its_rows_are_known(tmp_path: Path) -> None:
     import tensorflow as tf
 
     drawn: list[int] = []
@@ -241,4 +365,6 @@ def test_a_pipeline_is_not_touched(tmp_path: Path) -> None:
         model.evaluate(pipeline, verbose=0)
     assert drawn == [0, 1]
     (call,) = session.runs[0].calls.made
-    assert call.rows is None and call.why == calls.NO_ARRAYS and set(call.returned) == {"loss", "accuracy"}
+    given = [np.concatenate(each) for each in zip(*batches(), strict=True)]
+    assert call.rows is not None and call.sizes == (6, 6) and set(call.returned) == {"loss", "accuracy"}
+    assert call.rows.both == tuple(row_digests(pack_rows(given)))

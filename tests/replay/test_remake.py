@@ -129,3 +129,31 @@ def test_what_the_fit_was_run_with_counts_not_what_the_model_is_now(change: Any,
     assert diagnosis.versions["kept"] < diagnosis.versions["total"] and "made again" in diagnosis.versions["policy"]
     assert flags == ([bool(v.trainable) for v in model.variables], [bool(x.trainable) for x in model._flatten_layers()])
     assert model.optimizer is optimizer
+
+
+def changed_by(share: float) -> Any:
+    """Steps trained again whose first weights come out otherwise by this share, each by itself, as an operation that
+    adds in no fixed order makes them."""
+    from diagnose.replay.keras.retrain import KerasRetrainer
+
+    step = KerasRetrainer.step
+
+    def changed(self: Any, *arguments: Any) -> Any:
+        arrays, metrics = step(self, *arguments)
+        return [np.asarray(arrays[0] * (1 + share), arrays[0].dtype), *arrays[1:]], metrics
+
+    return changed
+
+
+def test_versions_that_differ_by_rounding_are_taken_and_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diagnose.replay.keras.retrain.KerasRetrainer.step", changed_by(3e-7))
+    diagnosis, _ = fit("epochs")
+    assert diagnosis.replay is not None and (diagnosis.replay.steps, diagnosis.replay.reproduced) == (12, 12)
+    assert "differ in the last digits" in diagnosis.versions["policy"]
+
+
+def test_control_those_that_lead_elsewhere_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diagnose.replay.keras.retrain.KerasRetrainer.step", changed_by(1e-3))
+    diagnosis, _ = fit("epochs")
+    assert diagnosis.replay is not None and diagnosis.replay.steps == 0
+    assert diagnosis.replay.reason is not None and "made others (first at version" in diagnosis.replay.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,17 @@ class Seen:
 
     def evaluate(self, weights: list[np.ndarray] | None = None) -> dict[str, float]:
         """Keras's own evaluate on a copy of the model."""
-        copy = keras.models.clone_model(self.model)
+        copy = copy_of(self.model)
         copy.set_weights(self.model.get_weights() if weights is None else weights)
-        copy.compile(loss=self.model.loss, metrics=["accuracy"])
         return {k: float(v) for k, v in copy.evaluate(self.x, self.y, verbose=0, return_dict=True).items()}
+
+
+@lru_cache(maxsize=4)
+def copy_of(model: Any) -> Any:
+    """A compiled copy, for any weights: TensorFlow traces its `evaluate` once."""
+    copy = keras.models.clone_model(model)
+    copy.compile(loss=model.loss, metrics=["accuracy"])
+    return copy
 
 
 def data(rows: int = 64) -> tuple[np.ndarray, np.ndarray]:

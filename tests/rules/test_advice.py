@@ -21,7 +21,7 @@ from diagnose.rules import RULES
 from tests.replay.own_models import Late
 from tests.replay.own_models import traced as traced_own
 from tests.rules.advice import CURED, cures, paste
-from tests.rules.runs import Seen, Witness, data, fit
+from tests.rules.runs import Seen, Witness, copy_of, data, fit
 
 BACKEND = keras.backend.backend()
 
@@ -29,10 +29,13 @@ ELSEWHERE = {
     "batch-averaged-metric": "test_batch_averaged_metric.test_advice_gives_the_value_over_all_rows",
     "class-weights": "test_class_weights",
     "evaluate-inside-epoch": "test_evaluate_inside_epoch",
+    "inputs-on-another-scale": "test_inputs_on_another_scale",
     "masked-metric": "test_masked_metric",
     "partial-batch-weight": "test_partial_batch_weight",
     "penalty-in-loss": "test_penalty_in_loss",
     "running-mean-batch-logs": "test_running_mean_batch_logs",
+    "schedule-restarts": "test_schedule_restarts",
+    "loss-says-nothing": "test_loss_says_nothing",
 }
 
 CURED_BESIDE = (
@@ -63,9 +66,8 @@ def advice(seen: Seen, rule: str) -> str:
 
 def loss_of(model: Any, weights: Any = None) -> float:
     x, y = data()
-    copy = keras.models.clone_model(model)
+    copy = copy_of(model)
     copy.set_weights(model.get_weights() if weights is None else weights)
-    copy.compile(loss="binary_crossentropy", metrics=["accuracy"])
     return float(copy.evaluate(x, y, verbose=0, return_dict=True)["loss"])
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import diagnose
 from diagnose.result.diagnosis import Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements
 from diagnose.rules import batch_averaged_metric
@@ -56,6 +57,26 @@ def test_says_what_the_batches_average_to_and_what_all_rows_give() -> None:
     assert finding.evidence["counts"] == len(each)
     assert finding.evidence["lowest_of_a_batch"] == pytest.approx(min(each), abs=1e-6)
     assert finding.evidence["highest_of_a_batch"] == pytest.approx(max(each), abs=1e-6)
+
+
+def test_a_call_in_other_batches_than_fits_is_named_with_both_values() -> None:
+    """The rate is 0: nothing but the batches can differ. Then in fit's batches, the control."""
+    with diagnose.trace() as session:
+        made = model(total)
+        made.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+        made.evaluate(X, Y, batch_size=16, verbose=0)
+        made.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+        made.evaluate(X, Y, batch_size=8, verbose=0)
+        found, control = session.diagnose()
+    predicted = numpy(made(X))[:, 0]
+    in_16, in_8 = (np.mean([predicted[i : i + n].sum() for i in range(0, 64, n)]) for n in (16, 8))
+    finding = next(f for f in found.findings if f.rule == RULE)
+    assert (finding.status, finding.severity, finding.metric) == ("failed", "notable", "total")
+    assert finding.evidence["amount"] == pytest.approx(in_16 - in_8, rel=1e-5) and finding.evidence["batch_size"] == 16
+    (call,) = found.calls
+    assert [(e.factor, e.amount) for e in call.entries] == [("batching", finding.evidence["amount"])]
+    assert found.headline == finding.title and "in batches of 16" in finding.title and blocks(finding.advice)
+    assert control.calls[0].entries == () and "batch_size" not in control.findings[0].evidence
 
 
 def test_a_sum_is_named_before_what_differs_less() -> None:

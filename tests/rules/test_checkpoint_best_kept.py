@@ -35,6 +35,7 @@ def test_fails_where_the_file_stays_the_first_fits(tmp_path: Path) -> None:
     blocks(finding.advice)
 
 
+@pytest.mark.recorded
 def test_control_the_second_fit_is_better_and_saved(tmp_path: Path) -> None:
     callback = checkpoint(tmp_path)
     fit(callback, rate=0.001, validation=True)
@@ -44,6 +45,7 @@ def test_control_the_second_fit_is_better_and_saved(tmp_path: Path) -> None:
     assert finding.evidence["saved_epochs"], "the file was written in this fit"
 
 
+@pytest.mark.recorded
 def test_control_a_new_callback_for_each_fit(tmp_path: Path) -> None:
     fit(checkpoint(tmp_path), rate=1.0, validation=True)
     finding = fit(checkpoint(tmp_path), rate=0.001, validation=True).finding(RULE)
@@ -51,6 +53,7 @@ def test_control_a_new_callback_for_each_fit(tmp_path: Path) -> None:
     assert "without a best" in finding.title
 
 
+@pytest.mark.recorded
 def test_control_training_goes_on(tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     x, y = data()
@@ -78,12 +81,14 @@ def test_fails_for_the_next_fold_from_the_same_first_weights(tmp_path: Path) -> 
     assert next(f for f in tracer.diagnose().findings if f.rule == RULE).status == "failed"
 
 
+@pytest.mark.recorded
 def test_a_threshold_the_script_gave_is_none_of_this(tmp_path: Path) -> None:
     finding = fit(checkpoint(tmp_path, initial_value_threshold=1e-6), validation=True).finding(RULE)
     assert finding.status == "not-applicable"
     assert "initial_value_threshold" in finding.title
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize("arguments", [{"save_best_only": False}])
 def test_what_saves_in_any_case_keeps_no_best(tmp_path: Path, arguments: dict[str, Any]) -> None:
     assert fit(checkpoint(tmp_path, **arguments), validation=True).finding(RULE).status == "not-applicable"

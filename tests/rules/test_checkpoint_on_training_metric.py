@@ -54,20 +54,24 @@ def test_a_value_that_should_grow_is_followed_upwards(tmp_path: Path) -> None:
     assert 'mode="max"' in finding.advice or finding.status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_a_validation_value(tmp_path: Path) -> None:
     assert fit(checkpoint(tmp_path, "val_loss"), rate=3.0, validation=True).finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_the_file_reproduces_the_value(tmp_path: Path) -> None:
     finding = fit(checkpoint(tmp_path), rate=0.0).finding(RULE)
     assert finding.status == "passed"
     assert finding.evidence["saved_weights"] == pytest.approx(finding.evidence["logged"], rel=1e-6)
 
 
+@pytest.mark.recorded
 def test_without_a_checkpoint_there_is_nothing_to_judge() -> None:
     assert fit().finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_a_best_from_before_this_fit_is_not_an_epoch_of_it(tmp_path: Path) -> None:
     finding = fit(checkpoint(tmp_path, initial_value_threshold=-1.0)).finding(RULE)
     assert finding.status == "not-applicable"
@@ -86,6 +90,7 @@ class Shrinks(keras.callbacks.Callback):
         self.model.set_weights([0.5 * w for w in self.model.get_weights()])
 
 
+@pytest.mark.recorded
 def test_weights_that_another_callback_changed_at_the_end_are_left_alone(tmp_path: Path) -> None:
     finding = fit(checkpoint(tmp_path), Shrinks(), epochs=2).finding(RULE)
     assert finding.status == "not-applicable"

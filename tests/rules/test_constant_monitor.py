@@ -49,6 +49,7 @@ def test_fails_for_a_metric_that_is_never_updated() -> None:
         assert "no train step updated its metric" in finding.title
 
 
+@pytest.mark.recorded
 def test_fails_for_a_value_that_training_does_not_reach() -> None:
     seen = fit(Puts(), stopping("score"), epochs=5)
     finding = seen.finding(RULE)
@@ -56,6 +57,7 @@ def test_fails_for_a_value_that_training_does_not_reach() -> None:
     assert [log["score"] for log in seen.witness.logs] == [0.25] * len(seen.witness.logs)
 
 
+@pytest.mark.recorded
 def test_passes_for_a_count_that_stands_still_by_itself() -> None:
     """A rate so small that no row changes sides."""
     finding = own("accuracy", monitor="accuracy", rate=1e-6)
@@ -80,11 +82,13 @@ def test_passes_for_a_share_of_few_validation_rows_that_stands_still() -> None:
     assert finding.evidence["values"] == 1.0 and finding.evidence["epochs"] == 4
 
 
+@pytest.mark.recorded
 def test_passes_for_a_value_that_moves() -> None:
     assert fit(stopping("loss"), epochs=5).finding(RULE).status == "passed"
 
 
-def test_does_not_apply_without_a_watcher_or_where_weights_stand_still() -> None:
+@pytest.mark.recorded
+def test_does_not_apply_without_a_watcher_or_where_loss_says_nothing() -> None:
     assert fit(epochs=5).finding(RULE).status == "not-applicable"
     assert fit(stopping("loss"), epochs=5, rate=0.0).finding(RULE).status == "not-applicable"
     assert fit(stopping("loss"), epochs=2).finding(RULE).status == "not-applicable"

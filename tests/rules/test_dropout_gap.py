@@ -30,11 +30,13 @@ def test_amount_is_what_a_plain_loop_finds_at_rate_zero() -> None:
     assert "'half'" in finding.title and blocks(finding.advice)
 
 
+@pytest.mark.recorded
 def test_noise_counts_as_well() -> None:
     finding = fit(rate=0.0, layers=(keras.layers.GaussianNoise(1.0),), validation=True).finding(RULE)
     assert finding.status == "failed"
 
 
+@pytest.mark.recorded
 def test_control_a_layer_that_drops_nothing() -> None:
     finding = fit(layers=(keras.layers.Dropout(0.0),)).finding(RULE)
     assert finding.status == "passed" and finding.effect == 0.0

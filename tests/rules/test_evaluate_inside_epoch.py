@@ -105,6 +105,7 @@ def test_control_between_epochs(validation: bool) -> None:
     assert seen.finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_a_batch_hook_that_only_looks() -> None:
     looks = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     assert fit(looks).finding(RULE).status == "passed"
@@ -119,6 +120,7 @@ def test_the_advice_puts_the_sums_back() -> None:
     assert seen.finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_a_reset_that_does_not_move_the_value_passes() -> None:
     x, y = data()
     order = np.tile(x[:16], (4, 1)), np.tile(y[:16], 4)  # every batch is the same

@@ -86,6 +86,51 @@ def test_control_all_was_loaded() -> None:
     assert run(all_of_it)[0].status == "passed"
 
 
+def other_layers(model: Any) -> Any:
+    """As `by_name` loads: the layers of that name, in a model with more of them."""
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(3, name="new")])
+    made = keras.Sequential([*made.layers, keras.layers.Dense(2, name="more"), keras.layers.Dense(1, name="last")])
+    made.build((None, 4))
+    made.compile("adam", "mse")
+    made.get_layer("a").set_weights(model.get_layer("a").get_weights())
+    return made
+
+
+def test_a_model_of_other_layers_is_told_what_it_holds() -> None:
+    finding, model, used = run(other_layers)
+    kept = {keras.ops.convert_to_numpy(v).tobytes() for v in model.variables}
+    lacks = [v.path for v in used.variables if keras.ops.convert_to_numpy(v).tobytes() not in kept]
+    assert finding.status == "failed" and finding.evidence["names"] == lacks
+    assert "holds 2 of this fit's 6 variables" in finding.title and finding.severity == "wrong"
+
+
+def compiled(loss: Any, *, loaded: bool) -> Callable[[Any], Any]:
+    def made(model: Any) -> Any:
+        used = all_of_it(model) if loaded else model
+        used.compile("sgd", loss)
+        return used
+
+    return made
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["another model", "the same"])
+def test_a_value_of_the_same_name_that_something_else_computes(loaded: bool) -> None:
+    finding, _, used = run(compiled("mae", loaded=loaded))
+    by_fit, here = finding.evidence["fit"], finding.evidence["here"]
+    assert (finding.status, finding.severity, finding.metric) == ("failed", "notable", "loss")
+    assert by_fit.startswith("mean_squared_error(") and here.startswith("mean_absolute_error(")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 4)).astype("float32"), rng.normal(size=(24, 1)).astype("float32")
+    away = np.asarray(used.predict(x, verbose=0)) - y
+    amount = float(np.abs(away).mean() - (away**2).mean())
+    assert finding.evidence["amount"] == pytest.approx(amount, rel=1e-4) and blocks(finding.advice)
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["another model", "the same"])
+def test_control_compiled_again_as_it_was(loaded: bool) -> None:
+    assert run(compiled(keras.losses.MeanSquaredError(), loaded=loaded))[0].status != "failed"
+
+
 @pytest.mark.parametrize("other", [lambda m: None, lambda m: m, lambda m: build()], ids=["none", "itself", "fresh"])
 def test_without_weights_of_this_fit_in_another_model_it_does_not_apply(other: Any) -> None:
     assert run(other)[0].status == "not-applicable"

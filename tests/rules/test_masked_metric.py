@@ -125,6 +125,7 @@ def test_a_metric_that_takes_no_notice_of_the_mask(monkeypatch: pytest.MonkeyPat
     assert run(model(kernel_regularizer=keras.regularizers.L2(0.3))).finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 @seen_in_fit
 @pytest.mark.parametrize(
     ("made", "data", "size"),
@@ -137,6 +138,7 @@ def test_control_nothing_to_count_differently(made: Any, data: Any, size: int) -
     assert finding.evidence["way"] == "pooled"
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize(
     "made",
     [
@@ -151,6 +153,7 @@ def test_does_not_apply(made: Any) -> None:
     assert run(made()).finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_sample_weights_are_not_put_down_to_the_mask() -> None:
     weights = np.linspace(0.1, 3, 20).astype("float32")[:, None] * np.ones((1, STEPS), "float32")
     assert run(model(), sample_weight=weights).finding(RULE).status == "not-applicable"

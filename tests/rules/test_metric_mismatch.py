@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diagnose import Tracer
-from diagnose.rules import metric_mismatch
+from diagnose.rules import metric_mismatch, metric_pairs
 from tests.rules.advice import blocks
 
 RULE = metric_mismatch.NAME
@@ -34,6 +34,7 @@ def classes(shape: tuple[int, ...] = (48, 1)) -> np.ndarray:
     return np.random.default_rng(4).integers(0, 3, shape)
 
 
+@pytest.mark.recorded
 def test_categorical_accuracy_of_one_unit_is_always_one() -> None:
     finding, history = fit(binary(), "categorical_accuracy")
     assert finding.status == "failed" and finding.metric == "categorical_accuracy" and finding.effect is None
@@ -42,6 +43,7 @@ def test_categorical_accuracy_of_one_unit_is_always_one() -> None:
     assert "BinaryAccuracy" in blocks(finding.advice)[0]
 
 
+@pytest.mark.recorded
 def test_categorical_accuracy_of_class_numbers_ignores_the_labels() -> None:
     finding, _ = fit(classes(), "categorical_accuracy", 3, "sparse_categorical_crossentropy")
     assert finding.status == "failed"
@@ -53,6 +55,7 @@ def test_categorical_accuracy_of_class_numbers_ignores_the_labels() -> None:
     assert "SparseCategoricalAccuracy" in blocks(finding.advice)[0]
 
 
+@pytest.mark.recorded
 def test_categorical_accuracy_of_flat_class_numbers_compares_with_a_place_in_the_batch() -> None:
     y = classes((48,))
     finding, history = fit(y, "categorical_accuracy", 1)
@@ -62,6 +65,7 @@ def test_categorical_accuracy_of_flat_class_numbers_compares_with_a_place_in_the
     assert finding.evidence["predicted_values"] == sorted(set(by_hand))
 
 
+@pytest.mark.recorded
 @pytest.mark.skipif(BACKEND == "torch", reason="torch refuses k above the number of classes")
 @pytest.mark.parametrize("name", ["top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"])
 def test_top_k_of_fewer_classes_than_k(name: str) -> None:
@@ -72,6 +76,7 @@ def test_top_k_of_fewer_classes_than_k(name: str) -> None:
     assert expected in blocks(finding.advice)[0]
 
 
+@pytest.mark.recorded
 def test_sparse_accuracy_of_one_unit_is_the_share_of_zeros() -> None:
     y = binary()
     finding, history = fit(y, "sparse_categorical_accuracy")
@@ -79,6 +84,7 @@ def test_sparse_accuracy_of_one_unit_is_the_share_of_zeros() -> None:
     assert history["sparse_categorical_accuracy"] == pytest.approx([np.mean(y == 0)] * 2)
 
 
+@pytest.mark.recorded
 def test_accuracy_of_quantities_is_always_zero() -> None:
     finding, history = fit(np.random.default_rng(4).normal(size=(48, 1)).astype("float32"), "accuracy")
     assert finding.status == "failed" and history["accuracy"] == [0.0, 0.0]
@@ -109,8 +115,8 @@ def test_keras_itself_stays_within_the_bounds_for_any_predictions(kind: str) -> 
         if cls.startswith("SparseTopK") and BACKEND == "torch":
             continue
         for units in (1, 3):
-            case = metric_mismatch._Case("m", units, 5, [y])
-            found = metric_mismatch._PAIRS[metric._fn.__name__](case)
+            case = metric_pairs.Case("m", units, 5, [y])
+            found = metric_pairs.PAIRS[metric._fn.__name__](case)
             if found is None:
                 continue
             ((low, high),) = found.bounds
@@ -123,6 +129,7 @@ def test_keras_itself_stays_within_the_bounds_for_any_predictions(kind: str) -> 
     assert tried >= 6
 
 
+@pytest.mark.recorded
 def test_passes_for_a_perfect_model_with_the_right_metric() -> None:
     y = binary()
     x = np.where(y, 9.0, -9.0).astype("float32") * np.ones((1, 3), "float32")
@@ -131,6 +138,7 @@ def test_passes_for_a_perfect_model_with_the_right_metric() -> None:
     assert history["binary_accuracy"] == [1.0, 1.0] and finding.status == "passed"
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize(
     ("metric", "units"), [("accuracy", 1), ("accuracy", 3), ("sparse_categorical_accuracy", 3), ("acc", 3)]
 )
@@ -139,10 +147,12 @@ def test_passes_for_metrics_that_fit(metric: str, units: int) -> None:
     assert fit(binary() if units == 1 else classes(), metric, units, loss)[0].status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_such_a_metric() -> None:
     assert fit(binary(), "mae")[0].status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_names_the_output_of_several() -> None:
     keras.utils.set_random_seed(2)
     inputs = keras.Input((3,))
@@ -180,6 +190,7 @@ def test_binary_accuracy_of_one_hot_classes_counts_cells() -> None:
     assert "CategoricalAccuracy" in blocks(finding.advice)[0]
 
 
+@pytest.mark.recorded
 def test_binary_accuracy_passes_for_several_labels_a_row_and_for_a_metric_of_rows() -> None:
     x, y = one_hot()
     several = np.maximum(y, np.roll(y, 1, axis=0))
@@ -276,3 +287,31 @@ def test_a_softmax_over_one_unit_is_one() -> None:
     assert history["accuracy"] == pytest.approx([float(y.mean())] * 2)
     assert finding.status == "failed" and "softmax over one unit" in finding.title
     assert np.all(np.asarray(keras.ops.convert_to_numpy(model(x))) == 1.0)
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "one unit", "several labels"])
+def test_accuracy_of_fractions_compares_them_as_they_are(kind: str) -> None:
+    """`keras.metrics.Accuracy` is not what "accuracy" stands for in `compile`."""
+    x = np.random.default_rng(1).normal(size=(48, 3)).astype("float32")
+    y = np.eye(3, dtype="float32")[x.argmax(1)]
+    y = {"one-hot": y, "one unit": y[:, 0], "several labels": (x > 0).astype("float32")}[kind]
+    units = 1 if kind == "one unit" else 3
+    activation = "softmax" if kind == "one-hot" else "sigmoid"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation=activation)])
+    finding, history = fit(y, keras.metrics.Accuracy(), units, "binary_crossentropy", model, x)
+    assert history["accuracy"] == [0.0, 0.0]
+    assert finding.status == "failed" and "digit for digit" in finding.title
+    predicted = np.asarray(model.predict(x, verbose=0))
+    right = predicted.argmax(1) == y.argmax(-1) if kind == "one-hot" else (predicted > 0.5) == (y.reshape(48, -1) == 1)
+    told = {"one-hot": "CategoricalAccuracy", "one unit": "BinaryAccuracy", "several labels": "BinaryAccuracy"}[kind]
+    assert f"metrics.{told}()" in blocks(finding.advice)[0]
+    assert (f"{right.mean():.1%} of the rows" in finding.title) == (kind != "several labels")
+
+
+def test_accuracy_of_whole_numbers_passes() -> None:
+    """A model that gives 0 or 1 may be compared as it is."""
+    i = keras.Input((3,))
+    step = keras.layers.Lambda(lambda z: keras.ops.clip(1e6 * z, 0.0, 1.0))
+    model = keras.Model(i, step(keras.layers.Dense(1)(i)))
+    finding, history = fit(binary(), keras.metrics.Accuracy(), model=model)
+    assert history["accuracy"][0] > 0.2 and finding.status != "failed"

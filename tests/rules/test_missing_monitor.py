@@ -32,6 +32,7 @@ def checkpoint(path: Path, monitor: str, **arguments: Any) -> Any:
     return keras.callbacks.ModelCheckpoint(str(path), monitor, **arguments)
 
 
+@pytest.mark.recorded
 def test_fails_without_validation_data() -> None:
     finding = fit(keras.callbacks.EarlyStopping("val_loss", patience=1)).finding(RULE)
     assert finding.status == "failed"
@@ -41,6 +42,7 @@ def test_fails_without_validation_data() -> None:
     assert "validation_data=" in blocks(finding.advice)[0]
 
 
+@pytest.mark.recorded
 def test_fails_for_another_name_of_the_metric() -> None:
     finding = fit(keras.callbacks.EarlyStopping("val_acc", mode="max", patience=1), validation=True).finding(RULE)
     assert finding.status == "failed"
@@ -48,6 +50,7 @@ def test_fails_for_another_name_of_the_metric() -> None:
     assert 'monitor="val_accuracy"' in blocks(finding.advice)[0]
 
 
+@pytest.mark.recorded
 def test_fails_for_a_learning_rate_that_is_never_lowered() -> None:
     plateau = keras.callbacks.ReduceLROnPlateau("val_loss", patience=1)
     finding = fit(plateau).finding(RULE)
@@ -84,6 +87,7 @@ def test_fails_where_epochs_without_validation_are_saved_over_the_best(tmp_path:
     blocks(finding.advice)
 
 
+@pytest.mark.recorded
 def test_control_early_stopping_passes_over_epochs_without_validation() -> None:
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=10)
     finding = fit(stopping, validation=True, validation_freq=2).finding(RULE)
@@ -107,6 +111,7 @@ class AddsF1(keras.callbacks.Callback):
         logs["val_f1"] = 0.1 * epoch
 
 
+@pytest.mark.recorded
 def test_fails_where_the_value_comes_after_the_callback_that_wants_it() -> None:
     stopping = keras.callbacks.EarlyStopping("val_f1", mode="max", patience=1)
     finding = fit(stopping, AddsF1(), validation=True).finding(RULE)
@@ -116,6 +121,7 @@ def test_fails_where_the_value_comes_after_the_callback_that_wants_it() -> None:
     blocks(finding.advice)
 
 
+@pytest.mark.recorded
 def test_control_the_value_comes_before() -> None:
     stopping = keras.callbacks.EarlyStopping("val_f1", mode="max", patience=1)
     assert fit(AddsF1(), stopping, validation=True).finding(RULE).status == "passed"
@@ -126,12 +132,14 @@ class StopsByItself(keras.callbacks.EarlyStopping):
         return float(logs["loss"] + logs["accuracy"])
 
 
+@pytest.mark.recorded
 def test_control_a_subclass_with_a_value_of_its_own() -> None:
     finding = fit(StopsByItself("total", mode="min", patience=1)).finding(RULE)
     assert finding.status == "not-applicable"
     assert "values of its own" in finding.title
 
 
+@pytest.mark.recorded
 def test_control_the_usual_case() -> None:
     assert fit(keras.callbacks.EarlyStopping("val_loss"), validation=True).finding(RULE).status == "passed"
 

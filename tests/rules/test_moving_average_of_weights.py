@@ -92,21 +92,25 @@ def test_an_accuracy_that_moved_by_less_than_two_rows_is_no_finding() -> None:
     assert seen.finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_restore_on_validation() -> None:
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=10, restore_best_weights=True)
     assert fit(stopping, validation=True).finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_learning_rate_zero() -> None:
     assert fit(rate=0.0).finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_dropout_alone_is_no_moving_average() -> None:
     finding = fit(rate=0.0, layers=(keras.layers.Dropout(0.5),)).finding(RULE)
     assert finding.status == "passed"
     assert finding.effect == 0.0
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_one_step_epochs() -> None:
     assert fit(batch=64).finding(RULE).status == "not-applicable"
 

@@ -25,11 +25,13 @@ def test_fails_where_the_last_weights_are_kept() -> None:
     assert seen.diagnosis.restoration.verdict == "not-restored"
 
 
+@pytest.mark.recorded
 def test_control_the_same_run_with_restore() -> None:
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=50, restore_best_weights=True)
     assert fit(stopping, **ARGUMENTS).finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_the_best_epoch_is_the_last() -> None:
     seen = fit(keras.callbacks.EarlyStopping("val_loss", patience=50), rate=0.01, validation=True)
     values = [log["val_loss"] for log in seen.witness.logs]
@@ -37,10 +39,12 @@ def test_control_the_best_epoch_is_the_last() -> None:
     assert seen.finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_early_stopping() -> None:
     assert fit().finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_where_the_monitor_never_appeared() -> None:
     finding = fit(keras.callbacks.EarlyStopping("val_loss", patience=2)).finding(RULE)
     assert finding.status == "not-applicable"

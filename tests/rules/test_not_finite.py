@@ -89,7 +89,7 @@ def test_without_a_callback_the_headline_says_where_it_began() -> None:
     assert math.isnan(history["loss"][-1])
     assert diagnosis.headline == (
         "fit logged loss NaN for epoch 2. What came first: loss was NaN in epoch 1; loss was NaN in batch 3 of epoch 1 "
-        "(step 2)."
+        "(step 2). It began in the labels: row 50 (from 0 in the arrays given to fit) of y is not finite."
     )
 
 
@@ -161,7 +161,9 @@ def test_rule_validation_alone() -> None:
     found = of_rule(diagnosis)
     assert first_bad(weights) is None
     assert found.status == "failed" and "The weights stayed finite." in found.title
-    assert "1 row of validation has NaN or infinity in the labels." in found.title
+    origin = found.evidence["origin"]  # row 90 is the eleventh of validation
+    assert (origin["cause"], origin["rows"], origin["step"]) == ("labels", (10,), None)
+    assert "in the validation labels: row 10 (from 0) of y is not finite" in found.title
     assert (found.evidence["rows"], found.evidence["inputs"], found.evidence["labels"]) == (1, 0, 1)
 
 
@@ -171,7 +173,8 @@ def test_advice_trains_and_validates_over_numbers(row: int) -> None:
     """As many epochs of numbers as without the row. Oracle: the loss by NumPy over the other rows."""
     diagnosis, _, _, model = fit([], bad_label=row, epochs=2)
     found = of_rule(diagnosis)
-    assert f"1 row of {'that batch' if row == 50 else 'validation'} has NaN or infinity in the labels." in found.title
+    named = "labels: row 50 (from 0 in the arrays given to fit)" if row == 50 else "validation labels: row 10 (from 0)"
+    assert f"It began in the {named} of y is not finite." in found.title
     rng = np.random.default_rng(3)
     x = rng.normal(size=(100, 4)).astype("float32")
     y = (x @ rng.normal(size=(4, 1))).astype("float32")
@@ -207,6 +210,24 @@ def test_advice_for_updates_that_were_too_large() -> None:
 
 def finding_advice(diagnosis: Diagnosis, rule: str) -> str:
     return str(of_rule(diagnosis, rule).advice)
+
+
+def test_rule_names_who_wrote_such_weights() -> None:
+    class Poison(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                self.model.set_weights([np.full_like(w, math.nan) for w in self.model.get_weights()])
+
+    diagnosis, _, weights, _ = fit([Poison()], epochs=2)
+    origin = of_rule(diagnosis).evidence["origin"]
+    assert first_bad(weights) == 2
+    assert (origin["cause"], origin["name"], origin["step"]) == ("weights", "Poison", 4)
+
+
+def test_rule_weights_that_grow_are_training_that_diverged() -> None:
+    diagnosis, _, _, _ = fit([Rate(1e12, 1)], epochs=2)
+    found = of_rule(diagnosis)
+    assert found.evidence["origin"]["largest"] > 1e6 and "training diverged" in found.title
 
 
 def test_rule_control() -> None:

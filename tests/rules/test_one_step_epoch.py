@@ -31,10 +31,12 @@ def test_every_logged_value_is_the_reevaluated_one_of_the_epoch_before() -> None
         assert pair["logged"] == pytest.approx(oracle, rel=1e-5)
 
 
+@pytest.mark.recorded
 def test_fails_where_the_log_is_all_there_is() -> None:
     assert fit(batch=64).finding(RULE).status == "failed"
 
 
+@pytest.mark.recorded
 def test_control_restore_on_validation() -> None:
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=10, restore_best_weights=True)
     finding = fit(stopping, batch=64, validation=True).finding(RULE)
@@ -42,17 +44,20 @@ def test_control_restore_on_validation() -> None:
     assert finding.evidence["decided_by"] == ["val_loss"]
 
 
+@pytest.mark.recorded
 def test_control_learning_rate_zero_in_several_batches() -> None:
     finding = fit(rate=0.0, batch=16).finding(RULE)
     assert (finding.status, finding.effect) == ("passed", 0.0)
 
 
+@pytest.mark.recorded
 def test_control_learning_rate_zero() -> None:
     finding = fit(rate=0.0, batch=64).finding(RULE)
     assert finding.status == "passed"
     assert finding.effect == 0.0
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_epochs_of_several_steps() -> None:
     finding = fit(batch=16).finding(RULE)
     assert finding.status == "not-applicable"
@@ -78,6 +83,7 @@ def test_batches_that_share_an_update_count_as_one() -> None:
     assert other.status == "passed" and other.evidence["different_weights"] == 1
 
 
+@pytest.mark.recorded
 def test_two_updates_in_an_epoch_are_no_single_one() -> None:
     seen = fit(keras.callbacks.EarlyStopping("loss", patience=10), optimizer=accumulating(2))
     assert seen.finding(RULE).status == "not-applicable"

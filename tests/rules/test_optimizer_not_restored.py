@@ -63,6 +63,7 @@ def test_weights_of_an_epoch_with_the_optimizer_of_the_end(tmp_path: Path) -> No
     blocks(found.advice)
 
 
+@pytest.mark.recorded
 def test_control_training_simply_goes_on(tmp_path: Path) -> None:
     model = build()
     with diagnose.trace(tmp_path) as session:
@@ -121,6 +122,7 @@ def test_control_the_whole_model_from_a_file(tmp_path: Path) -> None:
     assert finding(session.diagnose()[1]).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_another_optimizer_is_a_new_start(tmp_path: Path) -> None:
     model = build()
     with diagnose.trace(tmp_path) as session:
@@ -132,6 +134,7 @@ def test_control_another_optimizer_is_a_new_start(tmp_path: Path) -> None:
     assert "set up differently" in found.title
 
 
+@pytest.mark.recorded
 def test_initial_weights_again_with_the_optimizer_of_the_fold_before(tmp_path: Path) -> None:
     model = build()
     initial = model.get_weights()
@@ -149,6 +152,7 @@ def test_initial_weights_again_with_the_optimizer_of_the_fold_before(tmp_path: P
         assert "compile" in blocks(found.advice)[0]
 
 
+@pytest.mark.recorded
 def test_control_compiled_again_with_the_initial_weights(tmp_path: Path) -> None:
     model = build()
     initial = model.get_weights()
@@ -215,6 +219,7 @@ class PutsBack(keras.callbacks.Callback):
             self.model.set_weights(self.kept)
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize(("epochs", "status"), [(5, "failed"), (3, "not-applicable")])
 def test_a_callback_that_puts_weights_back(epochs: int, status: str, tmp_path: Path) -> None:
     with diagnose.trace(tmp_path) as session:
@@ -229,6 +234,7 @@ def test_a_callback_that_puts_weights_back(epochs: int, status: str, tmp_path: P
         blocks(found.advice)
 
 
+@pytest.mark.recorded
 def test_told_to_continue_with_a_new_optimizer(tmp_path: Path) -> None:
     """As in another process: no earlier fit is known."""
     with diagnose.trace(tmp_path) as session:
@@ -238,6 +244,7 @@ def test_told_to_continue_with_a_new_optimizer(tmp_path: Path) -> None:
     assert "went on after epoch 6" in found.title
 
 
+@pytest.mark.recorded
 def test_control_told_to_continue_with_an_optimizer_that_keeps_nothing(tmp_path: Path) -> None:
     with diagnose.trace(tmp_path) as session:
         train(build(keras.optimizers.SGD(0.1), seed=12), initial_epoch=6, epochs=8)
@@ -272,6 +279,7 @@ class RollsBack(keras.callbacks.Callback):
                 v.assign(kept)
 
 
+@pytest.mark.recorded
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="variables cannot be assigned between JAX's steps")
 @pytest.mark.parametrize("trainable_only", [False, True])
 def test_weights_rolled_back_inside_an_epoch(trainable_only: bool, tmp_path: Path) -> None:
@@ -283,6 +291,7 @@ def test_weights_rolled_back_inside_an_epoch(trainable_only: bool, tmp_path: Pat
     assert "of version 3, in epoch 1 back in epoch 3" in found.title
 
 
+@pytest.mark.recorded
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="variables cannot be assigned between JAX's steps")
 def test_control_rolled_back_with_its_optimizer(tmp_path: Path) -> None:
     with diagnose.trace(tmp_path) as session:
@@ -290,6 +299,7 @@ def test_control_rolled_back_with_its_optimizer(tmp_path: Path) -> None:
     assert finding(session.diagnose()[0]).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_control_fine_tuning_in_two_phases(tmp_path: Path) -> None:
     """A layer is unfrozen, and `compile` with the same settings makes the optimizer that this takes."""
     keras.utils.set_random_seed(6)
@@ -307,6 +317,19 @@ def test_control_fine_tuning_in_two_phases(tmp_path: Path) -> None:
     assert found.status == "passed", found.title
 
 
+def test_control_fine_tuning_of_the_same_variables_at_another_rate(tmp_path: Path) -> None:
+    """`compile` with another rate is a new start on purpose, whatever `initial_epoch` counts from."""
+    with diagnose.trace(tmp_path) as session:
+        model = build(seed=21)  # no other fit of this process has these weights
+        train(model)
+        model.compile(keras.optimizers.Adam(0.001), "binary_crossentropy")
+        train(model, initial_epoch=4, epochs=6)
+    found = finding(session.diagnose()[1])
+    assert found.evidence["weights_of"]["epoch"] == 4
+    assert found.status == "passed" and "set up differently" in found.title
+
+
+@pytest.mark.recorded
 def test_a_rate_that_a_schedule_set_again_is_not_said_to_be_that_of_the_moment(tmp_path: Path) -> None:
     model, schedule = build(), keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 * 0.5**epoch)
     with diagnose.trace(tmp_path) as session:

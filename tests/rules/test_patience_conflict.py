@@ -61,6 +61,7 @@ def test_control_training_was_not_stopped() -> None:
     assert seen.finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_what_the_plateau_watches_still_improved() -> None:
     callbacks = [
         keras.callbacks.ReduceLROnPlateau("val_loss", patience=2),
@@ -83,6 +84,7 @@ class ForgetsToReset(keras.callbacks.EarlyStopping):
         """Without `super()`."""
 
 
+@pytest.mark.recorded
 def test_control_what_an_earlier_fit_left_is_no_conflict_of_this_one() -> None:
     callbacks = [keras.callbacks.ReduceLROnPlateau("val_loss", patience=5), ForgetsToReset("val_loss", patience=2)]
     fit(*callbacks, rate=3.0, epochs=8, validation=True)
@@ -91,6 +93,7 @@ def test_control_what_an_earlier_fit_left_is_no_conflict_of_this_one() -> None:
     assert seen.finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize("callback", [keras.callbacks.EarlyStopping("loss"), keras.callbacks.ReduceLROnPlateau("loss")])
 def test_one_of_them_alone_has_no_conflict(callback: Any) -> None:
     assert fit(callback).finding(RULE).status == "not-applicable"

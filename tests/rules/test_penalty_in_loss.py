@@ -91,3 +91,24 @@ def test_control_no_metric_that_is_the_same_function(made: Any) -> None:
 
 def test_does_not_apply_without_penalties() -> None:
     assert run(model(0.0, rate=0.1), epochs=2).finding(RULE).status == "not-applicable"
+
+
+@pytest.mark.parametrize("l2", [0.1, 0.0])
+def test_predictions_scored_beside_a_loss_with_penalties(l2: float) -> None:
+    """No metric stands beside the loss, but the script scores its predictions."""
+    import diagnose
+
+    made = model(l2, metrics=())
+    with diagnose.trace() as session:
+        made.fit(X, Y, batch_size=16, epochs=1, verbose=0)
+        loss = made.evaluate(X[:20], Y[:20], verbose=0)
+        predicted = made.predict(X[:20], verbose=0)
+        (found,) = session.diagnose()
+    finding = next(f for f in found.findings if f.rule == RULE)
+    assert finding.status == ("failed" if l2 else "not-applicable")
+    if l2:
+        mse = float(np.square(predicted[:, 0] - Y[:20]).mean())
+        assert finding.evidence["loss"] == pytest.approx(loss, rel=1e-6)
+        assert finding.evidence["mse"] == pytest.approx(mse, rel=1e-5)
+        assert finding.effect == pytest.approx(loss - mse, rel=1e-4)
+        assert 'metrics=["mse"]' in finding.advice

@@ -32,7 +32,7 @@ def rows(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(count, 3)).astype("float32"), rng.normal(size=(count, 1)).astype("float32")
 
 
-def fit(training: Any, validation: Any, epochs: int = 8) -> Any:
+def fit(training: Any, validation: Any, epochs: int = 8, **arguments: Any) -> Any:
     keras.utils.set_random_seed(2)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.01), "mse")
@@ -44,7 +44,8 @@ def fit(training: Any, validation: Any, epochs: int = 8) -> Any:
                 data.epoch = epoch
 
     callbacks = [tracer, keras.callbacks.LambdaCallback(on_epoch_begin=begin)]
-    model.fit(training, validation_data=validation, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0, "callbacks": callbacks, **arguments}
+    model.fit(training, validation_data=validation, **settings)
     return next(f for f in tracer.diagnose().findings if f.rule == RULE)
 
 
@@ -69,6 +70,7 @@ def test_fails_where_both_sides_are_drawn_anew(held: int) -> None:
     assert finding.evidence["rows_on_both_sides"] == len(both)
 
 
+@pytest.mark.recorded
 def test_passes_for_a_fixed_split() -> None:
     x, y = rows()
     rng = np.random.default_rng(1)
@@ -77,6 +79,7 @@ def test_passes_for_a_fixed_split() -> None:
     assert fit(Passes(training, x, y), Passes(held, x, y)).status == "passed"
 
 
+@pytest.mark.recorded
 def test_passes_for_changing_validation_rows_that_are_never_trained_on() -> None:
     x, y = rows()
     rng = np.random.default_rng(1)
@@ -84,6 +87,7 @@ def test_passes_for_changing_validation_rows_that_are_never_trained_on() -> None
     assert fit(Passes([np.arange(45)] * 8, x, y), Passes(held, x, y)).status == "passed"
 
 
+@pytest.mark.recorded
 def test_passes_where_the_training_data_is_the_validation_data() -> None:
     x, y = rows()
     rng = np.random.default_rng(1)
@@ -91,6 +95,7 @@ def test_passes_where_the_training_data_is_the_validation_data() -> None:
     assert fit(Passes(whole, x, y), (x, y)).status == "passed"
 
 
+@pytest.mark.recorded
 def test_passes_where_equal_rows_are_on_both_sides() -> None:
     x, y = rows()
     x[45:50], y[45:50] = x[:5], y[:5]
@@ -99,6 +104,7 @@ def test_passes_where_equal_rows_are_on_both_sides() -> None:
     assert fit(Passes(training, x, y), (x[45:], y[45:])).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_samples_of_the_training_data() -> None:
     """Training goes over all rows; validation is a changing sample of them, as `.take(n)` of it gives."""
     x, y = rows()
@@ -107,6 +113,7 @@ def test_does_not_apply_to_samples_of_the_training_data() -> None:
     assert fit(Passes([np.arange(60)] * 8, x, y), Passes(held, x, y)).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_one_augmented_dataset_given_twice() -> None:
     """Each read has every row, in one of two variants drawn at random."""
     x, y = rows()
@@ -116,6 +123,7 @@ def test_does_not_apply_to_one_augmented_dataset_given_twice() -> None:
     assert finding.status == "not-applicable" and "augmented" in finding.title
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_one_epoch_or_no_validation() -> None:
     x, y = rows()
     training, validation = drawn(1, 60, 15)
@@ -123,6 +131,7 @@ def test_does_not_apply_to_one_epoch_or_no_validation() -> None:
     assert fit(Passes(training * 2, x, y), None, 2).status == "not-applicable"
 
 
+@pytest.mark.recorded
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
 @pytest.mark.parametrize("reshuffle", [True, False])
 def test_take_and_skip_of_tf_data(reshuffle: bool) -> None:

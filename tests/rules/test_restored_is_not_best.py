@@ -76,6 +76,7 @@ def test_control_the_best_is_restored(settings: dict[str, Any]) -> None:
     assert seen.finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_without_a_restore() -> None:
     finding = fit(stopping(restore_best_weights=False), rate=30.0, batch=64, validation=True).finding(RULE)
     assert finding.status == "not-applicable"
@@ -105,5 +106,6 @@ def test_what_the_settings_do_not_explain_is_not_blamed_on_them() -> None:
     assert seen.finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_without_early_stopping() -> None:
     assert fit().finding(RULE).status == "not-applicable"

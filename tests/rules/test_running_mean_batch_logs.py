@@ -76,12 +76,14 @@ class NotesAll(keras.callbacks.Callback):
             vars(self).setdefault(name, []).append(value)
 
 
+@pytest.mark.recorded
 def test_taking_all_values_is_reading_each() -> None:
     finding = fit(NotesAll()).finding(RULE)
     assert finding.status == "failed"
     assert finding.evidence["key"] in ("loss", "accuracy")
 
 
+@pytest.mark.recorded
 def test_a_lambda_callback_is_a_reader() -> None:
     seen: list[float] = []
     reader = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
@@ -93,10 +95,12 @@ class NotesEpochs(keras.callbacks.Callback):
         self.last = logs["loss"]
 
 
+@pytest.mark.recorded
 def test_control_read_at_the_end_of_the_epoch() -> None:
     assert fit(NotesEpochs()).finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_control_one_batch_per_epoch() -> None:
     assert fit(Notes(), batch=64).finding(RULE).status == "not-applicable"
 
@@ -109,12 +113,14 @@ class NotesAfterReset(keras.callbacks.Callback):
         self.last = logs["loss"]
 
 
+@pytest.mark.recorded
 def test_control_metrics_reset_before_each_batch() -> None:
     finding = fit(NotesAfterReset()).finding(RULE)
     assert finding.status == "passed"
     assert finding.effect == 0.0
 
 
+@pytest.mark.recorded
 def test_control_callbacks_of_keras() -> None:
     assert fit(keras.callbacks.TerminateOnNaN()).finding(RULE).status == "not-applicable"
 
@@ -124,5 +130,6 @@ class NotesRate(keras.callbacks.Callback):
         self.last = logs.get("rate")
 
 
+@pytest.mark.recorded
 def test_a_key_that_fit_does_not_log_is_left_alone() -> None:
     assert fit(NotesRate()).finding(RULE).status == "not-applicable"

@@ -45,11 +45,13 @@ def test_fails_for_sorted_labels_and_names_the_class_training_never_saw() -> Non
     assert finding.evidence["total_variation_distance"] == pytest.approx(by_hand(y, 60)) == 1.0
 
 
+@pytest.mark.recorded
 def test_fails_for_one_hot_labels() -> None:
     finding = fit(np.eye(4, dtype="float32")[sorted_classes()], outputs=4)
     assert finding.status == "failed" and finding.evidence["only_in_validation"] == ["label 3"]
 
 
+@pytest.mark.recorded
 def test_fails_where_classes_are_in_both_but_in_other_shares() -> None:
     y = np.array([0] * 40 + [0, 1] * 10 + [1] * 20)
     finding = fit(y.astype("float32"))
@@ -58,12 +60,14 @@ def test_fails_where_classes_are_in_both_but_in_other_shares() -> None:
     assert "label" in finding.title and "100%" in finding.title
 
 
+@pytest.mark.recorded
 def test_fails_for_sorted_quantities() -> None:
     finding = fit(np.sort(np.random.default_rng(0).normal(size=80)).astype("float32"))
     assert finding.status == "failed"
     assert finding.evidence["total_variation_distance"] > 0.7
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize("seed", range(5))
 def test_passes_for_random_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -89,10 +93,12 @@ def test_the_random_splits_it_compares_with_have_the_exact_probability() -> None
     assert split_tail._draws_as_far(labels) / split_tail.DRAWS == pytest.approx(2 / 252, abs=0.003)
 
 
+@pytest.mark.recorded
 def test_passes_for_too_few_rows_to_be_sure() -> None:
     assert fit(np.array([0, 0, 0, 0, 0, 0, 1, 1], "float32")).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_a_split_or_with_other_validation_data() -> None:
     y = sorted_classes().astype("float32")
     assert fit(y, split=0.0).status == "not-applicable"

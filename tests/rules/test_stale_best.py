@@ -66,6 +66,7 @@ def test_fails_where_the_first_epoch_is_restored_as_in_keras_3_12() -> None:
     assert finding.effect == pytest.approx(values[0] - min(values), rel=1e-4)
 
 
+@pytest.mark.recorded
 def test_control_keras_resets() -> None:
     _, second = two_fits(keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True))
     finding = second.finding(RULE)
@@ -73,6 +74,7 @@ def test_control_keras_resets() -> None:
     assert "without a best" in finding.title
 
 
+@pytest.mark.recorded
 def test_control_an_epoch_improved_on_the_old_best() -> None:
     stopping = ForgetsToReset("val_loss", patience=50, restore_best_weights=True)
     first, second = two_fits(stopping, (0.001, 1.0))
@@ -96,11 +98,13 @@ def test_control_training_goes_on_from_the_weights_of_that_best() -> None:
     assert finding.status == "passed"
 
 
+@pytest.mark.recorded
 def test_a_first_fit_is_none_of_this() -> None:
     finding = fit(keras.callbacks.EarlyStopping("val_loss", baseline=0.3, patience=2), validation=True).finding(RULE)
     assert finding.status == "not-applicable"
     assert "not used in an earlier fit" in finding.title
 
 
+@pytest.mark.recorded
 def test_without_early_stopping_there_is_nothing_to_judge() -> None:
     assert fit().finding(RULE).status == "not-applicable"

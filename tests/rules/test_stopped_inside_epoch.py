@@ -55,6 +55,7 @@ def test_the_effect_is_what_the_missing_rows_account_for() -> None:
     assert finding.evidence["by_data_coverage"] == pytest.approx(gap, rel=1e-4)
 
 
+@pytest.mark.recorded
 def test_the_first_epoch_can_be_the_last() -> None:
     finding = fit(StopsAfter(3), epochs=9).finding(RULE)
     assert finding.status == "failed"
@@ -62,6 +63,7 @@ def test_the_first_epoch_can_be_the_last() -> None:
     assert finding.evidence["rows_of_an_epoch"] is None
 
 
+@pytest.mark.recorded
 def test_control_stopped_with_the_last_batch() -> None:
     seen = fit(StopsAfter(8), epochs=9)
     assert len(seen.witness.logs) == 2
@@ -73,10 +75,12 @@ class StopsAtTheEnd(keras.callbacks.Callback):
         self.model.stop_training = epoch == 1
 
 
+@pytest.mark.recorded
 def test_control_stopped_at_the_end_of_an_epoch() -> None:
     assert fit(StopsAtTheEnd()).finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_control_a_run_that_was_not_stopped() -> None:
     assert fit().finding(RULE).status == "not-applicable"
 
@@ -95,6 +99,7 @@ def test_a_value_that_is_not_finite_says_enough_by_itself() -> None:
     assert finding.status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_without_knowing_an_epochs_batches_nothing_is_claimed() -> None:
     x, y = data()
 

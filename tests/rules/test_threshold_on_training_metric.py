@@ -75,16 +75,19 @@ def test_fails_where_the_run_never_stops_although_the_model_got_there() -> None:
     assert finding.evidence["first_reached_value"] == pytest.approx(evaluated[first], rel=1e-5)
 
 
+@pytest.mark.recorded
 def test_passes_where_neither_ever_got_there() -> None:
     assert fit(StopBelow(1e-6)).finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_threshold_on_validation() -> None:
     finding = fit(StopOnValidation(), validation=True, epochs=20).finding(RULE)
     assert finding.status == "passed"
     assert finding.evidence["evaluated"] == pytest.approx(finding.evidence["logged"], rel=1e-6)
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize("callbacks", [(), (keras.callbacks.EarlyStopping("loss", patience=1),)])
 def test_does_not_apply_without_a_threshold(callbacks: tuple[Any, ...]) -> None:
     assert fit(*callbacks).finding(RULE).status == "not-applicable"

@@ -41,6 +41,7 @@ def equal_rows(a: np.ndarray, b: np.ndarray) -> int:
     return sum(any(np.array_equal(one, other) for other in b) for one in a)
 
 
+@pytest.mark.recorded
 def test_fails_where_two_splits_overlap() -> None:
     x, y = rows()
     training = np.random.default_rng(1).permutation(60)[:45]
@@ -60,6 +61,7 @@ def test_says_so_first() -> None:
     assert "20 of the 20 validation rows (100%)" in diagnosis.headline
 
 
+@pytest.mark.recorded
 def test_passes_for_one_split_and_one_copy_in_it() -> None:
     x, y = rows()
     assert fit(x[:45], y[:45], (x[45:], y[45:])).title.startswith("No row of validation")
@@ -68,6 +70,7 @@ def test_passes_for_one_split_and_one_copy_in_it() -> None:
     assert finding.status == "passed" and finding.evidence["validation_rows_trained_on_before"] == 1
 
 
+@pytest.mark.recorded
 def test_does_not_apply_to_the_training_data_given_for_validation() -> None:
     x, y = rows()
     for validation in ((x, y), (x.copy()[::-1], y.copy()[::-1])):
@@ -76,6 +79,7 @@ def test_does_not_apply_to_the_training_data_given_for_validation() -> None:
     assert fit(x, y, None).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_passes_for_rows_of_few_possible_values() -> None:
     """Eight values of x and two of y: any two samples have nearly all rows in common."""
     rng = np.random.default_rng(3)
@@ -88,6 +92,7 @@ def test_passes_for_rows_of_few_possible_values() -> None:
     assert finding.status == "passed" and 20 < finding.evidence["validation_rows_trained_on_before"] < 90
 
 
+@pytest.mark.recorded
 def test_fails_for_copies_made_before_the_split() -> None:
     """A rare class, oversampled: within the training data there are as many copies as across the split."""
     rng = np.random.default_rng(3)
@@ -104,6 +109,7 @@ def test_fails_for_copies_made_before_the_split() -> None:
     assert fit(scope["x"][:70], scope["y"][:70], (scope["x"][70:], scope["y"][70:])).status == "passed"
 
 
+@pytest.mark.recorded
 def test_fails_for_folds_with_one_model_and_not_for_a_model_each() -> None:
     x, y = rows()
     folds = np.arange(60) % 3
@@ -269,3 +275,56 @@ def test_fails_for_a_test_set_of_another_split() -> None:
 )
 def test_does_not_apply_to_unseen_rows_or_to_all_that_was_trained_on(held: np.ndarray) -> None:
     assert scored_over(held, np.arange(45)).status == "not-applicable"
+
+
+def scores(made: Any, folds: list[tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> list[Any]:
+    """The findings of fits on the first of each pair, and an evaluate on the second after each."""
+    with diagnose.trace() as session:
+        for train, held in folds:
+            scored = model() if made is None else made
+            scored.fit(x[train], y[train], epochs=2, batch_size=8, verbose=0)
+            scored.evaluate(x[held], y[held], verbose=0)
+        return [next(f for f in d.findings if f.rule == RULE) for d in session.diagnose()]
+
+
+def test_rows_scored_after_fit_that_an_earlier_fold_had_trained_on() -> None:
+    """Without validation data: folds of one model, each scored with `evaluate`."""
+    x, y = rows()
+    folds = [(np.setdiff1d(np.arange(60), held), held) for held in np.split(np.arange(60), 3)]
+    first, second, third = scores(model(), folds, x, y)
+    assert first.status == "not-applicable", "nothing came before it"
+    for finding, (_, held) in zip((second, third), folds[1:], strict=True):
+        assert finding.status == "failed" and finding.role == "spoils-values" and "earlier fit" in finding.title
+        # All of these rows were in the training part of the first fold.
+        assert finding.evidence["rows_trained_on_before"] == equal_rows(x[held], x[folds[0][0]]) == 20
+    assert "build_model()" in blocks(finding.advice)[0]
+    assert {f.status for f in scores(None, folds, x, y)} == {"not-applicable"}, "a new model for each fold"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+@pytest.mark.parametrize("reshuffled", [True, False])
+def test_rows_scored_after_fit_of_a_split_that_is_drawn_anew(reshuffled: bool) -> None:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(rows()).shuffle(60, seed=1, reshuffle_each_iteration=reshuffled)
+    made = model()
+    with diagnose.trace() as session:
+        made.fit(data.skip(20).batch(8), epochs=6, verbose=0)
+        made.evaluate(data.take(20).batch(10), verbose=0)
+        finding = next(f for f in session.diagnose()[0].findings if f.rule == RULE)
+    assert (finding.status == "failed") == reshuffled
+    if reshuffled:
+        assert finding.evidence["rows_trained_on_before"] == 20 and "drawn anew" in finding.title
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+def test_the_data_of_fit_itself_is_no_held_out_part() -> None:
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(rows()).batch(10).repeat()
+    made = model()
+    with diagnose.trace() as session:
+        made.fit(data, steps_per_epoch=4, epochs=3, verbose=0)
+        made.evaluate(data, steps=3, verbose=0)
+        finding = next(f for f in session.diagnose()[0].findings if f.rule == RULE)
+    assert finding.status != "failed"

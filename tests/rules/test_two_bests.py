@@ -67,6 +67,7 @@ def test_fails_where_memory_and_file_are_of_different_epochs(tmp_path: Path) -> 
     blocks(finding.advice)
 
 
+@pytest.mark.recorded
 def test_control_both_bests_in_one_epoch(tmp_path: Path) -> None:
     plain = fit(stopping(), **OVERSHOOT)
     best = int(np.argmin([log["val_loss"] for log in plain.witness.logs]))
@@ -75,16 +76,19 @@ def test_control_both_bests_in_one_epoch(tmp_path: Path) -> None:
     assert (finding.status, finding.evidence["saved"]["epoch"]) == ("passed", best + 1)
 
 
+@pytest.mark.recorded
 def test_control_the_same_metric(tmp_path: Path) -> None:
     finding = fit(stopping(), checkpoint(tmp_path, "val_loss"), **OVERSHOOT).finding(RULE)
     assert finding.status == "passed"
 
 
+@pytest.mark.recorded
 def test_without_a_restore_only_the_file_is_a_best(tmp_path: Path) -> None:
     callbacks = stopping(restore_best_weights=False), checkpoint(tmp_path, "val_accuracy", mode="max")
     assert fit(*callbacks, **OVERSHOOT).finding(RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_one_of_the_two_alone(tmp_path: Path) -> None:
     assert fit(stopping(), **OVERSHOOT).finding(RULE).status == "not-applicable"
     only = fit(checkpoint(tmp_path, "val_accuracy", mode="max"), **OVERSHOOT)

@@ -39,24 +39,29 @@ def test_fails_where_the_layer_lets_everything_through() -> None:
     assert blocks(found.advice)
 
 
+@pytest.mark.recorded
 def test_fails_inside_another_model() -> None:
     inner = keras.Sequential([keras.Input((2,)), keras.layers.Normalization(name="deep"), keras.layers.Dense(3)])
     assert finding(inner).evidence["without_effect"] == ["deep"]
 
 
+@pytest.mark.recorded
 def test_names_only_the_one_without_effect() -> None:
     found = finding(adapted(INPUTS), keras.layers.Normalization(name="second"))
     assert found.status == "failed" and found.evidence["without_effect"] == ["second"]
 
 
+@pytest.mark.recorded
 def test_control_adapted() -> None:
     assert finding(adapted(INPUTS)).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_mean_and_variance_given() -> None:
     assert finding(keras.layers.Normalization(mean=20.0, variance=33.0)).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_inputs_that_need_none() -> None:
     """Adapted to such rows, the layer holds exactly what an unadapted one holds."""
     signs = np.tile(np.array([[1.0, -1.0], [-1.0, 1.0]], "float32"), (16, 1))
@@ -70,5 +75,6 @@ def test_control_weights_loaded_into_it() -> None:
     assert finding(layer).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_such_a_layer() -> None:
     assert finding(keras.layers.LayerNormalization()).status == "not-applicable"

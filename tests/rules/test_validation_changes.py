@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from diagnose import Tracer
 from diagnose.rules import validation_changes
@@ -14,10 +15,10 @@ from tests.rules.test_reshuffled_split import Passes, rows
 RULE = validation_changes.NAME
 
 
-def fit(monkeypatch: Any, validation: Any, epochs: int = 4) -> Any:
+def fit(monkeypatch: Any, validation: Any, epochs: int = 4, **arguments: Any) -> Any:
     x, y = rows()
     monkeypatch.setattr(split, "RULE", RULE)
-    return split.fit(Passes([np.arange(20)] * epochs, x, y), validation, epochs)
+    return split.fit(Passes([np.arange(20)] * epochs, x, y), validation, epochs, **arguments)
 
 
 def test_fails_for_a_sample_drawn_in_each_epoch(monkeypatch: Any) -> None:
@@ -73,6 +74,17 @@ def test_advice_validates_over_the_same_rows(monkeypatch: Any) -> None:
     assert np.array_equal(scope["x_val"], x[taken]) and np.array_equal(scope["y_val"], y[taken])
 
 
+def test_fails_where_validation_steps_draw_from_data_without_an_end(monkeypatch: Any) -> None:
+    """`validation_steps` alone proves no part of the data, so this is not left to `partial-epoch`, which passes."""
+    x, y = rows()
+    rng = np.random.default_rng(1)
+    held = [20 + rng.permutation(40)[:10] for _ in range(4)]
+    finding = fit(monkeypatch, Passes(held, x, y), validation_steps=1)
+    assert finding.status == "failed"
+    assert finding.evidence["different_rows"] == len(set(np.concatenate(held).tolist()))
+
+
+@pytest.mark.recorded
 def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
     """Every row is another in each pass, as augmentation makes it."""
     x, y = rows()
@@ -81,6 +93,7 @@ def test_fails_for_noise_in_the_validation_rows(monkeypatch: Any) -> None:
     assert "none of them in every pass" in finding.title
 
 
+@pytest.mark.recorded
 def test_passes_for_the_same_rows_in_another_order(monkeypatch: Any) -> None:
     x, y = rows()
     rng = np.random.default_rng(1)
@@ -88,12 +101,14 @@ def test_passes_for_the_same_rows_in_another_order(monkeypatch: Any) -> None:
     assert fit(monkeypatch, (x[30:], y[30:])).status == "passed"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_without_two_passes(monkeypatch: Any) -> None:
     x, y = rows()
     assert fit(monkeypatch, None).status == "not-applicable"
     assert fit(monkeypatch, (x[30:], y[30:]), 1).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_does_not_apply_where_the_split_is_drawn_anew(monkeypatch: Any) -> None:
     x, y = rows()
     training, validation = split.drawn(8, 60, 15)

@@ -61,12 +61,14 @@ def test_fails_for_a_plateau_of_rising_accuracy() -> None:
     assert finding.effect is None
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize(("monitor", "mode"), [("val_accuracy", "max"), ("val_accuracy", "auto"), ("val_loss", "auto")])
 def test_control_the_right_way_round(monitor: str, mode: str) -> None:
     stopping = keras.callbacks.EarlyStopping(monitor, mode=mode, patience=3, restore_best_weights=True)
     assert fit(stopping, **ARGUMENTS).finding(RULE).status == "passed"
 
 
+@pytest.mark.recorded
 def test_control_a_metric_of_the_users_own_may_be_better_either_way() -> None:
     def accuracy_like(y_true: Any, y_pred: Any) -> Any:
         return keras.ops.mean(keras.ops.cast(keras.ops.equal(y_true, keras.ops.round(y_pred)), "float32"), axis=-1)
@@ -77,6 +79,7 @@ def test_control_a_metric_of_the_users_own_may_be_better_either_way() -> None:
     assert "'val_accuracy_like'" in finding.title
 
 
+@pytest.mark.recorded
 def test_control_a_class_of_the_users_that_only_has_the_name() -> None:
     class Recall(keras.metrics.Metric):
         """Counts what was missed."""
@@ -98,6 +101,7 @@ def test_control_a_class_of_the_users_that_only_has_the_name() -> None:
     assert next(f for f in found.findings if f.rule == RULE).status == "not-applicable"
 
 
+@pytest.mark.recorded
 def test_one_value_has_no_direction() -> None:
     stopping = keras.callbacks.EarlyStopping("val_accuracy", mode="min")
     assert fit(stopping, epochs=1, validation=True).finding(RULE).status == "not-applicable"

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -88,28 +88,42 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_scenario(folder: Path) -> Iterator[Any]:
+def untraced(folder: Path) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """What the fit of each script did without the tool."""
+    files = {name: folder / f"{name}.json" for name in NAMES}
+    words = [str(word) for name in NAMES for word in (ROOT / "scenarios" / f"{name}.py", files[name])]
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("untraced.py")), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+    )
+
+    @cache
+    def errors() -> str:
+        return process.communicate(timeout=300)[1]
+
+    def of(name: str) -> dict[str, Any]:
+        assert errors() is not None and process.returncode == 0, errors()
+        (fit,) = json.loads(files[name].read_text("utf-8"))
+        return dict(fit)
+
+    yield of
+    errors()
+
+
+@pytest.fixture(scope="module")
+def run_scenario(folder: Path, untraced: Callable[[str], dict[str, Any]]) -> Callable[[str], Run]:
     @cache
     def run(name: str) -> Run:
-        script = ROOT / "scenarios" / f"{name}.py"
-        out, plain = folder / name, folder / f"{name}.json"
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)}
-        oracle = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("untraced.py")), str(script), str(plain)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=folder,
-        )
+        out = folder / name
         traced = diagnose("run", name, "--out", out, "--json", cwd=folder)
-        _, errors = oracle.communicate(timeout=300)
-        assert oracle.returncode == 0, errors
-        (fit,) = json.loads(plain.read_text("utf-8"))
-        expected = docstring_and_expected(script)[1]
-        return Run(expected, out, traced.code, traced.stdout, traced.stderr, fit)
+        expected = docstring_and_expected(ROOT / "scenarios" / f"{name}.py")[1]
+        return Run(expected, out, traced.code, traced.stdout, traced.stderr, untraced(name))
 
-    yield run
+    return run
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Runs a script without `diagnose` and writes down what its fits did. Must not import the package under test.
+"""Runs scripts without `diagnose`, each in a process of its own, and writes down what their fits did. Must not import
+the package under test.
 
-    python untraced.py SCRIPT OUT.json
+    python untraced.py SCRIPT OUT.json [SCRIPT OUT.json ...]
 
 For each `fit`: the history, the metrics of each epoch's last weights over the fit's own rows and over its validation
 rows (plain `evaluate`, after the fit, in inference mode), the same for the weights that the fit left, and the epochs
@@ -10,6 +11,7 @@ whose weights are equal to those, bit for bit.
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -65,9 +67,19 @@ def fit(self: Any, x: Any, y: Any, **kwargs: Any) -> Any:
     return history
 
 
+def main(words: list[str]) -> int:
+    for script, out in zip(words[::2], words[1::2], strict=True):
+        child = os.fork()  # Keras is imported once for all
+        if child == 0:
+            sys.argv = [script]
+            keras.Model.fit = fit
+            runpy.run_path(script, run_name="__main__")
+            Path(out).write_text(json.dumps(FITS))
+            return 0
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            return 1
+    return 0
+
+
 if __name__ == "__main__":
-    script, out = sys.argv[1:]
-    sys.argv = [script]
-    keras.Model.fit = fit
-    runpy.run_path(script, run_name="__main__")
-    Path(out).write_text(json.dumps(FITS))
+    sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from diagnose.tracefile.model import Leaf, Signature
-from diagnose.tracefile.rows import build, pack_rows, unpack_rows
+from diagnose.tracefile.rows import build, in_columns, pack_rows, unpack_rows
 
 DTYPES = ["bool", "uint8", "int32", "int64", "float16", "float32", "float64", "complex128"]
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)
@@ -84,3 +84,26 @@ for _ in range(50):
 def test_build_refuses_what_is_no_tree(node: Any) -> None:
     with pytest.raises(ValueError, match="structure"):
         build(node, [np.zeros(1), np.zeros(1)])
+
+
+def test_arrays_with_numbers_for_each_row_stand_side_by_side_and_come_apart_again() -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype("float32") for shape in ((5,), (5, 1), (5, 2, 3), (5, 0))]
+    columns, nodes = in_columns(arrays)
+    assert columns.shape == (5, 8)
+    assert nodes[0] == {"leaf": 0}
+    separate = [np.ascontiguousarray(columns[:, i]) for i in range(8)]
+    for node, array in zip(nodes[:3], arrays[:3], strict=True):
+        np.testing.assert_array_equal(build(node, separate), array)
+
+
+@pytest.mark.parametrize("arrays", [[], [np.zeros(2), np.zeros(3)], [np.zeros(2), np.zeros(2, "float32")]])
+def test_others_do_not_stand_side_by_side(arrays: list[np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="same rows and dtype"):
+        in_columns(arrays)
+
+
+@pytest.mark.parametrize("content", [[], [-1, 1], [0, 9], [7, 2], ["a", 1], [0, 2.0], [0, 0]])
+def test_columns_that_are_not_there_are_refused(content: list[Any]) -> None:
+    with pytest.raises(ValueError, match="columns"):
+        build({"columns": content}, [np.zeros(3)] * 8)

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import tensorflow as tf
+
+_DRAWING: Final = frozenset(
+    {
+        *(
+            "RandomUniform",
+            "RandomUniformInt",
+            "RandomStandardNormal",
+            "TruncatedNormal",
+            "ParameterizedTruncatedNormal",
+        ),
+        *("RandomGamma", "RandomPoisson", "RandomPoissonV2", "RandomShuffle", "RandomCrop", "Multinomial"),
+        *("SampleDistortedBoundingBox", "SampleDistortedBoundingBoxV2"),
+    }
+)
 
 
 def local_parts(variable: Any) -> list[Any]:
@@ -36,6 +50,14 @@ def graph_function(function: Callable[..., Any], **options: Any) -> Any:
     if hasattr(made, "_omit_frequent_tracing_warning"):
         made._omit_frequent_tracing_warning = True
     return made
+
+
+def random_operations(function: Any) -> set[str]:
+    """The kinds of operations in a `tf.function` with one signature, traced by now, that draw random numbers from a
+    state of their own (`tf.random.normal` and its like, which Keras's own layers do not use)."""
+    graph = function.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
+    return {node.op for node in nodes} & _DRAWING
 
 
 def specs_of_parts(spec: Any) -> tuple[Any, ...]:

@@ -18,10 +18,11 @@ from diagnose.frameworks.keras.optimizers import own_optimizers
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.blocks import Passed, alike
-from diagnose.replay.engine import Mode, Pass, Retrainer, one_by_one
+from diagnose.replay.engine import Mode, NotFinite, Pass, Retrainer, one_by_one
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.block_loop import BlockLoop
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
+from diagnose.replay.keras.finite import not_finite
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
@@ -62,9 +63,8 @@ class KerasEngine:
         self.replicas = self.backend.spread(model)
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
-        self.retrainer: Retrainer | None = KerasRetrainer(
-            model, self.values, self.fresh, fixed=any(step.batch.layout.fixed for step in trace.steps[-1:])
-        )
+        fixed = any(step.batch.layout.fixed for step in trace.steps[-1:])
+        self.retrainer: Retrainer | None = KerasRetrainer(model, self.values, self.fresh, fixed=fixed)
         self._own = OwnSteps(model, self.values, self._optimizer_state)
         self._splits_loss = step_by_keras(model, "compute_loss")
         self._check_replicas()
@@ -269,16 +269,41 @@ class KerasEngine:
                 found.append([np.asarray(self.backend.array(output)) for output in outputs])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
+    def not_finite(self, run: BatchRun) -> NotFinite:
+        """Layer by layer, outside any graph."""
+        step = run.step
+        generator = None if step is None or step.generator is None else self.trace.array(step.generator)
+        with users_code("running the model layer by layer"), self._generators(generator, run.batch.global_seed):
+            values, x, y, weight, rows = next(run.parts())
+            weights = self.values.weights(weight, run.batch.weight_tree)
+            trees = self.values.tree(x), self.values.tree(y)
+            return not_finite(self.model, self.variables, values, *trees, weights, rows)
+
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
         recorded = any(v.role == "own" for v in self.trace.header.optimizer_variables)
         count = len([o for o in own_optimizers(self.model) if o.built]) if self.own_train and not recorded else 0
         if not count:
-            return None
+            return self._draws()
         which = "an optimizer" if count == 1 else f"{count} optimizers"
         return (
             f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
             "computes after their updates comes out otherwise"
+        )
+
+    def _draws(self) -> str | None:
+        """That train steps draw from TensorFlow's own random operations, which keep their state to themselves."""
+        made: list[Any] = [step for modes, step in self._steps.items() if any(mode.training for mode in modes)]
+        loops = [block for modes, block in self._blocks.items() if any(mode.training for mode in modes)]
+        made += [block.loop for block in loops if block is not None]
+        if isinstance(self.retrainer, KerasRetrainer):
+            made.append(self.retrainer.runner)
+        drawing = self.backend.draws_of_its_own([*made, *self._own.trained_by])
+        if not drawing:
+            return None
+        return (
+            f"train steps draw random numbers from operations of tf.random ({', '.join(drawing)}), whose state no "
+            "trace holds: they come out otherwise"
         )
 
     def read_metrics(self, raw: bytes) -> list[NDArray] | None:

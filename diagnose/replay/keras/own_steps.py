@@ -24,6 +24,11 @@ class OwnSteps:
         self._initial_optimizer = initial_optimizer
         self._runners: dict[tuple[bool, bool, frozenset[int]], Runner] = {}
 
+    @property
+    def trained_by(self) -> list[Runner]:
+        """What was made to run train steps."""
+        return [runner for (training, _, _), runner in self._runners.items() if training]
+
     def forward(
         self,
         run: BatchRun,

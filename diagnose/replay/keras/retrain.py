@@ -37,6 +37,11 @@ class KerasRetrainer:
         self._runner: Runner | None = None
         self._seed: tuple[int, int] | None = None
 
+    @property
+    def runner(self) -> Runner | None:
+        """What runs the steps, once one did."""
+        return self._runner
+
     def start(self, variables: Sequence[NDArray], optimizer: OptimizerStart) -> None:
         backend = self._values.backend
         runner = backend.runner(self._model, training=True, fixed=self._fixed)

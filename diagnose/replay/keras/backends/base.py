@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -89,6 +89,10 @@ class ReplayBackend(Protocol):
 
     def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
         """A runner that starts from the model's present state. `fixed` as for `compile`."""
+
+    def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
+        """The random operations in what `compile` or `runner` made whose state nothing outside of them holds, by
+        name."""
 
     def quiet(self) -> AbstractContextManager[None]:
         """Keeps back warnings about compiling again, which a user's own run would not give."""

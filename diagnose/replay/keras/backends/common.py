@@ -70,10 +70,10 @@ def initial_optimizer_state(model: Any, contents: Callable[[Any], NDArray]) -> l
     found: list[NDArray] = []
     for optimizer in optimizers_of(model):
         fresh = type(optimizer).from_config(optimizer.get_config())
-        if optimizer is model.optimizer:
+        if optimizer.built:
+            fresh.build(updated_by(optimizer))  # a step of the model's own may update a part of the model only
+        elif optimizer is model.optimizer:
             fresh.build(model.trainable_variables)
-        elif optimizer.built:
-            fresh.build(updated_by(optimizer))
         found.extend(contents(v) for v in fresh.variables)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,6 +57,9 @@ class JaxReplay(NoLoop):
 
     def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
         return JaxRunner(model, training)
+
+    def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
+        return []
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

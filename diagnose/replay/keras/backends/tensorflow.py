@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts
+from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_parts, random_operations
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import AssigningRunner, batch_of
 from diagnose.replay.keras.backends.tensorflow_loop import Each, Loop
@@ -43,6 +43,7 @@ class TensorFlowReplay:
                 compiled[key] = graph_function(step, input_signature=[*exact, specs], jit_compile=jit or None)
             return compiled[key](values, metrics, left, leaves)
 
+        run.graphs = compiled  # type: ignore[attr-defined]
         return run
 
     def loop(self, step: Callable[..., Any], modes: int, carried: Sequence[int]) -> Callable[..., Any]:
@@ -87,6 +88,10 @@ class TensorFlowReplay:
     def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
         return TensorFlowRunner(model, training, fixed)
 
+    def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
+        functions = [graph for each in made for graph in getattr(each, "graphs", {}).values()]
+        return sorted({name for function in functions for name in random_operations(function)})
+
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
         logger = logging.getLogger("tensorflow")
@@ -108,7 +113,7 @@ class TensorFlowRunner(AssigningRunner):
     def __init__(self, model: Any, training: bool, fixed: bool) -> None:
         super().__init__(model, training)
         self._fixed = fixed
-        self._steps: dict[str, Callable[..., Any]] = {}
+        self.graphs: dict[str, Callable[..., Any]] = {}
 
     def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
         batch = batch_of(x, y, sample_weight, bare=bare)
@@ -123,9 +128,9 @@ class TensorFlowRunner(AssigningRunner):
         if self._model.run_eagerly:
             return lambda batch: run([batch])
         spec = tf.nest.map_structure(tf.type_spec_from_value if self._fixed else _open_spec, batch)
-        if str(spec) not in self._steps:
-            self._steps[str(spec)] = graph_function(lambda batch: run([batch]), input_signature=[spec])
-        return self._steps[str(spec)]
+        if str(spec) not in self.graphs:
+            self.graphs[str(spec)] = graph_function(lambda batch: run([batch]), input_signature=[spec])
+        return self.graphs[str(spec)]
 
 
 def _open_spec(leaf: Any) -> Any:

@@ -16,7 +16,7 @@ class Loop:
 
     def __init__(self, step: Callable[..., Any], modes: int, carried: Sequence[int]) -> None:
         self._step, self._modes, self._carried = step, modes, carried
-        self._graphs: dict[Any, Callable[..., Any]] = {}
+        self.graphs: dict[Any, Callable[..., Any]] = {}
 
     def __call__(
         self,
@@ -36,14 +36,14 @@ class Loop:
         specs = [_spec(leaf, 1 if fixed else 2) for leaf in leaves]
         absent = tf.nest.map_structure(lambda leaf: leaf is None, data)
         key = (str(specs), str(absent), moving, carry)
-        if key not in self._graphs:
+        if key not in self.graphs:
             of_values = [_spec(value, 1 if moving else 0) for value in values]
             exact = tf.nest.map_structure(tf.TensorSpec.from_tensor, [metrics, left])
-            self._graphs[key] = graph_function(
+            self.graphs[key] = graph_function(
                 lambda v, m, own, d: self._all(v, m, own, d, absent, moving, carry),
                 input_signature=[of_values, *exact, specs],
             )
-        return self._graphs[key](values, metrics, left, leaves)
+        return self.graphs[key](values, metrics, left, leaves)
 
     def _all(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,9 @@ class TorchReplay(NoLoop):
 
     def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
         return TorchRunner(model, training)
+
+    def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
+        return []
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
