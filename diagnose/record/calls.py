@@ -26,6 +26,7 @@ from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.frameworks.keras.origin import code_by_keras
 from diagnose.frameworks.keras.trainers import COMPILED, is_validation_of_fit, values_in_order
+from diagnose.record import saves
 from diagnose.record.backends import current_backend
 from diagnose.record.backends.base import Variables
 from diagnose.record.batches import NotCaptured, take
@@ -70,7 +71,7 @@ def hold(holder: Any, model_class: Any) -> None:
     """Sets the patch on `keras.Model`, until all who hold it let go."""
     with _LOCK:
         _HOLDERS.add(id(holder))
-        for kind in KINDS:
+        for kind in (*KINDS, *saves.SAVES):
             _install(model_class, kind)
 
 
@@ -79,17 +80,23 @@ def let_go(holder: Any, model_class: Any) -> None:
     with _LOCK:
         _HOLDERS.discard(id(holder))
         if not _HOLDERS and model_class is not None:
-            for kind in KINDS:
+            for kind in (*KINDS, *saves.SAVES):
                 _uninstall(model_class, kind)
 
 
-def _install(model_class: Any, kind: Kind) -> None:
+def _install(model_class: Any, kind: str) -> None:
     original = getattr(model_class, kind)
     inner: Any = original
     while inner is not None:
         if hasattr(inner, "__diagnose_noted__"):
             return  # there already, perhaps below a patch that others set
         inner = getattr(inner, "__wrapped__", None)
+    noted = saves.saving(original, _RUNS) if kind in saves.SAVES else _calling(kind, original)
+    noted.__diagnose_noted__ = kind not in vars(model_class)
+    setattr(model_class, kind, noted)
+
+
+def _calling(kind: Any, original: Any) -> Any:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
@@ -105,14 +112,13 @@ def _install(model_class: Any, kind: Kind) -> None:
             return original(model, *args, **kwargs)  # wrong arguments: let Keras say so
         return _noted(kind, original, bound, model, run)
 
-    noted.__diagnose_noted__ = kind not in vars(model_class)  # type: ignore[attr-defined]
-    setattr(model_class, kind, noted)
+    return noted
 
 
-def _uninstall(model_class: Any, kind: Kind) -> None:
+def _uninstall(model_class: Any, kind: str) -> None:
     """Below a patch that others set it stays, and does nothing."""
     found: Any = vars(model_class).get(kind)
-    if found is None or getattr(getattr(found, "__code__", None), "co_filename", None) != __file__:
+    if getattr(getattr(found, "__code__", None), "co_filename", None) not in (__file__, saves.__file__):
         return
     if found.__diagnose_noted__:
         delattr(model_class, kind)

@@ -3,6 +3,7 @@ nothing."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import keras
@@ -15,18 +16,27 @@ from diagnose.record.recorder import Recorder
 
 class Probe(keras.callbacks.Callback):  # type: ignore[misc]
     """Looks at weights, learning rate and stop flag after `callback` (None: before any) ran a hook, and at the `file`
-    it may have written (with the place of the callback among those of the fit)."""
+    it may have written (with the place of the callback among those of the fit). `saves`: the place of a callback of
+    the user's own, which may save the model to any file."""
 
-    def __init__(self, recorder: Recorder, callback: str | None, file: tuple[int, SavedFile] | None = None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        callback: str | None,
+        file: tuple[int, SavedFile] | None = None,
+        saves: int | None = None,
+    ) -> None:
         super().__init__()
         self.recorder = recorder
         self.callback = callback
         self.file = file
+        self.saves = saves
         self.at_optimizer: bool | None = None
         """Whether it also looks at the optimizer's state: None: no; False: before a callback that may change it; True:
         after one."""
 
     def look(self, hook: str) -> None:
+        self.look_at_saves(hook)
         self.recorder.observe(hook, self.callback)
         if self.at_optimizer is not None:
             self.recorder.observe_optimizer(hook, self.callback if self.at_optimizer else None)
@@ -42,6 +52,16 @@ class Probe(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.look("on_epoch_end")
         self.look_at_file("on_epoch_end", epoch, logs)
+
+    def look_at_saves(self, hook: str) -> None:
+        files = self.recorder.saved_files
+        while files:
+            path = files.pop(0)
+            if self.saves is None:
+                continue
+            known = os.stat(path).st_size if os.path.isfile(path) else None
+            detail = {"callback": self.callback, "place": self.saves, "hook": hook, "version": self.recorder.step}
+            self.recorder.event("file-saved", {**detail, "path": path, "bytes": known})
 
     def look_at_file(self, hook: str, epoch: int, logs: Any, batch: int | None = None) -> None:
         if self.file is None or (batch is not None and not self.file[1].in_batches()):
@@ -101,6 +121,7 @@ class BatchProbe(BatchBeginProbe):
     @guarded
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.recorder.observe("on_train_batch_end", self.callback)
+        self.look_at_saves("on_train_batch_end")
         self.look_at_file("on_train_batch_end", self.recorder.epoch - 1, logs, batch)
 
 

@@ -56,8 +56,11 @@ def set_probes(
             kind = BatchBeginProbe if asynchronous else FileProbe if recorder.level < DIGESTS else BatchProbe
         else:
             kind = Probe
-        before, last = last, kind(recorder, type(cb).__name__, _file_of(cb, callbacks))
-        if not _is_kerass(cb):
+        file = _file_of(cb, callbacks)
+        own = not _is_kerass(cb)
+        saves = next((i for i, c in enumerate(callbacks) if c is cb), None) if own and file is None else None
+        before, last = last, kind(recorder, type(cb).__name__, file, saves)
+        if own:
             before.at_optimizer, last.at_optimizer = bool(before.at_optimizer), True
         probed.append(last)
     probed.append(LastProbe(recorder, on_end, Outside(recorder.model, callbacks, recorder.event)))

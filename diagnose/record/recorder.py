@@ -64,6 +64,7 @@ class Recorder(Observer):
         """Takes all that records out of model and callbacks, when recording ends before the fit does."""
         self._ending = threading.RLock()
         self._ended_by: int | None = None
+        self.saved_files: list[str] = []  # since the last callback was looked at
         self._spread = spread = backend.distribution(model)
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}

@@ -33,8 +33,8 @@ MOVES = Text("constant-monitor.moves", "What is watched changes: {monitors:quote
 COUNTS = Text(
     "constant-monitor.counts",
     "'{monitor}' was {value:number} in all {epochs} epochs. {trained:given('{trained}', the same over training rows, "
-    "changed, and the value is that of a share of the validation rows|It counts rows and was computed each time)}, so "
-    "it may stand still by itself.",
+    "changed, and the value is that of a share of the validation rows|By its name it counts rows"
+    "{updated:given( and it was computed each time|)})}, so it may stand still by itself.",
 )
 FAILED = Text(
     "constant-monitor.failed",
@@ -86,7 +86,9 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
     }
     shares = w.source == "validation" and _share_of_rows(facts, name, value)
     if updated is not False and (shares or _counts(facts, name)):
-        title = COUNTS(monitor=w.monitor, value=value, epochs=len(found), trained=name if shares else None)
+        title = COUNTS(
+            monitor=w.monitor, value=value, epochs=len(found), trained=name if shares else None, updated=updated
+        )
         return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
     never = True if updated is False else None
     title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=never)

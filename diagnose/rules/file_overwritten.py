@@ -17,6 +17,7 @@ from diagnose.rules.common import not_applicable
 from diagnose.rules.earlier_fit import continues
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, numbered, own_call, renamed
+from diagnose.rules.size import alike
 from diagnose.tracefile.events import FileReplaced, FileSaved
 from diagnose.tracefile.model import Event
 
@@ -121,6 +122,9 @@ def _compared(
     if not (value > old if mode == "min" else value < old):
         yield Finding(NAME, "passed", BETTER(**said), evidence, "", monitor, 0.0)
         return
+    if (same := alike(facts, monitor, float(value), float(old))) is not None:
+        yield Finding(NAME, "passed", same, evidence, "", monitor, abs(value - old))
+        return
     title = FAILED(**said, then_epoch=then_epoch, trace=trace, callback=own.name)
     advice = _advice(facts, own, chosen, trace is not None)
     yield Finding(NAME, "failed", title, evidence, advice, monitor, abs(value - old))
@@ -142,6 +146,10 @@ def _advice(facts: Facts, own: Callback, chosen: Callback, across: bool) -> Said
 number = 2  # of this fit, another one for each
 best = {call}
 model.fit(x, y, epochs=..., validation_data=(x_val, y_val), callbacks=[best])"""
+    elif "ModelCheckpoint" not in own.family:
+        other_name = renamed(chosen.settings.get("filepath"), "best")
+        best = call_with("checkpoint", filepath=other_name) if w is None else own_call(w, filepath=other_name)
+        code = f"best = {best}  # beside your {own.name}"
     else:
         best = call_with("checkpoint") if w is None else own_call(w)
         other = {**own.settings, "filepath": renamed(file, "last")}

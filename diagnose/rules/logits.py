@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from diagnose.result.diagnosis import Finding
+from diagnose.result.diagnosis import Finding, Severity
 from diagnose.result.texts import Text
 from diagnose.rules.common import MATERIAL
 from diagnose.rules.facts import Facts
@@ -28,6 +28,14 @@ BORDER = Text(
     "{metric} does not measure this model: it counts outputs above {threshold:number} as class 1, and the outputs are "
     "logits, of which those above 0 are. With the weights after fit, {half:.1%} of the rows are right by it, and "
     "{zero:.1%} by the sign.",
+)
+ONE_SOFTMAX = Text(
+    "metric-mismatch.one-softmax",
+    "{metric} does not measure this model: its last layer is a softmax over one unit, which is 1 for every row, "
+    "whatever the weights.",
+)
+USE_SIGMOID = Text(
+    "metric-mismatch.use-sigmoid", "For two classes in one unit, a sigmoid (train again):\n\n{code:python}\n"
 )
 USE_LOSS = Text("metric-mismatch.logits-use-loss", "Tell the loss, and train again:\n\n{code:python}\n")
 USE_BORDER = Text(
@@ -83,6 +91,18 @@ def _last_activation(model: Any) -> str | None:
 
 def finding(facts: Facts) -> Finding | None:
     """None where outputs and what is computed of them fit, as far as it is known."""
+    header = facts.trace.header
+    outputs, compiled = header.model.outputs or (), header.metrics or ()
+    softmax = (
+        isinstance(header.model.architecture, Mapping)
+        and len(outputs) == 1
+        and (_last_activation(header.model.architecture.get("model")) == "softmax")
+    )
+    if softmax and compiled and (outputs[0].shape or (None,))[-1] == 1:
+        title = ONE_SOFTMAX(metric=compiled[0].name)
+        code = 'outputs = keras.layers.Dense(1, activation="sigmoid")'
+        shown = {"metric": compiled[0].name, "output_units": 1}
+        return Finding(NAME, "failed", title, shown, USE_SIGMOID(code=code), compiled[0].name)
     seen, of = facts.measured.as_logits, form(facts.trace.header)
     if not seen or of is None:
         return None
@@ -104,4 +124,6 @@ def finding(facts: Facts) -> Finding | None:
     title = BORDER(metric=metric.name, threshold=threshold, half=seen["half"], zero=seen["zero"])
     code = "model.compile(optimizer=..., loss=..., metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])"
     evidence = {"metric": metric.name} | evidence | {"cells_right": seen["half"], "rows_right": seen["zero"]}
-    return Finding(NAME, "failed", title, evidence, USE_BORDER(code=code), metric.name, moved)
+    watched = any(d.monitor.removeprefix("val_") == metric.name for d in facts.decisions)
+    severity: Severity = "wrong" if watched else "notable"
+    return Finding(NAME, "failed", title, evidence, USE_BORDER(code=code), metric.name, moved, severity=severity)

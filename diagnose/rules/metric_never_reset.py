@@ -28,10 +28,22 @@ ADVICE = Text(
     "all that the metric keeps back to where it began, in {name:given(`{name}`|the metric's class)}:\n\n"
     "{code:python}\n",
 )
+ADVICE_MODEL = Text(
+    "metric-never-reset.advice-model",
+    "Keras's own metrics are set back by the model's `reset_metrics`, which `fit` calls before every epoch and every "
+    "validation pass. Leave it to Keras, or let it do this in {name:given(`{name}`|the model's class)}:\n\n"
+    "{code:python}\n",
+)
 CODE = """\
 def reset_state(self):
     for variable in self.variables:
         variable.assign(keras.ops.zeros_like(variable))"""
+
+
+CODE_MODEL = """\
+def reset_metrics(self):
+    for metric in self.metrics:
+        metric.reset_state()"""
 
 
 def check(facts: Facts) -> Finding:
@@ -60,6 +72,11 @@ def check(facts: Facts) -> Finding:
         epoch=last.epoch,
         partly=name in found.partly,
     )
-    described = next((m.class_name for m in trace.header.metrics or () if m.name == name), None)
+    described = next((m for m in trace.header.metrics or () if m.name == name), None)
+    of_loss = {v.log for v in trace.header.metric_variables if v.of_loss}
+    if name in of_loss or (described is not None and described.builtin):
+        advice = ADVICE_MODEL(code=CODE_MODEL, name=trace.header.model.class_name)
+    else:
+        advice = ADVICE(code=CODE, name=None if described is None else described.class_name)
     evidence = {"metrics": sorted(carried), "epochs": carried[name], "epoch": last.epoch, "logged": logged}
-    return Finding(NAME, "failed", title, evidence, ADVICE(code=CODE, name=described), name)
+    return Finding(NAME, "failed", title, evidence, advice, name)

@@ -14,6 +14,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_EPOCH, NO_STOPPING, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
+from diagnose.rules.size import alike
 
 NAME = "no-restore"
 
@@ -140,6 +141,10 @@ def check(facts: Facts) -> Finding:
         return Finding(NAME, "passed", title, evidence, "", r.monitor)
     if r.best_epoch == last.epoch:
         return Finding(NAME, "passed", BEST_IS_LAST(), evidence, "", r.monitor, 0.0)
+    logged = last.logs.get(r.monitor)
+    same = alike(facts, r.monitor, logged if isinstance(logged, (int, float)) else None, r.best_logged)
+    if same is not None:
+        return Finding(NAME, "passed", same, evidence, "", r.monitor, 0.0)
     used = _used(facts, r, evidence, None)
     if used is not None:
         return used
@@ -156,7 +161,6 @@ def check(facts: Facts) -> Finding:
             file=evidence["file"],
         )
         return Finding(NAME, "passed", title, evidence, "", r.monitor)
-    logged = last.logs.get(r.monitor)
     title = FAILED(epoch=last.epoch, monitor=r.monitor, logged=logged, best_epoch=r.best_epoch, best=r.best_logged)
     effect = (
         abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None

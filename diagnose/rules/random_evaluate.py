@@ -11,6 +11,7 @@ from diagnose.result.diagnosis import Finding
 from diagnose.result.texts import Text
 from diagnose.rules.common import NOT_MEASURED, not_applicable
 from diagnose.rules.facts import Facts
+from diagnose.tracefile import metric_state
 
 NAME = "random-evaluate"
 
@@ -18,6 +19,10 @@ NOISE: Final = 1e-5
 """Relative difference up to which two values are the same, but for float rounding."""
 
 NOT_COMPARED = Text("random-evaluate.not-compared", "nothing was evaluated two times")
+GOES_ON = Text(
+    "random-evaluate.goes-on",
+    "{metrics:quoted} go on from one pass to the next, so two evaluates differ by that: see metric-never-reset.",
+)
 SAME = Text(
     "random-evaluate.same",
     "Evaluated two times, the same weights and rows gave the same: {metrics:list} {value:number}.",
@@ -70,6 +75,11 @@ def check(facts: Facts) -> Finding:
     twice = facts.measured.evaluated_twice
     if not twice:
         return not_applicable(NAME, NOT_MEASURED(reason=facts.measured.no_replay or NOT_COMPARED()))
+    epochs = [facts.trace.index.steps_of(e.epoch) for e in facts.epochs]
+    carried = metric_state.carried(metric_state.layout(facts.trace.header.metric_variables), epochs).epochs
+    twice = {name: values for name, values in twice.items() if name not in carried}
+    if not twice:
+        return not_applicable(NAME, GOES_ON(metrics=sorted(carried)))
     if not differing(twice):
         metrics = list(twice)[:1]
         return Finding(

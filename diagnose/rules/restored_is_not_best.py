@@ -15,6 +15,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import NAN_ONLY, NO_STOPPING, NO_VERSION, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.own_call import call_with, own_call
+from diagnose.rules.size import alike
 
 NAME = "restored-is-not-best"
 
@@ -87,6 +88,8 @@ def check(facts: Facts) -> Finding:
     if r.restored_epoch == r.best_epoch or there == r.best_logged:
         title = IS_BEST(callback=r.callback, epoch=r.restored_epoch, monitor=r.monitor)
         return Finding(NAME, "passed", title, evidence, "", r.monitor, 0.0)
+    if (same := alike(facts, r.monitor, there, r.best_logged)) is not None:
+        return Finding(NAME, "passed", same, evidence, "", r.monitor, abs((there or 0.0) - r.best_logged))
     if r.restored_epoch != r.chosen_epoch:
         reason = NOT_CHOSEN(epoch=r.restored_epoch, callback=r.callback, chosen=r.chosen_epoch)
         return not_applicable(NAME, reason, evidence)

@@ -8,10 +8,16 @@ from typing import Final
 from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
+from diagnose.result.texts import Said, Text
 from diagnose.rules.common import MATERIAL
 from diagnose.rules.facts import Facts
+from diagnose.rules.passes import validation_passes
 from diagnose.tracefile.reader import Trace
 
+ALIKE = Text(
+    "size.alike",
+    "{metric} {one:number} {same:given(is as good as the best|and {other:number} differ by less than two rows)}.",
+)
 ROWS: Final = 2
 """Rows by which a count has to differ before the difference is a finding."""
 
@@ -24,8 +30,13 @@ def scale(ledger: Ledger) -> float:
 def resolution(facts: Facts, metric: str) -> float:
     """The smallest difference in this metric that is one of the data: two rows for a share of rows; 0 for a metric that
     counts no rows, or where their number is not known."""
-    steps = facts.trace.index.steps_of(facts.epochs[0].epoch) if facts.epochs else ()
-    rows = sum(len(step.batch.row_ids) for step in steps) if counts_rows(facts.trace, metric) else 0
+    if not facts.epochs or not counts_rows(facts.trace, metric):
+        return 0.0
+    passes = validation_passes(facts.trace) if metric.startswith("val_") else []
+    if not isinstance(passes, str) and passes:
+        return ROWS / max(1, len(passes[0]))
+    steps = facts.trace.index.steps_of(facts.epochs[0].epoch)
+    rows = sum(len(step.batch.row_ids) for step in steps)
     return ROWS / rows if rows else 0.0
 
 
@@ -56,6 +67,16 @@ def apart(trace: Trace, metric: str, rows: int | None, value: float, logged: flo
     if not math.isfinite(gap) or gap == 0.0 or gap < max(MATERIAL * size, _less(fine)):
         return 0.0
     return gap / max(abs(logged), 1e-12)
+
+
+def alike(facts: Facts, metric: str, one: float | None, other: float | None) -> Said | None:
+    """A sentence that two values of a metric are the same, or differ by less than the resolution of the data; None
+    where they do not, or one is not known."""
+    if one is None or other is None:
+        return None
+    if one == other or abs(one - other) < _less(resolution(facts, metric)):
+        return ALIKE(metric=metric, one=one, other=other, same=one == other)
+    return None
 
 
 def material(facts: Facts, ledger: Ledger, amount: float) -> bool:

@@ -79,6 +79,20 @@ ADVICE = Text(
     "rows that are trained on and rows that never are)}:\n\n{code:python}\n\nWhat this fit logged as `val_…` says "
     "little about unseen rows; train again with such a split.\n",
 )
+TESTED = Text(
+    "trained-on-validation.tested",
+    "{file}:{line}: evaluate went over {rows} rows, of which {seen} ({share:.0%}) had been trained on, so its values "
+    "are not those of unseen rows.",
+)
+ADVICE_TEST = Text(
+    "trained-on-validation.advice-test",
+    "Split once, into rows that are trained on and rows that never are, and evaluate over these:\n\n{code:python}\n",
+)
+CODE_TEST = """\
+order = np.random.default_rng(0).permutation(len(x))
+held, train = order[: len(x) // 5], order[len(x) // 5 :]
+model.fit(x[train], y[train], epochs=...)
+model.evaluate(x[held], y[held])"""
 CODE_EARLIER = """\
 for train, held in folds:
     model = build_model()
@@ -105,7 +119,9 @@ def check(facts: Facts) -> Finding:
     if of_call is not None:
         return of_call
     if not trace.evaluations:
-        return not_applicable(NAME, NO_VALIDATION())
+        known = training_passes(trace)
+        tested = None if isinstance(known, str) or not any(map(len, known)) else _tested(facts, known)
+        return tested or not_applicable(NAME, NO_VALIDATION())
     training, validation = training_passes(trace), validation_passes(trace)
     for found in (training, validation):
         if isinstance(found, str):
@@ -149,6 +165,22 @@ def check(facts: Facts) -> Finding:
     arrays = trace.header.fit.arguments.data == "ArrayDataAdapter"
     what = "copies" if copies else "arrays" if arrays else "images" if _images(trace) else "datasets"
     return _failed(len(rows), seen, evidence, what)
+
+
+def _tested(facts: Facts, training: list[Rows]) -> Finding | None:
+    """Where the script evaluates rows of which a part was trained on, as a test set from another split of the data.
+    Whoever evaluates all that was trained on, or that and more, does so knowingly."""
+    used, own = len(distinct(training)), _own_share(training)
+    for call in facts.calls:
+        rows = call.rows
+        if call.call != "evaluate" or call.version is None or rows is None or rows.kind != "other":
+            continue
+        if rows.same >= 0.99 * used or _judged(rows.count, rows.same, own, copies=False) is not None:
+            continue
+        said = {"file": call.file, "line": call.line, "rows": rows.count}
+        title = TESTED(**said, seen=rows.same, share=rows.same / rows.count)
+        return Finding(NAME, "failed", title, {**said, "training_rows": rows.same}, ADVICE_TEST(code=CODE_TEST))
+    return None
 
 
 def _of_calls(facts: Facts) -> Finding | None:

@@ -58,7 +58,7 @@ class CallbacksFinal(Part, frozen=True, kw_only=True):
 
 
 class FileSaved(ByCallback, frozen=True, kw_only=True):
-    """A `ModelCheckpoint`, entry `place` of the header's callbacks, wrote its file."""
+    """A `ModelCheckpoint`, or a callback of the user's own, entry `place` of the header's callbacks, wrote a file."""
 
     place: Count
     version: Count

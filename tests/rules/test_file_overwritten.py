@@ -133,3 +133,40 @@ def test_advice_keeps_the_best_of_each_fit() -> None:
     assert values[1] > values[0]
     for number, value in enumerate(values, start=1):
         assert on_validation(f"kept/best-01-{number}.keras") == pytest.approx(value, rel=1e-5)
+
+
+class Saves(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes the model to a file by itself."""
+
+    def __init__(self, file: str, hook: str, method: str = "save") -> None:
+        super().__init__()
+        setattr(self, hook, lambda *args: getattr(self.model, method)(file))
+
+
+class Worse(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = 0.05 if epoch < 1 else 1.5
+
+
+@pytest.mark.parametrize(
+    ("hook", "method", "file"),
+    [("on_epoch_end", "save", "m.keras"), ("on_train_end", "save_weights", "m.weights.h5")],
+)
+def test_fails_where_a_callback_of_ones_own_writes_over_the_best(hook: str, method: str, file: str) -> None:
+    saving = best(file, save_weights_only=method == "save_weights")
+    finding, values = fit(model(), Worse(), saving, Saves(file, hook, method), epochs=2)
+    assert values[1] > values[0]
+    assert finding.status == "failed" and finding.evidence["callback"] == "Saves"
+    assert finding.evidence["replaced_value"] == pytest.approx(values[0])
+    assert finding.evidence["saved_value"] == pytest.approx(values[1])
+    assert "m-best" in finding.advice and "Saves" in finding.advice
+
+
+def test_a_file_of_its_own_is_nobodys_loss() -> None:
+    finding, _ = fit(model(), Worse(), best("m.keras"), Saves("last.keras", "on_epoch_end"), epochs=2)
+    assert finding.status == "not-applicable"
+
+
+def test_what_keras_saves_for_itself_is_no_file_of_a_callback() -> None:
+    finding, _ = fit(model(), keras.callbacks.BackupAndRestore("backup"), epochs=2)
+    assert finding.status == "not-applicable" and "No callback was seen to write a file" in finding.title

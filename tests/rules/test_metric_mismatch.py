@@ -263,7 +263,7 @@ def test_a_border_of_one_half_between_logits_is_named_and_its_advice_cures() -> 
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     finding, _ = fit(y, "accuracy", 1, loss, model=model, x=x)
     out = np.asarray(keras.ops.convert_to_numpy(model(x)))
-    assert finding.status == "failed" and finding.metric == "accuracy"
+    assert (finding.status, finding.severity, finding.metric) == ("failed", "notable", "accuracy")
     assert finding.evidence["cells_right"] == pytest.approx(np.mean((out > 0.5) == (y == 1)))
     assert finding.evidence["rows_right"] == pytest.approx(right := np.mean((out > 0) == (y == 1)))
     code = blocks(finding.advice)[0].replace("optimizer=..., loss=...", "optimizer='sgd', loss='mse'")
@@ -278,6 +278,15 @@ def test_logits_that_the_loss_is_told_of_pass() -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     finding, _ = fit(y[:, 0].astype("int32"), "accuracy", 2, loss, model=linear(2), x=x)
     assert finding.status == "passed"
+
+
+def test_a_softmax_over_one_unit_is_one() -> None:
+    x, y = two_classes()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="softmax")])
+    finding, history = fit(y, "accuracy", 1, "binary_crossentropy", model=model, x=x)
+    assert history["accuracy"] == pytest.approx([float(y.mean())] * 2)
+    assert finding.status == "failed" and "softmax over one unit" in finding.title
+    assert np.all(np.asarray(keras.ops.convert_to_numpy(model(x))) == 1.0)
 
 
 @pytest.mark.parametrize("kind", ["one-hot", "one unit", "several labels"])

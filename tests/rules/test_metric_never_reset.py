@@ -98,3 +98,27 @@ def test_passes_for_a_state_that_no_step_changes() -> None:
     metric = Scaled()
     raise_it = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: metric.scale.assign(1.0 + epoch))
     assert fit(metric, callbacks=[raise_it]).finding(RULE).status == "passed"
+
+
+class Forgets(keras.Sequential):  # type: ignore[misc]
+    def reset_metrics(self) -> None:
+        """Without `super()`."""
+
+
+def test_a_model_that_resets_none_is_told_so_and_evaluate_is_not_called_random() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 3)).astype("float32")
+
+    def made(kind: Any) -> Traced:
+        keras.utils.set_random_seed(1)
+        model = kind([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"])
+        return traced(model, x, x[:, :1], epochs=3, batch_size=8)
+
+    run = made(Forgets)
+    finding = run.finding(RULE)
+    assert finding.status == "failed" and finding.evidence["metrics"] == ["loss", "mae"]
+    assert run.finding("random-evaluate").status == "not-applicable"
+    assert "in `Forgets`" in finding.advice
+    cured = type("Forgets", (Forgets,), {"reset_metrics": paste(finding.advice)["reset_metrics"]})
+    assert made(cured).history["mae"] == pytest.approx(made(keras.Sequential).history["mae"], rel=1e-6)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,6 +49,24 @@ def test_does_not_apply_where_the_monitor_never_appeared() -> None:
     finding = fit(keras.callbacks.EarlyStopping("val_loss", patience=2)).finding(RULE)
     assert finding.status == "not-applicable"
     assert "never saw 'val_loss'" in finding.title
+
+
+class Accuracies(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = values
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs["val_accuracy"] = self.values[epoch]
+
+
+@pytest.mark.parametrize(("rows", "status"), [(0, "passed"), (1, "passed"), (2, "failed")])
+def test_less_than_two_validation_rows_are_no_loss(rows: int, status: str) -> None:
+    """Of 16 validation rows; the last epoch has so many fewer right than the best."""
+    stopping = keras.callbacks.EarlyStopping("val_accuracy", patience=50)
+    values = (12 / 16, 12 / 16 - rows / 16)
+    finding = fit(Accuracies(*values), stopping, epochs=2, validation_split=0.25).finding(RULE)
+    assert finding.status == status, finding.title
 
 
 def test_control_the_best_epoch_is_in_a_file(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ from tests.rules.runs import fit
 @pytest.fixture(scope="module")
 def facts() -> Any:
     """Of a fit of 64 rows with an accuracy."""
+    return facts_of()
+
+
+def facts_of(**arguments: Any) -> Any:
     seen: list[Any] = []
 
     def look(facts: Any) -> Finding:
@@ -24,7 +28,7 @@ def facts() -> Any:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(rules.RULES, "no-restore", look)
-        fit(epochs=1)
+        fit(epochs=1, **arguments)
     return seen[0]
 
 
@@ -38,6 +42,11 @@ def test_two_rows_are_the_resolution_of_a_share_of_rows(facts: Any) -> None:
         2 / 64,
         0.0,
     )
+
+
+def test_two_rows_of_validation_are_the_resolution_of_its_values() -> None:
+    found = facts_of(validation_split=0.25)
+    assert (resolution(found, "accuracy"), resolution(found, "val_accuracy")) == (2 / 48, 2 / 16)
 
 
 @pytest.mark.parametrize(

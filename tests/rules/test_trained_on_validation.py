@@ -246,6 +246,37 @@ def fit_dataset(training: Any, validation: Any) -> Any:
     return next(f for f in tracer.diagnose().findings if f.rule == RULE)
 
 
+def scored_over(held: np.ndarray, trained: np.ndarray) -> Any:
+    """The finding of a fit without validation, behind which the script evaluates other rows."""
+    x, y = rows()
+    with diagnose.trace() as session:
+        made = model()
+        made.fit(x[trained], y[trained], epochs=1, batch_size=8, verbose=0)
+        made.evaluate(x[held], y[held], verbose=0)
+        (diagnosis,) = session.diagnose()
+    return next(f for f in diagnosis.findings if f.rule == RULE)
+
+
+def test_fails_for_a_test_set_of_another_split() -> None:
+    x, y = rows()
+    trained, held = np.arange(45), np.arange(35, 55)
+    finding = scored_over(held, trained)
+    assert finding.status == "failed" and "of which 10 (50%) had been trained on" in finding.title
+    given = Fits()
+    given.evaluate = lambda x, y: given.given.append((set(), given.rows(x)))  # type: ignore[attr-defined]
+    given.fit = lambda x, y, epochs: given.given.append((given.rows(x), set()))  # type: ignore[method-assign]
+    paste(finding.advice, model=given, x=x, y=y)
+    (trained_on, _), (_, over) = given.given
+    assert len(over) == 12 and not trained_on & over
+
+
+@pytest.mark.parametrize(
+    "held", [np.arange(45, 60), np.arange(45), np.arange(60)], ids=["unseen", "training", "all there is"]
+)
+def test_does_not_apply_to_unseen_rows_or_to_all_that_was_trained_on(held: np.ndarray) -> None:
+    assert scored_over(held, np.arange(45)).status == "not-applicable"
+
+
 def scores(made: Any, folds: list[tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> list[Any]:
     """The findings of fits on the first of each pair, and an evaluate on the second after each."""
     with diagnose.trace() as session:

@@ -115,3 +115,15 @@ def test_does_not_apply_where_the_split_is_drawn_anew(monkeypatch: Any) -> None:
     monkeypatch.setattr(split, "RULE", RULE)
     finding = split.fit(Passes(training, x, y), Passes(validation, x, y))
     assert finding.status == "not-applicable" and "reshuffled-split" in finding.title
+
+
+def test_fails_where_validation_steps_cut_nothing_off() -> None:
+    """As many steps as there are batches: each pass is a sample, and whole."""
+    x, y = rows()
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    tracer = Tracer()
+    model.fit(x[:20], y[:20], validation_data=Sampled(), validation_steps=2, epochs=3, verbose=0, callbacks=[tracer])
+    findings = {f.rule: f for f in tracer.diagnose().findings}
+    assert findings[RULE].status == "failed" and findings[RULE].evidence["passes"] == 3
+    assert findings["partial-epoch"].status != "failed"
