@@ -3,8 +3,7 @@ which rows."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import keras
@@ -14,6 +13,7 @@ from diagnose.frameworks.keras.contents import numpy_of
 from diagnose.frameworks.keras.layers import layers_of, takes_training
 from diagnose.frameworks.keras.trainers import compute_loss
 from diagnose.replay.engine import NotFinite
+from diagnose.replay.keras.forward import calls_wrapped
 from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.replicas import part
 
@@ -38,7 +38,7 @@ def not_finite(
         return watching
 
     with keras.StatelessScope(list(zip(variables, values, strict=True)), collect_losses=True):
-        with _wrapped(layers_of(model), watched):
+        with calls_wrapped([(layer, watched) for layer in layers_of(model)]):
             outputs = model(x, training=True) if takes_training(model) else model(x)
         if first or _bad(outputs) is not None:
             return first[0] if first else NotFinite("layer", _bad(outputs) or ())
@@ -54,20 +54,6 @@ def not_finite(
         held = [_array(leaf) for leaf in keras.tree.flatten(outputs)]
         zeros = bool(bad) and all(any((a[i] == 0).any() for a in held if len(a) > i) for i in bad)
         return NotFinite("loss", tuple(bad), zeros=zeros)
-
-
-@contextlib.contextmanager
-def _wrapped(layers: Sequence[Any], wrap: Callable[[Any, Any], Any]) -> Iterator[None]:
-    calls = [(layer, layer.__dict__.get("call")) for layer in layers]
-    for layer, _ in calls:
-        object.__setattr__(layer, "call", wrap(layer, layer.call))
-    try:
-        yield
-    finally:
-        for layer, own in calls:
-            object.__delattr__(layer, "call")
-            if own is not None:
-                object.__setattr__(layer, "call", own)
 
 
 def _bad(tree: Any) -> tuple[int, ...] | None:

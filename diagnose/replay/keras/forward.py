@@ -110,6 +110,23 @@ def metric_results(model: Any, metric_variables: Sequence[Any], values: Sequence
         }
 
 
+@contextlib.contextmanager
+def calls_wrapped(
+    layers: Sequence[tuple[Any, Callable[[Any, Callable[..., Any]], Callable[..., Any]]]],
+) -> Iterator[None]:
+    """Within: `call` of each layer is what its function makes of the layer and its own `call`."""
+    calls = [(layer, layer.__dict__.get("call")) for layer, _ in layers]
+    for layer, wrap in layers:
+        object.__setattr__(layer, "call", wrap(layer, layer.call))
+    try:
+        yield
+    finally:
+        for layer, own in calls:
+            object.__delattr__(layer, "call")
+            if own is not None:
+                object.__setattr__(layer, "call", own)
+
+
 @dataclass(frozen=True, slots=True)
 class LayerModes:
     """The mode a model is called in, and which layers run in inference mode even so.
@@ -128,16 +145,8 @@ class LayerModes:
         """Within: `call` of these layers is wrapped."""
         wrapped = [(layer, self._forced) for layer in self.forced]
         wrapped += [(layer, self._as_in_training if self.forced else self._noted) for layer in self.others]
-        calls = [(layer, layer.__dict__.get("call")) for layer, _ in wrapped]
-        for layer, wrap in wrapped:
-            object.__setattr__(layer, "call", wrap(layer, layer.call))
-        try:
+        with calls_wrapped(wrapped):
             yield
-        finally:
-            for layer, own in calls:
-                object.__delattr__(layer, "call")
-                if own is not None:
-                    object.__setattr__(layer, "call", own)
 
     def _forced(self, layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         def forced(*args: Any, **kwargs: Any) -> Any:
