@@ -100,12 +100,15 @@ class Output:
             self._stream.flush()
 
 
-def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path, asked: Path) -> None:
+def finish(
+    diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: Path, asked: Path, document: str | None = None
+) -> None:
     """Prints a summary (or the JSON) and writes all reports into `out`; one does not wait for the other to succeed.
 
     Args:
         shown: `out` as a user of the working folder names it.
         asked: the folder the user asked for, which may hold an earlier report.
+        document: the text of `diagnosis.json`, where it is at hand.
     """
     from diagnose.report import write_reports
     from diagnose.report.folder import moved
@@ -114,12 +117,14 @@ def finish(diagnoses: Sequence[Diagnosis], out: Path, output: Output, *, shown: 
 
     note = moved(asked, shown)
     written = False
+    if output.as_json and document is None:
+        document = dumps(diagnoses)
     try:
-        write_reports(diagnoses, out)
+        write_reports(diagnoses, out, document=document)
         written = True
     finally:
-        if output.as_json:
-            output.json(dumps(diagnoses))
+        if document is not None and output.as_json:
+            output.json(document)
             if note and written:
                 print(f"diagnose: {note} This one is in {shown}.", file=sys.stderr)
         else:

@@ -49,9 +49,10 @@ def execute(options: argparse.Namespace) -> int:
     diagnosis = read(options)
     asked: Path = options.out or Path("reports") / options.trace.stem
     # The same report again is not another one.
-    same = {"diagnosis.json": dumps([diagnosis]).encode()}
+    document = dumps([diagnosis])
+    same = {"diagnosis.json": document.encode()}
     with claimed(asked, force=options.force, same=same) as out:
-        finish([diagnosis], out, output, shown=out, asked=asked)
+        finish([diagnosis], out, output, shown=out, asked=asked, document=document)
     return 0
 
 

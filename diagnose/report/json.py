@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from diagnose.errors import DiagnoseError
 from diagnose.result.codec import SCHEMA, from_dict, to_dict
 from diagnose.result.diagnosis import Diagnosis
@@ -21,7 +23,11 @@ def dumps(diagnoses: Sequence[Diagnosis]) -> str:
 def spelled(document: Any) -> str:
     """A document as JSON text to read and to print: characters of any script as they are, but for those that a
     terminal would act on."""
-    return visible_json(json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1))
+    try:
+        text = msgspec.json.format(msgspec.json.encode(document), indent=1).decode("utf-8")
+    except (OverflowError, ValueError):  # a whole number of more than 64 bits, or a float that is not finite
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
+    return visible_json(text)
 
 
 def loads(text: str) -> list[Diagnosis]:

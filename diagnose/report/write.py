@@ -17,14 +17,19 @@ _FIGURE = re.compile(r"(fit-\d+-)?(timeline|ledger)\.png")
 
 
 def write_reports(
-    diagnoses: Sequence[Diagnosis], out: str | os.PathLike[str], texts: Texts | None = None
+    diagnoses: Sequence[Diagnosis],
+    out: str | os.PathLike[str],
+    texts: Texts | None = None,
+    *,
+    document: str | None = None,
 ) -> list[Path]:
     """Writes `report.html`, `diagnosis.json` and the figures as PNG into `out`, which is made if need be.
 
     The figures of the first fit are `timeline.png` and `ledger.png`; those of later fits carry the fit's number:
     `fit-2-timeline.png`. A fit without logged values has no timeline, one without ledgers no ledger figure. Figures
     that an earlier report left under such names are removed, so that the folder never mixes two runs. `texts`: the
-    language of page and figures (None: that being spoken, English unless said).
+    language of page and figures (None: that being spoken, English unless said). `document`: the text of
+    `diagnosis.json`, where it is at hand.
 
     Returns:
         The files written, the HTML first.
@@ -38,7 +43,8 @@ def write_reports(
     with speaking(texts):
         pages = [html.draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)]
         page = html.page(pages)
-    files = {"report.html": page.encode("utf-8"), "diagnosis.json": json.dumps(diagnoses).encode("utf-8")}
+    text = json.dumps(diagnoses) if document is None else document
+    files = {"report.html": page.encode("utf-8"), "diagnosis.json": text.encode("utf-8")}
     for prefix, drawn in zip(_prefixes(diagnoses), pages, strict=True):
         figures = {"timeline.png": drawn.timeline_png, "ledger.png": drawn.ledger_png}
         files |= {prefix + name: content for name, content in figures.items() if content is not None}
