@@ -74,6 +74,11 @@ def numbers(diagnosis: Diagnosis) -> list[float]:
     return [*again, *amounts, *steps]
 
 
+@pytest.fixture(autouse=True)
+def _small_fits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "LOOP_FROM", 0)
+
+
 @needs_loop
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loop_gives_what_single_batches_give(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +102,14 @@ def test_the_states_of_layers_are_handed_on() -> None:
     x, y, _ = rows()
     expected = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
     assert diagnosis.epoch_rows[-1].reevaluated == pytest.approx(expected, rel=1e-5)
+
+
+@needs_loop
+def test_a_fit_of_few_steps_is_replayed_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "LOOP_FROM", 1 + EPOCHS * -(-ROWS // 8))
+    monkeypatch.setattr("diagnose.replay.keras.block_loop.BlockLoop.passed", None)
+    tracer, _ = traced("plain")
+    assert tracer.diagnose().replay.reproduced == EPOCHS * -(-ROWS // 8)
 
 
 def run(rows: int = 4, values: Any = None, **of_batch: Any) -> BatchRun:

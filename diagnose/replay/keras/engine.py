@@ -37,6 +37,10 @@ from diagnose.tracefile.model import NDArray
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.replicas import Spread
 
+LOOP_FROM = 300
+"""Recorded steps from which a loop of the backend over many batches pays for its graph: a quarter of a second on
+TensorFlow, against a millisecond for each batch."""
+
 
 class KerasEngine:
     """Runs batches through one model (see `diagnose.replay.engine.Engine`). Use within `borrowed(model, …)`.
@@ -73,6 +77,7 @@ class KerasEngine:
         self._fresh: list[Any] | None = None
         self._results: Callable[..., Any] | None = None
         self._all_results: Callable[..., Any] | None = None
+        self._loops = len(trace.steps) >= LOOP_FROM
         self._blocks: dict[tuple[Mode, ...], BlockLoop | None] = {}
 
     def fresh(self) -> list[Any]:
@@ -154,7 +159,7 @@ class KerasEngine:
         """The loop over batches in these modes; None where the backend has none for this model."""
         if any(self.own_train if mode.training else self.own_test for mode in modes):
             return None
-        if self.model.run_eagerly or getattr(self.model, "jit_compile", False):
+        if not self._loops or self.model.run_eagerly or getattr(self.model, "jit_compile", False):
             return None
         key = self._modes_key(modes)
         if key not in self._blocks:
@@ -233,7 +238,7 @@ class KerasEngine:
 
     def results_of(self, states: Sequence[Sequence[NDArray]]) -> list[dict[str, float]]:
         """As one loop of the backend, where it has one."""
-        if self._all_results is None:
+        if self._all_results is None and self._loops:
             self._all_results = self.backend.each(self._metric_results)
         if self._all_results is None or len(states) < 2:
             return [self.results([self.backend.tensor(array) for array in state]) for state in states]
