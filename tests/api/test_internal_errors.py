@@ -22,7 +22,7 @@ PHASES = {
     "re-evaluation": "diagnose.replay.replayer.larger_batches",
     "verdict": "diagnose.analysis.measure.judge",
     "verdict's notes": "diagnose.analysis.measure.with_notes",
-    "replay of the steps": "diagnose.replay.check._compare",
+    "replay of the steps": "diagnose.replay.check._compared",
     "ledgers": "diagnose.ledger.build.shapley",
     "from zero state": "diagnose.analysis.asked_states.from_zero_state",
     "started": "diagnose.analysis.asked_states.started",
