@@ -155,7 +155,9 @@ def test_the_rate_of_a_dropout_layer() -> None:
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(32, 3)).astype("float32"), rng.normal(size=(32, 1)).astype("float32")
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5, seed=1, name="dropout"), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dropout(0.5, seed=1, name="dropout"), keras.layers.Dense(1)]
+    )
     model.compile("sgd", "mse", run_eagerly=True)
     tracer = Tracer()
     model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[Rate(), tracer])
