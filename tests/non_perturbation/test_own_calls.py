@@ -290,8 +290,9 @@ def over_pipelines() -> list[Any]:
         lambda: model.evaluate(parts, callbacks=given, return_dict=True, verbose=0),
         lambda: model.predict(parts, verbose=0),
         lambda: model.evaluate(batches(), verbose=0),
-        lambda: model.predict(batches(), callbacks=[Raises()], verbose=0),
     ]
+    if BACKEND != "jax":  # where a call that raises loses Keras the model's variables
+        made.append(lambda: model.predict(batches(), callbacks=[Raises()], verbose=0))
     if BACKEND == "tensorflow":
         pipeline = shuffled()
         made += [lambda: model.evaluate(pipeline, verbose=0), lambda: model.predict(pipeline, steps=2, verbose=0)] * 2
