@@ -20,7 +20,7 @@ class Soft(keras.layers.Layer):  # type: ignore[misc]
 
 class Loss(keras.losses.Loss):  # type: ignore[misc]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(name="loss")
         self._gamma = 2.0
         self.shares = np.ones(3)
         self.many = np.ones(1000)
