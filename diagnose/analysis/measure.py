@@ -88,12 +88,11 @@ class Analysis:
         chosen: list[int] = attempt("choosing epochs", [], self._chosen_epochs)
         self.chosen = chosen
         wanted = reevaluated_epochs(trace, self.wanted, self.decisions, chosen)
-        if self.workers is not None:
-            self._elsewhere(self.workers, chosen, wanted)
+        early = None if self.workers is None else self._elsewhere(self.workers, chosen, wanted)
         reevaluated = self._reevaluate(wanted)
         again: tuple[int, ...] = attempt("policies", (), lambda: tuple(restorable(trace, self.decisions, reevaluated)))
         reevaluated |= self._reevaluate(again)
-        evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated)
+        evaluated: dict[str, float] = attempt("evaluate", {}, self._evaluated) if early is None else early
         held_validation: dict[str, float] = attempt("validation", {}, self._held_validation)
         twice: dict[str, dict[str, float]] = attempt("evaluate, twice", {}, lambda: self._evaluated_twice(evaluated))
         restoration = attempt("verdict", None, lambda: self._restoration(reevaluated, evaluated, held_validation))
@@ -166,10 +165,11 @@ class Analysis:
             return saved_models(self.trace)
         return asked_states.saved(self.replayer, self._validation_values)
 
-    def _elsewhere(self, workers: Workers, chosen: Sequence[int], again: Sequence[int]) -> None:
-        """Has other processes compute most of what comes next, epoch by epoch."""
+    def _elsewhere(self, workers: Workers, chosen: Sequence[int], again: Sequence[int]) -> dict[str, float] | None:
+        """Has other processes compute most of what comes next, epoch by epoch. Returns what `evaluate` gives, which
+        they need and which takes its time; None where nothing is replayed."""
         if self.replayer is None or self.data is None:
-            return
+            return None
         evaluated: dict[str, float] = self.attempt("evaluate", {}, self._evaluated)
         checked = self._epochs_checked(chosen)
         jobs = [(e, e in checked, e in chosen, e in again) for e in dict.fromkeys([*chosen, *checked, *again])]
@@ -177,6 +177,7 @@ class Analysis:
             self.replayer.learn(done.known)
             if done.check is not None:
                 self._checks[done.epoch] = done.check
+        return evaluated
 
     # ── measurements ──
 
