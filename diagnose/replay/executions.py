@@ -22,11 +22,12 @@ NOT_THE_SAME: Final = "the run is not deterministic, or a callback takes part in
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A step, trained again: the contents of the model's variables, and of its metrics', after it, and what it drew its
-    random numbers from."""
+    """A step, trained again: the contents of the model's variables (with their digests) and of its metrics' after it,
+    and what it drew its random numbers from."""
 
     step: Step
     arrays: list[NDArray]
+    digests: tuple[Digest, ...]
     metrics: list[NDArray]
     began: Began
 
@@ -49,9 +50,9 @@ def seen_through(trace: Trace, epoch: int, trained: Iterable[Trained]) -> set[in
         recorded = trace.index.produced_by(made.step)
         if recorded is None:
             continue
-        if tuple(array_digest(a) for a in made.arrays) != recorded.arrays:
+        if made.digests != recorded.arrays:
             raise ReplayError(_others(trace, epoch, made.step))
-        states += [_state(trace, each.step.produced, each.arrays) for each in execution[:-1]]
+        states += [_state(trace, each.step.produced, each.digests) for each in execution[:-1]]
         found = list(_steps(execution, left, arrays))
         steps += found
         left = found[-1].metrics_after
@@ -70,8 +71,7 @@ def _others(trace: Trace, epoch: int, step: Step) -> str:
     )
 
 
-def _state(trace: Trace, version: int, arrays: Sequence[NDArray]) -> State:
-    digests = tuple(array_digest(a) for a in arrays)
+def _state(trace: Trace, version: int, digests: tuple[Digest, ...]) -> State:
     groups: dict[str, list[Digest]] = {}
     for entry, digest in zip(trace.header.variables, digests, strict=True):
         groups.setdefault(entry.group, []).append(digest)

@@ -102,7 +102,7 @@ class Remaker:
 
         def kept() -> Iterator[Trained]:
             for place, each in enumerate(again):
-                made[tuple(array_digest(a) for a in each.arrays)] = store.put(place, each.arrays)
+                made[each.digests] = store.put(place, each.arrays)
                 yield each
 
         self.versions |= seen_through(self._trace, epoch, kept())
@@ -144,7 +144,8 @@ class Remaker:
         for place, each in enumerate(self.trained_again(epoch, steps)):
             step, arrays = each.step, each.arrays
             after = self._recorded.after(step)
-            others = [a for a, digest in zip(arrays, after.arrays, strict=True) if array_digest(a) != digest]
+            pairs = zip(arrays, each.digests, after.arrays, strict=True)
+            others = [array for array, digest, recorded in pairs if digest != recorded]
             if others:
                 nearly.add(step.produced)
                 why = why or (
@@ -198,7 +199,7 @@ class Remaker:
                 metrics = metric_values(engine, step.metrics_before) or engine.fresh()
             generator = None if step.generator is None else trace.array(step.generator)
             arrays, metrics_after = trainer.step(trace.batch(step.batch), generator, metrics)
-            yield Trained(step, arrays, metrics_after, trainer.began)
+            yield Trained(step, arrays, tuple(map(array_digest, arrays)), metrics_after, trainer.began)
 
     def _store(self, steps: Sequence[Step]) -> _Store:
         shapes = [v.shape for v in self._trace.header.variables]
