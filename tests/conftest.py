@@ -46,6 +46,12 @@ TENSORFLOWS = frozenset(
 to what is tested."""
 
 
+def unit(nodeid: str) -> str:
+    """What goes to one process as a whole."""
+    file = nodeid.partition("::")[0]
+    return f"{file}/{zlib.crc32(nodeid.encode()) % PARTS}" if file in APART else file
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n`, a file's tests stay together: what its fixtures trained is trained once."""
