@@ -5,6 +5,7 @@
     python benchmarks/run.py --only fits,memory --backend jax
     python benchmarks/run.py --python jax=~/jax/bin/python --python torch=~/torch/bin/python
     python benchmarks/run.py --table costs.json                 # draws what was measured, measures nothing
+    python benchmarks/run.py --table costs.json --only fits --levels auto
 
 Each backend is measured in processes of its own, by the interpreter that `--python` names for it; one that is not
 installed is told and passed over. Figures are ratios of processor time and of wall time, of pairs in turns. Run it on a
@@ -34,6 +35,7 @@ from benchmarks.table import draw
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
+LEVELS = ("auto", "0", "1", "2", "3")
 
 
 class Runner:
@@ -60,7 +62,7 @@ class Runner:
             words = [self.python(backend), "-m", "benchmarks.measures", *names, "--out", str(out)]
             words += ["--package", str(self._options.package)]
             words += ["--quick"] if self._options.quick else []
-            words += ["--levels", self._options.levels] if self._options.levels else []
+            words += ["--levels", ",".join(self._options.levels)] if self._options.levels else []
             print(f"{backend or 'no backend'}: {', '.join(names)}", file=sys.stderr, flush=True)
             code = subprocess.run(words, cwd=folder, env=_environment(backend), stdout=subprocess.DEVNULL).returncode
             found = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
@@ -78,38 +80,48 @@ def _environment(backend: str | None) -> dict[str, str]:
     return found if backend is None else {**found, "KERAS_BACKEND": backend}
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs what was asked for; the document that `--json` writes."""
+def measured(options: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    """Runs what was asked for, and writes the document of `--json` each time a process has ended: an hour of measuring
+    is not lost where it is interrupted. Returns it."""
     began, before = time.perf_counter(), load()
     runner = Runner(options)
+
+    def document() -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "made": {
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "command": shlex.join(["benchmarks/run.py", *_shown(words)]),
+                "commit": _commit(options.package),
+                "quick": options.quick,
+                "seconds": round(time.perf_counter() - began),
+            },
+            "machine": machine(),
+            "load": {"before": before, "after": load()},
+            "runs": runner.found,
+        }
+
+    def run(names: Sequence[str], backend: str | None) -> None:
+        runner.run(names, backend)
+        if options.json:
+            options.json.write_text(json.dumps(document(), indent=1) + "\n", "utf-8")
+
     for backend in options.backend:
         names = [name for name in options.only if MEASURES[name].backends == "each"]
         groups = [[name] for name in names if MEASURES[name].alone]
         together = [name for name in names if not MEASURES[name].alone]
         for group in [*groups, together]:
             if group and runner.here(backend):
-                runner.run(group, backend)
+                run(group, backend)
     for name in [name for name in options.only if MEASURES[name].backends == "one"]:
         for backend in options.backend:
             if runner.here(backend):
-                runner.run([name], backend)
+                run([name], backend)
                 if runner.here(backend):
                     break
     for name in [name for name in options.only if MEASURES[name].backends == "none"]:
-        runner.run([name], None)
-    return {
-        "schema": 1,
-        "made": {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": shlex.join(["benchmarks/run.py", *_shown(sys.argv[1:])]),
-            "commit": _commit(options.package),
-            "quick": options.quick,
-            "seconds": round(time.perf_counter() - began),
-        },
-        "machine": machine(),
-        "load": {"before": before, "after": load()},
-        "runs": runner.found,
-    }
+        run([name], None)
+    return document()
 
 
 def _shown(words: Sequence[str]) -> list[str]:
@@ -150,18 +162,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", type=_names(BACKENDS), default=list(BACKENDS), metavar="NAME,…")
     parser.add_argument("--python", type=backend_python, action="append", default=[], metavar="BACKEND=PATH")
     parser.add_argument("--quick", action="store_true", help="shorter fits, fewer levels")
-    parser.add_argument("--levels", metavar="LEVEL,…", help="instead of the usual ones: auto, 0, 1, 2, 3")
+    parser.add_argument("--levels", type=_names(LEVELS), metavar="LEVEL,…", help="of auto, 0, 1, 2, 3; else the usual")
     parser.add_argument("--package", type=Path, default=ROOT, metavar="DIR", help="measures the diagnose/ in there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes all readings")
     parser.add_argument("--table", type=Path, metavar="FILE", help="draws a file that --json wrote, and ends")
     options = parser.parse_args(argv)
     options.package = options.package.resolve()
     if options.table:
-        print(draw(json.loads(options.table.read_text("utf-8"))), end="")
+        print(draw(json.loads(options.table.read_text("utf-8")), options.only, options.levels), end="")
         return 0
-    document = measured(options)
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    document = measured(options, sys.argv[1:] if argv is None else argv)
     print(draw(document), end="")
     print(f"\n{document['made']['seconds']} s", file=sys.stderr)
     return 1 if any(run.get("error") for run in document["runs"]) else 0

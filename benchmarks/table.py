@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from benchmarks.measures import MEASURES, Result
 
 
-def draw(document: Mapping[str, Any], heading: str = "##") -> str:
-    """A table per measure that the file has, under a paragraph that says when, where and of what it was made."""
+def draw(
+    document: Mapping[str, Any], only: Collection[str] = tuple(MEASURES), levels: Collection[str] | None = None
+) -> str:
+    """A table per measure that the file has, under a paragraph that says when, where and of what it was made.
+
+    Args:
+        only: the measures that are drawn.
+        levels: the levels that are drawn, of measures that have some; None: all.
+    """
     runs = document["runs"]
     parts = [_made(document)]
     for name, kind in MEASURES.items():
-        found = [run for run in runs if run.get("measure") == name]
-        results = [Result(run["backend"], run["rows"]) for run in found if run["rows"]]
+        found = [run for run in runs if run.get("measure") == name and name in only]
+        results = [
+            Result(run["backend"], [r for r in run["rows"] if levels is None or r.get("level") in (None, *levels)])
+            for run in found
+            if run["rows"]
+        ]
         failed = [f"{run['backend'] or 'no backend'}: {run['error']}" for run in found if run["error"]]
         if not results and not failed:
             continue
         measure = kind.load()
-        parts.append(f"{heading} {measure.TITLE}")
+        parts.append(f"## {measure.TITLE}")
         parts.append(measure.NOTE)
         if results:
             parts.append("\n".join(measure.table(results)))

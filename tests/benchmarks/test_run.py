@@ -70,6 +70,8 @@ def test_the_table_has_medians_and_ranges_of_the_pairs(tmp_path: Path, capsys: p
         assert said in drawn
     assert "torch: not installed (No module named 'torch')" in drawn
     assert "Failed: jax: its process ended with -9" in drawn
+    assert run.main(["--table", str(file), "--levels", "0"]) == 0
+    assert "| tiny MLP" not in capsys.readouterr().out
 
 
 def test_a_backend_that_is_not_installed_is_told(tmp_path: Path) -> None:
