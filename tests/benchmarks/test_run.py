@@ -100,7 +100,7 @@ def test_what_is_measured_is_written(tmp_path: Path) -> None:
 def test_what_a_command_took_is_its_own(tmp_path: Path) -> None:
     """Not that of the process which measures, and holds a backend."""
     much = np.ones(300 << 20, "uint8")
-    light, heavy = (commands.run(["-c", f"print(len(bytes({n})))"], tmp_path) for n in (1, 100 << 20))
+    light, heavy = (commands.run(["-c", f"print(len(b'x' * {n}))"], tmp_path) for n in (1, 100 << 20))
     assert light["memory"] < 50 << 20 < 100 << 20 < heavy["memory"] < much.nbytes
     with pytest.raises(RuntimeError, match=r"(?s)ended with 1: .*ZeroDivisionError"):
         commands.run(["-c", "1 / 0"], tmp_path)
