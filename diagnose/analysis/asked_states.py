@@ -228,6 +228,22 @@ def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:
     return found
 
 
+def step_returned(replayer: Replayer | None) -> dict[str, float]:
+    """What the last recorded step of a model with a train step of its own returns, from metrics that were just reset;
+    else empty."""
+    from diagnose.replay.engine import TRAINING
+
+    if replayer is None or not replayer.engine.own_train or not replayer.trace.steps:
+        return {}
+    engine = replayer.engine
+    try:
+        (done,) = engine.forward(replayer.step_run(replayer.trace.steps[-1]), [engine.fresh()], [TRAINING])
+    except ReplayError:
+        return {}
+    found = {name: np.asarray(engine.array(value)) for name, value in (done.logs or {}).items() if value is not None}
+    return {name: float(value) for name, value in found.items() if value.ndim == 0}
+
+
 def end_of_epoch(replayer: Replayer, epochs: Iterable[int]) -> dict[int, dict[str, float]]:
     """Over an epoch's own batches, in training mode, with its last weights; of epochs with a ledger, which were
     replayed to this point already."""
