@@ -209,6 +209,7 @@ class _Note:
                 before=0 if self.rows is None else run.recorder.start.trained.count(self.rows.both or ()),
                 of_fit=self.arguments.get("x") is not None and self.arguments.get("x") is run.given(),
                 paths=() if same else tuple(str(v.path) for v in model.variables),
+                shapes=() if same else tuple(shapes_of(model) or ()),
                 otherwise=otherwise,
             )
         )

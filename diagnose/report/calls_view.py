@@ -20,8 +20,9 @@ VALUE = Text("call.value", "{metric} {value}")
 WEIGHTS = Text(
     "call.weights",
     "weights: {version:given(version {version}{epoch:given(, the end of epoch {epoch})}"
-    "{after:given(, as after fit|, not those after fit)}|{after:given(those after fit|{loaded:given({loaded:plural("
-    "# variable|# variables)} as training made them, {strange} as no version had them|no version of this fit"
+    "{after:given(, as after fit|, not those after fit)}|{after:given(those after fit|{loaded:given({loaded} of "
+    "{variables:plural(# variable|# variables)} as training made them{differing:given(, {differing} with other "
+    "contents)}{absent:given(, {absent} not in it)}|no version of this fit"
     "{changed:given( ({changed:plural(# variable is|# variables are)} not as after fit))})})})}"
     "{other:given(, in another model object)}{compiled:given(, compiled otherwise than in the fit)}",
 )
@@ -92,8 +93,10 @@ def call_line(call: Call) -> CallLine:
             version=call.version,
             epoch=call.ends_epoch,
             after=call.after_fit,
-            loaded=None if call.same_model else call.loaded or None,
-            strange=len(call.strange),
+            loaded=None if call.same_model else len(call.loaded) or None,
+            variables=len(call.loaded) + len(call.differing) + len(call.absent),
+            differing=len(call.differing) or None,
+            absent=len(call.absent) or None,
             changed=call.changed or None,
             other=not call.same_model,
             compiled=call.same_compile is False,
