@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from diagnose.analysis.call_data import Held
 from diagnose.record.call_items import Call, Calls
 from diagnose.replay.replayer import Replayer
+from diagnose.replay.runs import BatchRun
 from diagnose.result.calls import Call as CallFound
-from diagnose.tracefile.model import Batch
+from diagnose.tracefile.model import Batch, NDArray
 
 MOST_ROWS: Final = 500_000
 """Of all calls together that are replayed; the last calls first."""
@@ -48,6 +51,18 @@ class CallValues:
                 assert arrays is not None
                 self._found[key] = replayer.with_weights(arrays, batches)
         return self._found[key]
+
+    def mask(self, batches: Sequence[Batch]) -> NDArray | None:
+        """Which steps of the model's only output count for `evaluate`; None where it has no mask."""
+        replayer = self.replayer
+        if replayer is None or not replayer.trace.header.model.masking or not batches:
+            return None
+        if replayer.spread is not None and replayer.spread.partial is not None:
+            return None
+        values = replayer.states.values(replayer.states.final())
+        found = [replayer.engine.masks(BatchRun(values, b, None, None, b.fixed, None)) for b in batches]
+        parts = [masks[0] for masks in found if len(masks) == 1 and masks[0] is not None]
+        return np.concatenate(parts) if len(parts) == len(found) else None
 
     def reproduced(self, entry: CallFound, values: Values | None) -> bool | None:
         """Whether these are what the call returned; None where no value can be compared."""

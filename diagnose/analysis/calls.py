@@ -14,7 +14,7 @@ from diagnose.analysis.call_data import DEFAULT_BATCH, Held, Known, batches
 from diagnose.analysis.call_scale import on_another_scale
 from diagnose.analysis.call_values import CallValues, Values
 from diagnose.analysis.call_walk import Walk
-from diagnose.analysis.scored import scored
+from diagnose.analysis.scored import Evaluated, scored
 from diagnose.errors import ReplayError
 from diagnose.record.call_items import Call, Calls
 from diagnose.replay.replayer import Replayer
@@ -136,14 +136,15 @@ class _Calls:
                 ids = list(change.ids)
             if not exact:
                 return entry  # whose labels are not known
-            if call.kind.startswith("predict") and change is None:
-                entry = replace(entry, scored=scored(self.known, self.calls, call, ids))
             given = undone = batches(self.calls, call, self.known, ids)
             if change is not None and given is not None:
                 given, undone = given_and_undone(change, given)
             if entry.rows is not None and entry.rows.map in ("labels-one-hot", "labels-sparse"):
                 given = undone  # the fit's metrics take the others only
             values = None if given is None else self.values.of(call, held, given, "own")
+            if call.kind.startswith("predict") and change is None:
+                seen = Evaluated(values or {}, self.values.mask(given or ()))
+                entry = replace(entry, scored=scored(self.known, self.calls, call, ids, seen))
             if given is not None and entry.rows is not None and entry.rows.kind == "other" and not entry.rows.same:
                 entry = replace(entry, scale=self._scale(call, held, given))
         except ReplayError as reason:

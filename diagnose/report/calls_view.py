@@ -14,7 +14,7 @@ LINE = Text(
     "{file}:{line} {call}{epoch:given( in epoch {epoch})} {returned:given(returned {returned}|"
     "made predictions{scored:given(, {scored} by the labels of these rows|{replayed:given(, of which evaluate "
     "gives {replayed})})})} · {weights} · {rows}"
-    "{compared:given( · {compared})}{slips:given( · {slips})}{doubt:given( · {doubt})}",
+    "{compared:given( · {compared})}{slips:given( · {slips:list})}{doubt:given( · {doubt})}",
 )
 VALUE = Text("call.value", "{metric} {value}")
 WEIGHTS = Text(
@@ -36,14 +36,25 @@ ROWS = Text(
     "{before:given(, {before:,} of them trained on by an earlier fit)}"
     "{ordered:given(, in order)}{weighted:given(, weighted)}{size:given(, batches of {size})}",
 )
-SLIPS = Text("call.slips", "beware: {slips:list}")
 PAIRS = Text(
     "call.pairs",
-    "predictions of shape {predictions} and labels of shape {labels}, compared as they are, meet in all pairs and give "
-    "{value}",
+    "predictions of shape {predictions} and labels of shape {labels}, compared as they are{line:given( (line {line}), "
+    "meet|, would meet)} in all pairs and give {value}",
 )
-FIRST = Text("call.first", "argmax of a single column is class 0 for every row and gives {value}")
+FIRST = Text(
+    "call.first", "argmax of a single column{line:given( (line {line}) is| would be)} class 0 for every row: {value}"
+)
 IN_ORDER = Text("call.in-order", "with the labels in fit's order, which is not that of these rows, it would be {value}")
+STEPS = Text(
+    "call.steps",
+    "{left_out:,} of {count:,} steps are {by:select(mask=masked|padding=zeros at an end of their row)}: {real} without "
+    "them, {every} with them{counted:given(, as evaluate counts)}",
+)
+LOG_LOSS = Text(
+    "call.log-loss",
+    "a plain log loss of them{line:given( (line {line}))} is {plain}; the compiled loss is of labels smoothed by "
+    "{smoothing}, {compiled}",
+)
 NO_ROWS = Text("call.no-rows", "rows: not known{why:given( ({why}))}")
 COMPARED = Text(
     "call.compared",
@@ -115,19 +126,32 @@ def _scored(call: Call) -> str | None:
     return next((_value(name, value) for name, value in call.scored.values.items()), None)
 
 
-def _slips(call: Call) -> str | None:
-    """What a slip in scoring predictions would give in the place of that value, where it is another."""
+def _slips(call: Call) -> list[str] | None:
+    """What other ways of scoring predictions give in the place of that value: those that lines of the script show, or,
+    where its source does not show how they are scored, those that are known."""
     scored = call.scored
     if scored is None:
         return None
     name, right = next(iter(scored.values.items()))
     shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
+    at: dict[str, int] = {line.does: line.line for line in reversed(scored.lines or ())}
+    shown = {"pairs": (PAIRS, scored.pairs), "first": (FIRST, scored.first)}
     found = [
-        text.say(value=_value(name, value), **shapes)
-        for text, value in ((PAIRS, scored.pairs), (FIRST, scored.first), (IN_ORDER, scored.in_order))
-        if value is not None and number(value) != number(right)
+        text.say(value=_value(name, value), line=at.get(does), **shapes)
+        for does, (text, value) in shown.items()
+        if value is not None and number(value) != number(right) and (scored.lines is None or does in at)
     ]
-    return SLIPS.say(slips=found) if found else None
+    if scored.in_order is not None and number(scored.in_order) != number(right):
+        found.append(IN_ORDER.say(value=_value(name, scored.in_order)))
+    steps, loss = scored.steps, scored.log_loss
+    if steps is not None and number(steps.every) != number(steps.real):
+        every, real = (_value(name, value) for value in (steps.every, steps.real))
+        counts = {"left_out": steps.left_out, "count": steps.count, "by": steps.by}
+        found.append(STEPS.say(**counts, real=real, every=every, counted=steps.counted or None))
+    if loss is not None:
+        values = {"plain": number(loss.plain), "compiled": number(loss.compiled), "smoothing": f"{loss.smoothing:g}"}
+        found.append(LOG_LOSS.say(**values, line=at.get("log-loss")))
+    return found or None
 
 
 def _value(metric: str, value: float | None) -> str | None:

@@ -78,13 +78,53 @@ class Otherwise:
     fit: str | None
 
 
+Does = Literal["pairs", "first", "every-step", "some-steps", "log-loss"]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLine:
+    """A line of the script that scores predictions: it compares them as they are with labels ("pairs"), takes the place
+    of the largest of a row ("first"), compares every step or row or some of them ("every-step", "some-steps"), or
+    takes their logarithm ("log-loss")."""
+
+    line: Count
+    does: Does
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Predictions for sequences. `count`: steps of all rows; `left_out`: those of them that `by` tells: the model's
+    "mask", or, where it makes none, "padding", zeros at one end of a row's inputs. The first value over `every` step
+    and over the `real` ones, those not left out; `counted`: whether evaluate's own value is the former (None: it is
+    neither, or not known)."""
+
+    count: Count
+    left_out: Count
+    by: Literal["mask", "padding"]
+    every: Real
+    real: Real
+    counted: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLoss:
+    """The `plain` log loss of predictions, and what the compiled loss gives, where that is the same of labels smoothed
+    by `smoothing`."""
+
+    plain: Real
+    compiled: Real
+    smoothing: Real
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Predictions held against the labels that fit had for these rows. `predictions`, `labels`: their shapes. `values`:
     row by row ("accuracy", or "mse" and "mae"). What slips of NumPy would give in the place of its first: `pairs`, each
     prediction against each label, where shapes (n, 1) and (n,) are compared as they are; `first`, class 0 for all,
     where `argmax` is taken of a single column; `in_order`, with the labels in the order of fit's arrays, where the rows
-    are in another. None: that cannot happen here."""
+    are in another. None: that cannot happen here. `steps`: of sequences of which not all steps are real; `log_loss`:
+    where the compiled loss smooths labels. `lines`: where the script scores them, as far as its source shows it (None:
+    it does not)."""
 
     predictions: tuple[Count, ...]
     labels: tuple[Count, ...]
@@ -92,6 +132,9 @@ class Scored:
     pairs: Real | None = None
     first: Real | None = None
     in_order: Real | None = None
+    steps: Steps | None = None
+    log_loss: LogLoss | None = None
+    lines: tuple[OwnLine, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,12 +108,10 @@ def check(facts: Facts) -> Finding:
         return not_applicable(NAME, NONE())
     if header.compile.custom_train_step:
         return not_applicable(NAME, OWN_STEP(), {"frozen": [x.name for x in frozen]})
-    seen = list(_steps(facts))
+    seen = list(_steps(facts, whole=bool(flips or thawed)))
     if not seen:
         return not_applicable(NAME, NO_STEP())
-    case = (
-        _frozen(facts, frozen, seen, flips) or _frozen_since(facts, flips, seen) or _thawed(facts, thawed, seen, flips)
-    )
+    case = _frozen(facts, frozen, seen) or _frozen_since(facts, flips, seen) or _thawed(facts, thawed, seen, flips)
     if case is not None:
         return _failed(facts, case, frozen)
     if not frozen:
@@ -122,7 +120,7 @@ def check(facts: Facts) -> Finding:
     return Finding(NAME, "passed", UNCHANGED(count=len(frozen)), evidence, "")
 
 
-def _frozen(facts: Facts, frozen: Sequence[Layer], seen: Sequence[_Seen], flips: Sequence[Flipped]) -> _Case | None:
+def _frozen(facts: Facts, frozen: Sequence[Layer], seen: Sequence[_Seen]) -> _Case | None:
     """Layers that were frozen when the fit began. Later epochs are left out, as a callback may have thawed some."""
     first, variables = _first(seen), facts.trace.header.variables
     moved = _moved(first)
@@ -150,19 +148,26 @@ def _thawed(facts: Facts, thawed: Sequence[Layer], seen: Sequence[_Seen], flips:
     for flip in flips:
         together = [f for f in flips if f.now and (f.after, f.end) == (flip.after, flip.end)]
         named_so = [x for f in together if (x := _layer(facts, f.layer)) is not None]
-        cases += [(tuple(_unknown(facts, named_so)), _since(seen, flip), flip)] if flip.now else []
-    for layers, steps, flip in cases:
+        unknown = _unknown(facts, named_so, within=flip.after > 0)
+        cases += [(tuple(unknown), _since(seen, flip), flip)] if flip.now else []
+    for layers, steps, by in cases:
         own = tuple(dict.fromkeys(i for x in layers for i in x.weights))
         moved = _moved(steps)
         if own and moved and not any(i in moved for i in own):
-            return _Case(layers, len(steps), {}, own, flip)
+            return _Case(layers, len(steps), {}, own, by)
     return None
 
 
-def _unknown(facts: Facts, layers: Sequence[Layer]) -> list[Layer]:
-    """Those with weights of which the optimizer was built for none."""
-    start = facts.trace.header.start
+def _unknown(facts: Facts, layers: Sequence[Layer], *, within: bool = False) -> list[Layer]:
+    """Those with weights of which the optimizer was built for none.
+
+    Args:
+        within: steps of this fit went before: one that was not built yet was so for what was trained in them.
+    """
+    start, variables = facts.trace.header.start, facts.trace.header.variables
     known = None if start is None else start.updates
+    if known is None and within:
+        known = tuple(i for i, v in enumerate(variables) if v.group == "trainable")
     if known is None:
         return []
     return [x for x in layers if x.weights and not set(known) & set(x.weights)]
@@ -231,9 +236,12 @@ def _moved(seen: Sequence[_Seen]) -> dict[int, int]:
     return counts
 
 
-def _steps(facts: Facts) -> Iterator[_Seen]:
+def _steps(facts: Facts, *, whole: bool) -> Iterator[_Seen]:
+    """Of the whole fit, or of its first epoch."""
     trace = facts.trace
     for step in trace.steps:
+        if not whole and step.epoch != trace.steps[0].epoch:
+            return
         before, after = trace.index.computed_with(step), trace.index.produced_by(step)
         if before is not None and after is not None and len(before.arrays) == len(after.arrays):
             yield _Seen(step, before.arrays, after.arrays)

@@ -60,6 +60,13 @@ def unscaled(loss: Any) -> Any:
     return unscale_loss_for_distribution(loss)
 
 
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer put on its output; None where there is none."""
+    from keras.src.backend import get_keras_mask
+
+    return get_keras_mask(tensor)
+
+
 def drop_mask(tensor: Any) -> None:
     """Takes off the mask that a layer put on its output."""
     from keras.src.backend import set_keras_mask

@@ -271,8 +271,17 @@ class KerasEngine:
         with users_code("asking the model for predictions"):
             for values, x, _, _, _ in run.parts():
                 outputs = predict(self.model, self.variables, values, self.values.tree(x))
-                found.append([np.asarray(self.backend.array(output)) for output in outputs])
+                found.append([np.asarray(self.backend.array(output)) for output, _ in outputs])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+    def masks(self, run: BatchRun) -> list[NDArray | None]:
+        """As metrics of `evaluate` see them."""
+        found = []
+        with users_code("asking the model for predictions"):
+            for values, x, _, _, _ in run.parts():
+                outputs = predict(self.model, self.variables, values, self.values.tree(x))
+                found.append([None if m is None else np.asarray(self.backend.array(m), bool) for _, m in outputs])
+        return [None if any(m is None for m in parts) else np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def not_finite(self, run: BatchRun) -> NotFinite:
         """Layer by layer, outside any graph."""
