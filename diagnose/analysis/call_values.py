@@ -52,6 +52,24 @@ class CallValues:
                 self._found[key] = replayer.with_weights(arrays, batches)
         return self._found[key]
 
+    def by_its_own(self, call: Call, held: Held, batches: Sequence[Batch]) -> Values:
+        """The same values by what the model was compiled with for this call; empty where that is as in the fit, or
+        cannot be computed."""
+        replayer, count = self.replayer, sum(b.size for b in batches)
+        if not call.compiled or replayer is None or not batches or count > self._left:
+            return {}
+        if replayer.spread is not None or replayer.engine.own_test:
+            return {}
+        arrays = self.calls.arrays(call.weights) if held.state is None else replayer.states.arrays(held.state)
+        if arrays is None or [a.shape for a in arrays] != replayer.engine.shapes:
+            return {}
+        key = (tuple(map(id, call.compiled.values())), call.weights, count, tuple(id(b.x) for b in batches[:1]))
+        if key not in self._found:
+            self._left -= count
+            with replayer.engine.compiled_as(call.compiled) as engine:
+                self._found[key] = Replayer(replayer.trace, engine, ()).with_weights(arrays, batches)
+        return self._found[key]
+
     def mask(self, batches: Sequence[Batch]) -> NDArray | None:
         """Which steps of the model's only output count for `evaluate`; None where it has no mask."""
         replayer = self.replayer
@@ -73,9 +91,3 @@ class CallValues:
             return None
         replayer = self.replayer
         return all(close(replayer, values[name], entry.returned[name]) for name in shared)
-
-    def gives(self, value: float, wanted: float) -> bool:
-        """Whether two values are the same up to the rounding of replay."""
-        from diagnose.replay.check import close
-
-        return self.replayer is not None and close(self.replayer, value, wanted)

@@ -20,8 +20,8 @@ from diagnose.record.call_items import Call, Calls
 from diagnose.replay.replayer import Replayer
 from diagnose.replay.runs import EvaluationData
 from diagnose.result.calls import Call as CallFound
+from diagnose.result.calls import CallLedger, ComparedWith, OtherScale, Otherwise
 from diagnose.result.calls import CallRows as RowsFound
-from diagnose.result.calls import ComparedWith, OtherScale, Otherwise
 from diagnose.result.diagnosis import Ledger
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Text
@@ -31,6 +31,9 @@ from diagnose.tracefile.reader import Trace
 
 MOST_NAMES: Final = 100
 """Variables that are named."""
+
+MOST_VALUES: Final = 8
+"""Values of one call that are taken apart, those that are farthest from their logs."""
 
 NOT_ALL = Text(
     "calls.not-all",
@@ -149,7 +152,12 @@ class _Calls:
                 entry = replace(entry, scale=self._scale(call, held, given))
         except ReplayError as reason:
             return replace(entry, why=str(reason))
-        entry = replace(entry, replayed=values or {}, reproduced=self.values.reproduced(entry, values))
+        own: Values = {}
+        with self.problems.noted("what a call was compiled with"):
+            own = self.values.by_its_own(call, held, given or ())
+        shown = {name: value for name, value in own.items() if name in call.otherwise}
+        reproduced = self.values.reproduced(entry, None if values is None else {**values, **shown})
+        entry = replace(entry, replayed=values or {}, recompiled=shown, reproduced=reproduced)
         return self._compared(call, entry, held, undone)
 
     def _scale(self, call: Call, held: Held, given: Sequence[Batch]) -> OtherScale | None:
@@ -182,14 +190,31 @@ class _Calls:
             far = apart(self.trace, name, count, values[name], logged[name])
             return far > 0.0, name != "loss", far, "acc" in name
 
-        name = max(logged, key=surprise)
-        entry = replace(entry, compared_with=ComparedWith(epoch.epoch, prefix + name, logged[name]))
-        entries = self.walk.entries(call, entry, held, given, name)
-        if entries is None or not math.isfinite(values[name]):
-            return entry
-        entries = [e for e in entries if abs(e.amount) > NOISE * max(abs(logged[name]), 1e-3)]
-        residual = math.fsum([values[name], -logged[name], *(-e.amount for e in entries)])
-        return replace(entry, entries=tuple(entries), residual=residual)
+        names = sorted(logged, key=surprise, reverse=True)[:MOST_VALUES]
+        found = [
+            self._ledger(call, entry, held, given, ComparedWith(epoch.epoch, prefix + n, logged[n]), n) for n in names
+        ]
+        first = found[0]
+        of_first = {"compared_with": first.compared_with, "entries": first.entries, "residual": first.residual}
+        return replace(entry, **of_first, others=tuple(found[1:]))
+
+    def _ledger(
+        self,
+        call: Call,
+        entry: CallFound,
+        held: Held,
+        given: Sequence[Batch] | None,
+        compared: ComparedWith,
+        name: str,
+    ) -> CallLedger:
+        """The way from a logged value to the call's."""
+        value = (entry.returned or entry.replayed)[name]
+        entries = self.walk.entries(call, replace(entry, compared_with=compared), held, given, name)
+        if entries is None or not math.isfinite(value):
+            return CallLedger(compared, value)
+        entries = [e for e in entries if abs(e.amount) > NOISE * max(abs(compared.logged), 1e-3)]
+        residual = math.fsum([value, -compared.logged, *(-e.amount for e in entries)])
+        return CallLedger(compared, value, tuple(entries), residual)
 
     def _epoch(self, call: Call, held: Held) -> Epoch | None:
         number = held.ends_epoch or call.epoch

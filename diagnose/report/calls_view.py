@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diagnose.report.ledger_view import FACTOR, RESIDUAL
-from diagnose.result.calls import Call, CallRows
+from diagnose.result.calls import Call, CallLedger, CallRows
 from diagnose.result.text import number, printable
 from diagnose.result.texts import Text
 
@@ -14,7 +14,8 @@ LINE = Text(
     "{file}:{line} {call}{epoch:given( in epoch {epoch})} {returned:given(returned {returned}|"
     "made predictions{scored:given(, {scored} by the labels of these rows|{replayed:given(, of which evaluate "
     "gives {replayed})})})} · {weights} · {rows}"
-    "{compared:given( · {compared})}{slips:given( · {slips:list})}{doubt:given( · {doubt})}",
+    "{compared:given( · {compared})}{slips:given( · {slips:list})}{doubt:given( · {doubt})}"
+    "{others:given( · {others:list})}",
 )
 VALUE = Text("call.value", "{metric} {value}")
 WEIGHTS = Text(
@@ -62,15 +63,18 @@ COMPARED = Text(
 )
 NOT_LOGGED = Text("call.not-logged", "fit logged nothing over such rows")
 DOUBT = Text("call.doubt", "replay gives {value}")
+OTHER = Text("call.other", "{value}, fit logged {metric} {logged}{causes:given(: {causes:list})}")
 AMOUNT = Text("call.amount", "{factor} {amount:signed}")
 
 
 @dataclass(frozen=True, slots=True)
 class CallLine:
-    """One call as shown; `reproduced`: whether replay gives its values."""
+    """One call as shown; `reproduced`: whether replay gives its values. `site`: where and what is called, of a call in
+    an epoch."""
 
     text: str
     reproduced: bool | None
+    site: str | None = None
 
 
 def call_line(call: Call) -> CallLine:
@@ -115,8 +119,10 @@ def call_line(call: Call) -> CallLine:
         rows=_rows(call, call.rows),
         compared=compared,
         doubt=doubt,
+        others=[_other(other) for other in call.others] if call.returned else None,
     )
-    return CallLine(text, call.reproduced)
+    site = None if call.epoch is None else f"{printable(call.file)}:{call.line} {call.call}"
+    return CallLine(text, call.reproduced, site)
 
 
 def _scored(call: Call) -> str | None:
@@ -176,7 +182,14 @@ def _rows(call: Call, rows: CallRows | None) -> str:
     )
 
 
-def _largest(call: Call) -> list[_Amount]:
+def _other(other: CallLedger) -> str:
+    metric = other.compared_with.metric
+    causes = [AMOUNT.say(factor=_factor(e.factor), amount=e.amount) for e in _largest(other)]
+    value, logged = _value(metric.removeprefix("val_"), other.value), number(other.compared_with.logged)
+    return OTHER.say(value=value, metric=printable(metric), logged=logged, causes=causes or None)
+
+
+def _largest(call: Call | CallLedger) -> list[_Amount]:
     amounts = [_Amount(e.factor, e.amount) for e in call.entries]
     largest = sorted(amounts, key=lambda e: -abs(e.amount))
     rest = call.residual or 0.0

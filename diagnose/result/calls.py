@@ -71,6 +71,16 @@ class CallEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CallLedger:
+    """The way to another `value` of the same call."""
+
+    compared_with: ComparedWith
+    value: Real
+    entries: tuple[CallEntry, ...] = ()
+    residual: Real | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Otherwise:
     """What computes a value in a call, and what computed it in the fit; None: nothing does."""
 
@@ -159,14 +169,16 @@ class Call:
     these are the weights that fit left; `changed`: how many variables are not as after fit; `strange`: of weights that
     no update made, the variables that no version had so, by their paths. Of another model object, the fit's variables
     that are there as training made them (`loaded`), with other contents (`differing`), or not in their place and shape
-    (`absent`). `same_model`: whether it is the model object that was fit; `same_compile`: whether its
-    loss and metrics are those of the fit (None: not known), `otherwise`: those that are not, by their names.
+    (`absent`). `same_model`: whether it is the model object that was fit; `same_compile`: whether its loss and metrics
+    are those of the fit (None: not known), `otherwise`: those that are not, by their names.
 
     `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
-    predictions; `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`:
-    None where nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no
-    ledger was made). `scored`: of predictions, what the recorded labels give for them. `scale`: of rows that fit did
-    not have, where their inputs are on another than fit's. `why`: what is not known of the call, and why."""
+    predictions; `recompiled`: by what the model was compiled with for the call, where that is something else;
+    `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`: None where
+    nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no ledger was
+    made); `others`: the same of its other values. `scored`: of predictions, what the recorded labels give for them.
+    `scale`: of rows that fit did not have, where their inputs are on another than fit's. `why`: what is not known of
+    the call, and why."""
 
     call: CallKind
     file: str
@@ -188,6 +200,8 @@ class Call:
     residual: Real | None = None
     reproduced: bool | None = None
     replayed: Mapping[str, Real] = field(default_factory=dict)
+    recompiled: Mapping[str, Real] = field(default_factory=dict)
+    others: tuple[CallLedger, ...] = ()
     why: str | None = None
     strange: tuple[str, ...] = ()
     loaded: tuple[str, ...] = ()

@@ -12,6 +12,9 @@ MODEL_MODULE: Final = "keras.src.models.model"
 COMPILED: Final = ("_compile_loss", "_compile_metrics", "_loss_tracker", "optimizer")
 """What `compile` made and analysis replays with, so that a later `compile` of the same model does no harm."""
 
+SCORED_BY: Final = COMPILED[:3]
+"""What of it `evaluate` uses."""
+
 FUNCTIONS: Final = ("train_function", "test_function", "predict_function")
 """What `make_train_function` and its like set; `fit` calls it by attribute, step by step."""
 
