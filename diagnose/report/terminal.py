@@ -72,9 +72,9 @@ def _calls(view: FitView) -> list[str]:
     more = sum(1 if call.site is None else times[call.site] for call in kept[:-CALLS])
     lines = [MORE_CALLS.say(count=more)] if more > 0 else []
     for call in kept[-CALLS:]:
-        lines += _wrap(call.text, 4, "  ")
-        if call.site is not None and times[call.site] > 1:
-            lines += _wrap(SAME_LINE.say(site=call.site, count=times[call.site] - 1), 1)
+        others = 0 if call.site is None else times[call.site] - 1
+        lines += _wrap(call.text, 3 if others else 4, "  ")
+        lines += _wrap("  " + SAME_LINE.say(site=call.site or "", count=others), 1) if others else []
     return lines
 
 

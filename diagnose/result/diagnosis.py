@@ -153,13 +153,15 @@ class Best:
 class HeldAverage:
     """Weights that are, to rounding, a mean or a moving average (`momentum`) of what `members` are: (1-based) epochs,
     whose ends are meant, or versions; 0 of the epochs: the start of the fit. `trainable`: only the trainable ones
-    are."""
+    are. `ramp`: how the momentum grows with the number n of its update, up to `momentum` (None: it does not come
+    there)."""
 
     kind: Literal["mean", "moving"]
     of: Literal["epochs", "updates"]
     members: tuple[Count, ...]
     momentum: Real | None = None
     trainable: bool = False
+    ramp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
