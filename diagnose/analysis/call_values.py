@@ -17,6 +17,9 @@ from diagnose.tracefile.model import Batch, NDArray
 MOST_ROWS: Final = 500_000
 """Of all calls together that are replayed; the last calls first."""
 
+MOST_MASKED: Final = 4096
+"""Rows of a call whose masks are asked for, outside any graph."""
+
 Values = Mapping[str, float]
 
 
@@ -70,9 +73,12 @@ class CallValues:
                 self._found[key] = Replayer(replayer.trace, engine, ()).with_weights(arrays, batches)
         return self._found[key]
 
-    def mask(self, batches: Sequence[Batch]) -> NDArray | None:
-        """Which steps of the model's only output count for `evaluate`; None where it has no mask."""
-        replayer = self.replayer
+    def mask(self, call: Call, batches: Sequence[Batch]) -> NDArray | None:
+        """Which steps of sequences that were predicted count for `evaluate`; None where there is no mask, or too many
+        rows to look."""
+        replayer, kept = self.replayer, self.calls.arrays(call.predictions or ())
+        if not kept or kept[0].ndim != 3 or len(kept[0]) > MOST_MASKED:
+            return None
         if replayer is None or not replayer.trace.header.model.masking or not batches:
             return None
         if replayer.spread is not None and replayer.spread.partial is not None:

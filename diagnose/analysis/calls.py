@@ -96,6 +96,7 @@ class _Calls:
         size = call.batch_size or (None if call.rows is None or call.kind.endswith("_on_batch") else DEFAULT_BATCH)
         if call.sizes is not None:
             size = call.sizes[0] if len({call.sizes[0], *call.sizes[:-1]}) == 1 else None
+        in_part = not call.same_model and held.version is None
         return CallFound(
             call=call.kind,
             file=_shown(call.file),
@@ -107,9 +108,9 @@ class _Calls:
             after_fit=held.after_fit,
             changed=held.changed,
             strange=() if held.version is not None else held.strange[:MOST_NAMES],
-            loaded=held.loaded[:MOST_NAMES],
-            differing=held.differing[:MOST_NAMES],
-            absent=held.absent[:MOST_NAMES],
+            loaded=held.loaded if in_part else (),
+            differing=held.differing if in_part else (),
+            absent=held.absent if in_part else (),
             same_model=call.same_model,
             same_compile=call.same_compile,
             otherwise=_otherwise(call),
@@ -144,10 +145,12 @@ class _Calls:
                 given, undone = given_and_undone(change, given)
             if entry.rows is not None and entry.rows.map in ("labels-one-hot", "labels-sparse"):
                 given = undone  # the fit's metrics take the others only
-            values = None if given is None else self.values.of(call, held, given, "own")
+            values, why = self._values(call, held, given)
             if call.kind.startswith("predict") and change is None:
-                seen = Evaluated(values or {}, self.values.mask(given or ()))
+                seen = Evaluated(values or {}, self.values.mask(call, given or ()))
                 entry = replace(entry, scored=scored(self.known, self.calls, call, ids, seen))
+            if why is not None:
+                return replace(entry, why=why)
             if given is not None and entry.rows is not None and entry.rows.kind == "other" and not entry.rows.same:
                 entry = replace(entry, scale=self._scale(call, held, given))
         except ReplayError as reason:
@@ -159,6 +162,13 @@ class _Calls:
         reproduced = self.values.reproduced(entry, None if values is None else {**values, **shown})
         entry = replace(entry, replayed=values or {}, recompiled=shown, reproduced=reproduced)
         return self._compared(call, entry, held, undone)
+
+    def _values(self, call: Call, held: Held, given: Sequence[Batch] | None) -> tuple[Values | None, str | None]:
+        """What replay gives; None, with the reason where there is one: NumPy may score predictions all the same."""
+        try:
+            return None if given is None else self.values.of(call, held, given, "own"), None
+        except ReplayError as reason:
+            return None, str(reason)
 
     def _scale(self, call: Call, held: Held, given: Sequence[Batch]) -> OtherScale | None:
         found = on_another_scale(self.known, self.calls, call)

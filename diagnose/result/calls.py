@@ -167,10 +167,10 @@ class Call:
     the fit, or before its first epoch). `returned`: by name, for predictions empty. `version`: of training that the
     model held (None: weights that no update made); `ends_epoch`: the epoch which that one ends; `after_fit`: whether
     these are the weights that fit left; `changed`: how many variables are not as after fit; `strange`: of weights that
-    no update made, the variables that no version had so, by their paths. Of another model object, the fit's variables
-    that are there as training made them (`loaded`), with other contents (`differing`), or not in their place and shape
-    (`absent`). `same_model`: whether it is the model object that was fit; `same_compile`: whether its loss and metrics
-    are those of the fit (None: not known), `otherwise`: those that are not, by their names.
+    no update made, the variables that no version had so, by their paths. Of another model object that no version is,
+    the fit's variables that are there as training made them (`loaded`), with other contents (`differing`), or not in
+    their place and shape (`absent`). `same_model`: whether it is the model object that was fit; `same_compile`: whether
+    its loss and metrics are those of the fit (None: not known), `otherwise`: those that are not, by their names.
 
     `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
     predictions; `recompiled`: by what the model was compiled with for the call, where that is something else;
