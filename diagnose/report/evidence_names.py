@@ -29,7 +29,7 @@ _NAMES = """
     rows_of_all_epochs rows_of_an_epoch rows_on_both_sides rows_right same_function same_optimizer_object
     saved saved_epochs saved_value saved_weights saved_without scored_after scored_before second_value
     settings steps steps_checked steps_per_epoch steps_with_another_loss stopped stopping threshold
-    total_variation_distance training_counts training_rows training_rows_of_an_epoch updated_in_steps updates
+    total_variation_distance training_counts training_rows training_rows_of_an_epoch unchanged updated_in_steps updates
     validated validation_counts validation_proof validation_rows validation_rows_not_in_an_earlier_pass
     validation_rows_of_a_pass validation_rows_trained_on_before validation_rows_trained_on_in_earlier_fits
     validation_split validation_steps values version wait_at_start way weight_by_label weighted_by_rows
