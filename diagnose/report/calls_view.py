@@ -119,7 +119,7 @@ def call_line(call: Call) -> CallLine:
         rows=_rows(call, call.rows),
         compared=compared,
         doubt=doubt,
-        others=[_other(other) for other in call.others] if call.returned else None,
+        others=[_other(other) for other in call.others if _differs(other)] or None if call.returned else None,
     )
     site = None if call.epoch is None else f"{printable(call.file)}:{call.line} {call.call}"
     return CallLine(text, call.reproduced, site)
@@ -182,6 +182,10 @@ def _rows(call: Call, rows: CallRows | None) -> str:
     )
 
 
+def _differs(other: CallLedger) -> bool:
+    return number(other.value) != number(other.compared_with.logged)
+
+
 def _other(other: CallLedger) -> str:
     metric = other.compared_with.metric
     causes = [AMOUNT.say(factor=_factor(e.factor), amount=e.amount) for e in _largest(other)]
@@ -193,8 +197,8 @@ def _largest(call: Call | CallLedger) -> list[_Amount]:
     amounts = [_Amount(e.factor, e.amount) for e in call.entries]
     largest = sorted(amounts, key=lambda e: -abs(e.amount))
     rest = call.residual or 0.0
-    gap = sum(e.amount for e in amounts) + rest
-    return [*largest, *([_Amount("residual", rest)] if abs(rest) > 1e-6 * max(abs(gap), 1e-6) else [])]
+    logged = 0.0 if call.compared_with is None else abs(call.compared_with.logged)
+    return [*largest, *([_Amount("residual", rest)] if abs(rest) > 1e-6 * max(logged, 1e-3) else [])]
 
 
 @dataclass(frozen=True, slots=True)
