@@ -205,8 +205,8 @@ class _Calls:
             self._ledger(call, entry, held, given, ComparedWith(epoch.epoch, prefix + n, logged[n]), n) for n in names
         ]
         first = found[0]
-        of_first = {"compared_with": first.compared_with, "entries": first.entries, "residual": first.residual}
-        return replace(entry, **of_first, others=tuple(found[1:]))
+        entry = replace(entry, compared_with=first.compared_with, entries=first.entries, residual=first.residual)
+        return replace(entry, others=tuple(found[1:]))
 
     def _ledger(
         self,
