@@ -152,9 +152,8 @@ class Best:
 @dataclass(frozen=True, slots=True)
 class HeldAverage:
     """Weights that are, to rounding, a mean or a moving average (`momentum`) of what `members` are: (1-based) epochs,
-    whose ends are meant, or versions; 0 of the epochs: the start of the fit. `trainable`: only the trainable ones
-    are. `ramp`: how the momentum grows with the number n of its update, up to `momentum` (None: it does not come
-    there)."""
+    whose ends are meant, or versions; 0: the start of the fit. `trainable`: only these are. `ramp`: how the momentum
+    grows with the number n of its update, up to `momentum`."""
 
     kind: Literal["mean", "moving"]
     of: Literal["epochs", "updates"]

@@ -174,7 +174,7 @@ def test_advice_trains_and_validates_over_numbers(row: int) -> None:
     diagnosis, _, _, model = fit([], bad_label=row, epochs=2)
     found = of_rule(diagnosis)
     named = "labels: y[50] of the arrays given to fit" if row == 50 else "validation labels: y[10]"
-    assert f"It began in the {named} of y is not finite." in found.title
+    assert f"It began in the {named} is not finite." in found.title
     rng = np.random.default_rng(3)
     x = rng.normal(size=(100, 4)).astype("float32")
     y = (x @ rng.normal(size=(4, 1))).astype("float32")
