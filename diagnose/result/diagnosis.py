@@ -151,9 +151,8 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class HeldAverage:
-    """Weights that are, to rounding, a mean or a moving average (`momentum`) of what `members` are: (1-based) epochs,
-    whose ends are meant, or versions; 0: the start of the fit. `trainable`: only these are. `ramp`: how the momentum
-    grows with the number n of its update, up to `momentum`."""
+    """A mean or moving average (`momentum`; `ramp`: how it grows to that with its update n) of `members`: ends of epochs
+    (0: the start), or versions. `trainable`: only these weights are it."""
 
     kind: Literal["mean", "moving"]
     of: Literal["epochs", "updates"]
