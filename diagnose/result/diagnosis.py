@@ -151,8 +151,8 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class HeldAverage:
-    """A mean or moving average (`momentum`; `ramp`: how it grows to that with its update n) of `members`: ends of epochs
-    (0: the start), or versions. `trainable`: only these weights are it."""
+    """A mean or moving average (`momentum`; `ramp`: how it grows to that, by update n) of `members`: ends of epochs (0:
+    the start) or versions. `trainable`: only these weights are it."""
 
     kind: Literal["mean", "moving"]
     of: Literal["epochs", "updates"]
