@@ -33,7 +33,7 @@ ANY_BACKEND = (
     "tests/record/test_identity.py", "tests/record/test_withheld_rows.py", "tests/replay/test_raising_models.py",
     "tests/replay/test_row_order.py",
 )  # fmt: skip
-"""What fits models, in this process, and is about what comes after: see `tools/tests.py`."""
+"""What fits models, in this process, and is about what comes after: see `tools/run_tests.py`."""
 TENSORFLOWS = frozenset(
     f"tests/{name}.py"
     for name in (

@@ -1,4 +1,4 @@
-"""All tests, each on one backend: python tools/tests.py [PYTEST ARGUMENT ...]
+"""All tests, each on one backend: python tools/run_tests.py [PYTEST ARGUMENT ...]
 
 Most run on TensorFlow, the default. Those that fit models and are not about the backend (the mark `any_backend`, see
 `tests/conftest.py`) run on torch, where a tiny fit takes a fifth of the processor time: nothing is traced into graphs

@@ -1,4 +1,4 @@
-"""Whether `tools/tests.py` runs each test in one of its parts, and ends with 1 where one of either fails."""
+"""Whether `tools/run_tests.py` runs each test in one of its parts, and ends with 1 where one of either fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import tests as runner
+from tools import run_tests as runner
 
 INI = "[pytest]\nmarkers =\n    any_backend\npythonpath = .\n"
 FILE = """import os
