@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
+
+from diagnose.frameworks.keras.origin import step_by_keras
 
 MODEL_MODULE: Final = "keras.src.models.model"
 """The module that defines `keras.Model`, which inherits `fit` from the backend's trainer."""
@@ -20,6 +24,46 @@ MOVED_BY_A_CALL: Final = (
     "history",
 )  # fmt: skip
 """What `fit`, `evaluate` and the making of functions leave in a model, besides its variables."""
+
+
+def made_anew(model: Any, *, training: bool) -> tuple[Callable[..., Any], bool]:
+    """The function that runs train (or test) steps, made once more; and whether it holds the model, as those do that a
+    class of the user's makes.
+
+    Keras's own makers work on `self` alone, which a proxy can stand for. The step itself is a function that JAX has not
+    seen: `jax.jit` knows a bound method again by what it is bound to, and would not trace it once more for other modes
+    of the layers.
+    """
+    maker, name = ("make_train_function", "train_step") if training else ("make_test_function", "test_step")
+    holds = not step_by_keras(model, maker) or maker in vars(model)
+    function = "train_function" if training else "test_function"
+    before = getattr(model, function)
+    try:
+        with _as_new_function(model, name):
+            if holds:
+                getattr(model, maker)(force=True)
+            else:
+                getattr(type(model), maker)(weakref.proxy(model), force=True)
+        return getattr(model, function), holds
+    finally:
+        setattr(model, function, before)
+
+
+@contextlib.contextmanager
+def _as_new_function(model: Any, name: str) -> Iterator[None]:
+    """Within: the model's step is a function of its own, which holds no model."""
+    own, itself = vars(model).get(name), weakref.ref(model)
+
+    def again(*arguments: Any) -> Any:
+        return getattr(itself(), name)(*arguments)
+
+    object.__setattr__(model, name, again)
+    try:
+        yield
+    finally:
+        object.__delattr__(model, name)
+        if own is not None:
+            object.__setattr__(model, name, own)
 
 
 def compiled_metrics(model: Any) -> Any:

@@ -14,11 +14,13 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.torch_generators import generator_state
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import AssigningRunner, NoLoop, batch_of
+from diagnose.replay.keras.kept import Made
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
 
 class TorchReplay(NoLoop):
+    compiles = False
     masks_reach_metrics = True
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
@@ -59,8 +61,8 @@ class TorchReplay(NoLoop):
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
 
-    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
-        return TorchRunner(model, training)
+    def runner(self, model: Any, made: Made, *, training: bool, fixed: bool) -> Runner:
+        return TorchRunner(model, training, made)
 
     def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
         return []
@@ -69,6 +71,9 @@ class TorchReplay(NoLoop):
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
+    def compiled_on_disk(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def generators_apart(self) -> Iterator[None]:
         cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         # Keras's own evaluate draws from the global generator too: a DataLoader takes a seed from it when it is read.
@@ -98,8 +103,8 @@ class TorchReplay(NoLoop):
 
 
 class TorchRunner(AssigningRunner):
-    def __init__(self, model: Any, training: bool) -> None:
-        super().__init__(model, training)
+    def __init__(self, model: Any, training: bool, made: Made) -> None:
+        super().__init__(model, training, made)
         self._training = training
 
     def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
