@@ -92,6 +92,14 @@ def test_a_model_is_alike_after_it_was_used() -> None:
     assert before is not None and likeness(model) == before
 
 
+def test_many_layers_one_after_the_other_are_looked_at() -> None:
+    model = keras.Sequential([keras.Input((1,)), *(keras.layers.Activation("tanh") for _ in range(200))])
+    before = likeness(model)
+    assert before is not None and likeness(model) == before
+    model.layers[-1].activation = keras.activations.relu
+    assert likeness(model) != before
+
+
 def test_what_cannot_be_looked_at_is_never_alike() -> None:
     model = made()
     model.layers[2].held["iterator"] = iter("abc")

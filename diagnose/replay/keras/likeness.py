@@ -14,6 +14,7 @@ import functools
 import sys
 import types
 import weakref
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -76,7 +77,8 @@ def likeness(model: Any) -> list[Any] | None:
     try:
         walk.settings()
         walk.see(model)
-    except (_Unknown, RecursionError):
+        walk.all()
+    except _Unknown:
         return None
     return walk.found
 
@@ -86,8 +88,8 @@ class _Walk:
         self.found: list[Any] = []
         self._places: dict[int, int] = {}
         self._alive: list[Any] = []  # so that no address is given out twice while we look
+        self._todo: deque[Any] = deque()  # no recursion: layers lead to the next ones
         self._bytes = 0
-        self._names: frozenset[str] = frozenset()
 
     def settings(self) -> None:
         """What layers, losses and metrics read of Keras itself."""
@@ -112,10 +114,15 @@ class _Walk:
             return
         if len(found) > MOST_OBJECTS:
             raise _Unknown
-        self._places[id(thing)] = len(found)
+        self._places[id(thing)] = len(self._places)
         self._alive.append(thing)
         found.append(type(thing).__name__)
-        self._look(thing)
+        self._todo.append(thing)
+
+    def all(self) -> None:
+        """Looks at what was seen, and at what is seen by that."""
+        while self._todo:
+            self._look(self._todo.popleft())
 
     def _look(self, thing: Any) -> None:
         if isinstance(thing, np.ndarray):
@@ -125,7 +132,7 @@ class _Walk:
         elif isinstance(thing, type):
             self._class(thing)
         elif isinstance(thing, types.ModuleType):
-            self._module(thing)
+            self.found.append(self._same(thing))
         elif isinstance(thing, types.FunctionType):
             self._function(thing)
         elif isinstance(thing, types.MethodType):
@@ -190,25 +197,21 @@ class _Walk:
             return
         for part in (function.__defaults__, function.__kwdefaults__):
             self.see(part)
+        names = _names_in(function.__code__)
+        held = [function.__globals__[name] for name in sorted(names & function.__globals__.keys())]
         for cell in function.__closure__ or ():
             try:
-                self.see(cell.cell_contents)
+                held.append(cell.cell_contents)
             except ValueError:
                 self.found.append("empty")
-        names = _names_in(function.__code__)
-        before, self._names = self._names, self._names | names
-        for name in sorted(names & function.__globals__.keys()):
-            self.found.append(name)
-            self.see(function.__globals__[name])
-        self._names = before
-
-    def _module(self, module: types.ModuleType) -> None:
-        """A module of the user's: what the functions that led here may take from it."""
-        self.found.append(self._same(module))
-        if not _of_library(module.__name__):
-            for name in sorted(self._names & vars(module).keys()):
-                self.found.append(name)
-                self.see(vars(module)[name])
+        modules: list[types.ModuleType] = []
+        while held:
+            thing = held.pop()
+            self.see(thing)
+            # A module of the user's: what the function may take from it.
+            if isinstance(thing, types.ModuleType) and thing not in modules and not _of_library(thing.__name__):
+                modules.append(thing)
+                held += [vars(thing)[name] for name in sorted(names & vars(thing).keys())]
 
     def _same(self, thing: Any) -> _Same:
         try:
