@@ -71,10 +71,8 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
         return EpochCheck(epoch, checks, engine.results([engine.value(a) for a in ready[-1]]))
     made = None if walked else _made_again(replayer, epoch, steps)
     if made is not None:
-        befores = [fresh, *made[:-1]]
-        checks = _compared(
-            replayer, steps, fresh, [_before(replayer, *each) for each in zip(steps, befores, strict=True)], made
-        )
+        began = [_before(replayer, *each) for each in zip(steps, [fresh, *made[:-1]], strict=True)]
+        checks = _compared(replayer, steps, fresh, began, made)
         return EpochCheck(epoch, checks, engine.results([engine.value(a) for a in made[-1]]))
     logs: Mapping[str, Any] | None = None
     metrics: list[Any] = engine.fresh()

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from diagnose.frameworks.keras.origin import step_by_keras
+from diagnose.frameworks.keras.origin import by_keras, step_by_keras
 
 MODEL_MODULE: Final = "keras.src.models.model"
 """The module that defines `keras.Model`, which inherits `fit` from the backend's trainer."""
@@ -30,7 +32,7 @@ def made_anew(model: Any, *, training: bool) -> tuple[Callable[..., Any], bool]:
     """The function that runs train (or test) steps, made once more; and whether it holds the model, as those do that a
     class of the user's makes.
 
-    Keras's own makers work on `self` alone, which a proxy can stand for. The step itself is a function that JAX has not
+    Keras's own makers work on `self` alone, which a stand-in can be. The step itself is a function that JAX has not
     seen: `jax.jit` knows a bound method again by what it is bound to, and would not trace it once more for other modes
     of the layers.
     """
@@ -43,10 +45,34 @@ def made_anew(model: Any, *, training: bool) -> tuple[Callable[..., Any], bool]:
             if holds:
                 getattr(model, maker)(force=True)
             else:
-                getattr(type(model), maker)(weakref.proxy(model), force=True)
+                getattr(type(model), maker)(_StandIn(model), force=True)
         return getattr(model, function), holds
     finally:
         setattr(model, function, before)
+
+
+class _StandIn:
+    """A model, for Keras's own methods, which then hold this and not the model. (A `weakref.proxy` would bind them to
+    the model itself.)"""
+
+    def __init__(self, model: Any) -> None:
+        object.__setattr__(self, "_itself", weakref.ref(model))
+
+    def __getattr__(self, name: str) -> Any:
+        model = object.__getattribute__(self, "_itself")()
+        method = inspect.getattr_static(type(model), name, None)
+        if isinstance(method, types.FunctionType) and by_keras(method) and name not in vars(model):
+            return types.MethodType(method, self)
+        return getattr(model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._itself(), name, value)
+
+    def train_step(self, *arguments: Any) -> Any:
+        return self._itself().train_step(*arguments)
+
+    def test_step(self, *arguments: Any) -> Any:
+        return self._itself().test_step(*arguments)
 
 
 @contextlib.contextmanager

@@ -70,10 +70,10 @@ class TorchReplay(NoLoop):
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
-    @contextlib.contextmanager
     def compiled_on_disk(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
+    @contextlib.contextmanager
     def generators_apart(self) -> Iterator[None]:
         cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         # Keras's own evaluate draws from the global generator too: a DataLoader takes a seed from it when it is read.
