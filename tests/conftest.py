@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import os
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import pytest
 
 from tests.cli.command import SCRIPTS, Done, start, start_diagnose
 from tests.cli.warm import diagnose
+
+os.environ.setdefault("DIAGNOSE_COMPILE_CACHE", "off")  # tests leave nothing in the user's cache folder
 
 TESTS = itertools.count(1)
 FREEZE = 20

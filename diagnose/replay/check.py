@@ -69,6 +69,11 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
     if ready is not None:
         checks = _compared(replayer, steps, fresh, [fresh, *ready[:-1]], ready)
         return EpochCheck(epoch, checks, engine.results([engine.value(a) for a in ready[-1]]))
+    made = None if walked else _made_again(replayer, epoch, steps)
+    if made is not None:
+        began = [_before(replayer, *each) for each in zip(steps, [fresh, *made[:-1]], strict=True)]
+        checks = _compared(replayer, steps, fresh, began, made)
+        return EpochCheck(epoch, checks, engine.results([engine.value(a) for a in made[-1]]))
     logs: Mapping[str, Any] | None = None
     metrics: list[Any] = engine.fresh()
     befores: list[list[NDArray]] = []
@@ -91,6 +96,21 @@ def check_epoch(replayer: Replayer, epoch: int, *, walked: bool = False) -> Epoc
     checks = _compared(replayer, steps, fresh, befores, afters)
     partial = replayer.spread is not None and replayer.spread.partial is not None
     return EpochCheck(epoch, checks, {} if partial else engine.results(metrics, logs))
+
+
+def _made_again(replayer: Replayer, epoch: int, steps: Sequence[Step]) -> list[list[NDArray]] | None:
+    """What the train step itself left in the metrics when an epoch was made again, which says more than its forward
+    half would: it led to the recorded weights. None where it was not, where one state does not lead to the next, or the
+    step is the user's own, which may log what no metric holds."""
+    if not steps or replayer.is_loop or replayer.spread is not None or replayer.engine.own_train:
+        return None
+    return replayer.remaker.metrics(epoch) if len(list(_unbroken(steps))) == 1 else None
+
+
+def _before(replayer: Replayer, step: Step, left: list[NDArray]) -> list[NDArray]:
+    """The metric state that a step made again began with."""
+    recorded = None if step.metrics_before is None else replayer.engine.read_metrics(step.metrics_before)
+    return left if recorded is None else recorded
 
 
 def _unbroken(steps: Sequence[Step]) -> Iterator[list[Step]]:

@@ -51,6 +51,7 @@ class Remaker:
         """By how much their epochs' ends differ at most, of the largest number in a variable."""
         self.epochs: set[int] = set()
         """The epochs (1-based) made again so far, each proven to end as recorded, bit for bit."""
+        self._metrics: tuple[int, list[list[NDArray]]] | None = None
         self._rounded: set[int] = set()
         self._failed: dict[int, str] = {}
         self._unseen: dict[int, ReplayError] = {}
@@ -84,6 +85,21 @@ class Remaker:
                 raise self._unseen[epoch]
         return self._trace.index.steps_of(epoch)
 
+    def metrics(self, epoch: int) -> list[list[NDArray]] | None:
+        """The metric state after each step of a (1-based) epoch, as the train step itself left it when it was run
+        again; None where it was not, or not to the recorded weights bit for bit.
+
+        Raises:
+            ReplayError: it cannot be made again, with the reason.
+        """
+        before = [self._recorded.before(step) for step in self.steps(epoch)]
+        missing = next((state for state in before if self._trace.index.kept(state) is None), None)
+        if missing is not None:
+            self.arrays(missing)
+        if epoch in self.epochs and self._metrics is not None and self._metrics[0] == epoch:
+            return self._metrics[1]
+        return None
+
     def why_not(self, epoch: int) -> str | None:
         """Why a (1-based) epoch could not be made again, where that was tried."""
         if epoch in self._rounded:
@@ -92,7 +108,15 @@ class Remaker:
         return self._failed.get(epoch) if unseen is None else str(unseen)
 
     def _see_through(self, epoch: int, steps: Sequence[Step]) -> None:
-        again, made = self.trained_again(epoch, steps), {}
+        metrics: list[list[NDArray]] = []
+        self._metrics = epoch, metrics
+
+        def trained() -> Iterator[Trained]:
+            for each in self.trained_again(epoch, steps):
+                metrics.append(each.metrics)
+                yield each
+
+        again, made = trained(), {}
         try:
             store = self._store(steps)
         except ReplayError:  # too much to keep; what happened can be seen all the same
@@ -141,8 +165,11 @@ class Remaker:
         nearly: set[int] = set()
         why = ""
         arrays: list[NDArray] = []
+        metrics: list[list[NDArray]] = []
+        self._metrics = epoch, metrics
         for place, each in enumerate(self.trained_again(epoch, steps)):
             step, arrays = each.step, each.arrays
+            metrics.append(each.metrics)
             after = self._recorded.after(step)
             pairs = zip(arrays, each.digests, after.arrays, strict=True)
             others = [array for array, digest, recorded in pairs if digest != recorded]

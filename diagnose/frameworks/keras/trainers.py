@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import inspect
+import types
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
+
+from diagnose.frameworks.keras.origin import by_keras, step_by_keras
 
 MODEL_MODULE: Final = "keras.src.models.model"
 """The module that defines `keras.Model`, which inherits `fit` from the backend's trainer."""
@@ -23,6 +29,70 @@ MOVED_BY_A_CALL: Final = (
     "history",
 )  # fmt: skip
 """What `fit`, `evaluate` and the making of functions leave in a model, besides its variables."""
+
+
+def made_anew(model: Any, *, training: bool) -> tuple[Callable[..., Any], bool]:
+    """The function that runs train (or test) steps, made once more; and whether it holds the model, as those do that a
+    class of the user's makes.
+
+    Keras's own makers work on `self` alone, which a stand-in can be. The step itself is a function that JAX has not
+    seen: `jax.jit` knows a bound method again by what it is bound to, and would not trace it once more for other modes
+    of the layers.
+    """
+    maker, name = ("make_train_function", "train_step") if training else ("make_test_function", "test_step")
+    holds = not step_by_keras(model, maker) or maker in vars(model)
+    function = "train_function" if training else "test_function"
+    before = getattr(model, function)
+    try:
+        with _as_new_function(model, name):
+            if holds:
+                getattr(model, maker)(force=True)
+            else:
+                getattr(type(model), maker)(_StandIn(model), force=True)
+        return getattr(model, function), holds
+    finally:
+        setattr(model, function, before)
+
+
+class _StandIn:
+    """A model, for Keras's own methods, which then hold this and not the model. (A `weakref.proxy` would bind them to
+    the model itself.)"""
+
+    def __init__(self, model: Any) -> None:
+        object.__setattr__(self, "_itself", weakref.ref(model))
+
+    def __getattr__(self, name: str) -> Any:
+        model = object.__getattribute__(self, "_itself")()
+        method = inspect.getattr_static(type(model), name, None)
+        if isinstance(method, types.FunctionType) and by_keras(method) and name not in vars(model):
+            return types.MethodType(method, self)
+        return getattr(model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._itself(), name, value)
+
+    def train_step(self, *arguments: Any) -> Any:
+        return self._itself().train_step(*arguments)
+
+    def test_step(self, *arguments: Any) -> Any:
+        return self._itself().test_step(*arguments)
+
+
+@contextlib.contextmanager
+def _as_new_function(model: Any, name: str) -> Iterator[None]:
+    """Within: the model's step is a function of its own, which holds no model."""
+    own, itself = vars(model).get(name), weakref.ref(model)
+
+    def again(*arguments: Any) -> Any:
+        return getattr(itself(), name)(*arguments)
+
+    object.__setattr__(model, name, again)
+    try:
+        yield
+    finally:
+        object.__delattr__(model, name)
+        if own is not None:
+            object.__setattr__(model, name, own)
 
 
 def compiled_metrics(model: Any) -> Any:

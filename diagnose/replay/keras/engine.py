@@ -25,6 +25,7 @@ from diagnose.replay.keras.borrow import borrowed
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
 from diagnose.replay.keras.finite import not_finite
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
+from diagnose.replay.keras.kept import Kept
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
 from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
@@ -49,7 +50,9 @@ class KerasEngine:
     The switches are the kinds of layers (and of steps) that differ between training and inference.
     """
 
-    def __init__(self, trace: Trace, model: Any) -> None:
+    def __init__(self, trace: Trace, model: Any, kept: Kept) -> None:
+        kept.engine = self
+        self._kept = kept
         self.trace = trace
         self.model = model
         self.backend: ReplayBackend = current_backend()
@@ -69,17 +72,12 @@ class KerasEngine:
         self.value, self.array = self.backend.tensor, self.backend.array
         self.values = Values(self.backend, self.carried)
         fixed = any(step.batch.layout.fixed for step in trace.steps[-1:])
-        self.retrainer: Retrainer | None = KerasRetrainer(model, self.values, self.fresh, fixed=fixed)
-        self._own = OwnSteps(model, self.values, self._optimizer_state)
+        self.retrainer: Retrainer | None = KerasRetrainer(model, self.values, self.fresh, kept, fixed=fixed)
+        self._own = OwnSteps(model, self.values, self._optimizer_state, kept)
         self._splits_loss = step_by_keras(model, "compute_loss")
         self._check_replicas()
-        self._seen: dict[int, Any] = {}
-        self._steps: dict[tuple[Mode, ...], Callable[..., Any]] = {}
         self._fresh: list[Any] | None = None
-        self._results: Callable[..., Any] | None = None
-        self._all_results: Callable[..., Any] | None = None
         self._loops = len(trace.steps) >= LOOP_FROM
-        self._blocks: dict[tuple[Mode, ...], BlockLoop | None] = {}
 
     def fresh(self) -> list[Any]:
         """Metric values right after a reset."""
@@ -162,11 +160,11 @@ class KerasEngine:
             return None
         if not self._loops or self.model.run_eagerly or getattr(self.model, "jit_compile", False):
             return None
-        key = self._modes_key(modes)
-        if key not in self._blocks:
-            loop = self.backend.loop(self._step_of(modes), len(modes), self.carried)
-            self._blocks[key] = None if loop is None else BlockLoop(loop, self.values)
-        return self._blocks[key]
+        key, loops = self._modes_key(modes), self._kept.loops
+        if key not in loops:
+            loops[key] = self.backend.loop(self._late_step(modes), len(modes), self.carried)
+        loop = loops[key]
+        return None if loop is None else BlockLoop(loop, self.values)
 
     @contextlib.contextmanager
     def _generators(self, generator: NDArray | None, seed: tuple[int, int] | None) -> Iterator[None]:
@@ -228,10 +226,11 @@ class KerasEngine:
             logs: what the model's own last step returned. As `fit` does, it is taken where it has other names than the
                 metrics (`Trainer._get_metrics_result_or_logs`).
         """
-        if self._results is None:
-            self._results = self.backend.compile_simple(self._metric_results)
+        kept = self._kept
+        if kept.results is None:
+            kept.results = self.backend.compile_simple(kept.late(lambda engine: engine._metric_results))
         with users_code("asking the metrics for their results"):
-            found = self._results(list(metrics))
+            found = kept.results(list(metrics))
         if logs is not None and set(logs) != set(found):
             found = dict(_flat(logs))
         arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
@@ -239,13 +238,14 @@ class KerasEngine:
 
     def results_of(self, states: Sequence[Sequence[NDArray]]) -> list[dict[str, float]]:
         """As one loop of the backend, where it has one."""
-        if self._all_results is None and self._loops:
-            self._all_results = self.backend.each(self._metric_results)
-        if self._all_results is None or len(states) < 2:
+        kept = self._kept
+        if kept.all_results is None and self._loops:
+            kept.all_results = self.backend.each(kept.late(lambda engine: engine._metric_results))
+        if kept.all_results is None or len(states) < 2:
             return [self.results([self.backend.tensor(array) for array in state]) for state in states]
         columns = [self.backend.tensor(np.stack(column)) for column in zip(*states, strict=True)]
         with users_code("asking the metrics for their results"):
-            found = self._all_results(columns)
+            found = kept.all_results(columns)
         arrays = {name: np.asarray(self.backend.array(value)) for name, value in found.items()}
         named = {name: array.tolist() for name, array in arrays.items() if array.ndim == 1}
         return [{name: float(values[place]) for name, values in named.items()} for place in range(len(states))]
@@ -262,6 +262,8 @@ class KerasEngine:
     ) -> dict[str, float]:
         """`Model.evaluate` itself."""
         before = global_seed()
+        if self.model.test_function is None and self.backend.compiles and not self.model.run_eagerly:
+            self.model.test_function = self._kept.made_for("evaluate", self.model, training=False).run
         found = keras_evaluate(self.model, arrays, data, copies)
         self.evaluate_draws = global_seed() != before
         return found
@@ -314,9 +316,10 @@ class KerasEngine:
 
     def _draws(self) -> str | None:
         """That train steps draw from TensorFlow's own random operations, which keep their state to themselves."""
-        made: list[Any] = [step for modes, step in self._steps.items() if any(mode.training for mode in modes)]
-        loops = [block for modes, block in self._blocks.items() if any(mode.training for mode in modes)]
-        made += [block.loop for block in loops if block is not None]
+        kept: list[dict[Any, Any]] = [self._kept.steps, self._kept.loops]
+        made: list[Any] = [
+            function for each in kept for modes, function in each.items() if any(mode.training for mode in modes)
+        ]
         if isinstance(self.retrainer, KerasRetrainer):
             made.append(self.retrainer.runner)
         drawing = self.backend.draws_of_its_own([*made, *self._own.trained_by])
@@ -348,15 +351,20 @@ class KerasEngine:
             differing.append((self.model, "other-training-mode"))
         differing = [(x, kind) for x, kind in differing if takes_training(x)]
         forced = [x for x, kind in differing if kind in mode.inference]
-        return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._seen)
+        return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._kept.seen)
 
     def _step_function(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
-        key = self._modes_key(modes)
-        if key not in self._steps:
-            jit = bool(getattr(self.model, "jit_compile", False))
-            step = self._step_of(modes)
-            self._steps[key] = self.backend.compile(step, eagerly=bool(self.model.run_eagerly), jit=jit)
-        return self._steps[key]
+        key, steps = self._modes_key(modes), self._kept.steps
+        if key not in steps:
+            jit, eagerly = bool(getattr(self.model, "jit_compile", False)), bool(self.model.run_eagerly)
+            steps[key] = self.backend.compile(self._late_step(modes), eagerly=eagerly, jit=jit)
+        return steps[key]
+
+    def _late_step(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
+        """The step in these modes, made when it is compiled; where nothing is compiled, now."""
+        if not self.backend.compiles or self.model.run_eagerly:
+            return self._step_of(modes)
+        return self._kept.late(lambda engine: engine._step_of(modes))
 
     def _modes_key(self, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
         """All of inference is one function, whatever kinds there are."""

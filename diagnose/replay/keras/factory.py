@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from diagnose.errors import ReplayError
 from diagnose.replay.engine import Engine
+from diagnose.replay.keras.backends import current_backend
 from diagnose.replay.keras.borrow import borrowed
 from diagnose.replay.keras.build import build
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, as_numpy
 from diagnose.replay.keras.engine import KerasEngine
+from diagnose.replay.keras.kept import kept_for
 from diagnose.replay.keras.layer_flags import layers_as_recorded
 from diagnose.result.problems import users_code
 from diagnose.tracefile.reader import Trace
@@ -43,7 +45,11 @@ class KerasFactory:
                 lent.enter_context(borrowed(self.model, self.compiled))
                 lent.enter_context(layers_as_recorded(self.model, trace))
             build(self.model, trace)
-            yield KerasEngine(trace, self.model)
+            with users_code("looking at the model"):
+                compiles = current_backend().compiles and not self.model.run_eagerly
+                lent.enter_context(current_backend().compiled_on_disk())
+                kept = lent.enter_context(kept_for(self.model, trace, compiles=compiles))
+            yield KerasEngine(trace, self.model, kept)
 
     def __reduce__(self) -> tuple[type[KerasFactory], tuple[Any]]:
         if any(getattr(self.model, name, None) is not part for name, part in self.compiled.items()):

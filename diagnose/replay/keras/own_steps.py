@@ -10,6 +10,7 @@ from diagnose.errors import ReplayError
 from diagnose.replay.engine import Pass
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.forward import LayerModes
+from diagnose.replay.keras.kept import Kept
 from diagnose.replay.keras.values import Values
 from diagnose.replay.runs import BatchRun
 from diagnose.tracefile.model import NDArray
@@ -18,8 +19,11 @@ from diagnose.tracefile.model import NDArray
 class OwnSteps:
     """The model's own train and test functions, made once for every set of layers that is forced into inference."""
 
-    def __init__(self, model: Any, values: Values, initial_optimizer: Callable[[int], list[NDArray]]) -> None:
+    def __init__(
+        self, model: Any, values: Values, initial_optimizer: Callable[[int], list[NDArray]], kept: Kept
+    ) -> None:
         self._model = model
+        self._kept = kept
         self._values = values
         self._initial_optimizer = initial_optimizer
         self._runners: dict[tuple[bool, bool, frozenset[int]], Runner] = {}
@@ -49,7 +53,10 @@ class OwnSteps:
         with layers.applied():
             key = (layers.training, run.fixed, frozenset(map(id, layers.forced)))
             if key not in self._runners:
-                self._runners[key] = as_values.backend.runner(self._model, training=layers.training, fixed=run.fixed)
+                made = self._kept.made_for(key[2], self._model, training=layers.training)
+                self._runners[key] = as_values.backend.runner(
+                    self._model, made, training=layers.training, fixed=run.fixed
+                )
             runner = self._runners[key]
             if layers.training and run.step is not None and run.step.batch_index == 0:
                 runner.set_optimizer(self._initial_optimizer(run.step.epoch))

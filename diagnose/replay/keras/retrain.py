@@ -15,6 +15,7 @@ from diagnose.replay.engine import Began
 from diagnose.replay.keras.backends import ReplayBackend
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import initial_optimizer_state, optimizer_variables
+from diagnose.replay.keras.kept import Kept
 from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import OptimizerStart
 from diagnose.tracefile.model import Batch, NDArray
@@ -27,11 +28,13 @@ class KerasRetrainer:
 
     Args:
         fresh: metric values right after a reset.
+        kept: where its function is kept.
         fixed: see `BatchRun.fixed`.
     """
 
-    def __init__(self, model: Any, values: Values, fresh: Callable[[], list[Any]], *, fixed: bool) -> None:
+    def __init__(self, model: Any, values: Values, fresh: Callable[[], list[Any]], kept: Kept, *, fixed: bool) -> None:
         self._model = model
+        self._kept = kept
         self._values = values
         self._fresh = fresh
         self._fixed = fixed
@@ -47,11 +50,13 @@ class KerasRetrainer:
 
     def start(self, variables: Sequence[NDArray], optimizer: OptimizerStart) -> None:
         backend = self._values.backend
-        runner = backend.runner(self._model, training=True, fixed=self._fixed)
+        if self._runner is None:
+            made = self._kept.made_for("again", self._model, training=True)
+            self._runner = backend.runner(self._model, made, training=True, fixed=self._fixed)
+        runner = self._runner
         runner.set_weights(variables)
         runner.set_optimizer(optimizer_state(self._model, backend, optimizer))
         runner.set_metrics(self._fresh())
-        self._runner = runner
         self._seed = self._generator = None
 
     def change(self, variables: Sequence[NDArray]) -> None:

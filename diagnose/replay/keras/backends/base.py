@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from diagnose.replay.keras.kept import Made
 from diagnose.tracefile.composite import Composite
 from diagnose.tracefile.model import NDArray
 
@@ -39,6 +40,8 @@ class Runner(Protocol):
 class ReplayBackend(Protocol):
     """One backend's way of running the forward half of a step on given values."""
 
+    compiles: bool
+    """Whether it compiles anything."""
     masks_reach_metrics: bool
     """See `diagnose.replay.keras.forward.make_step`."""
 
@@ -87,8 +90,9 @@ class ReplayBackend(Protocol):
     def contents(self, variable: Any) -> NDArray:
         """A NumPy copy of the value of a Keras variable (of its first replica) or of one of its parts."""
 
-    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
-        """A runner that starts from the model's present state. `fixed` as for `compile`."""
+    def runner(self, model: Any, made: Made, *, training: bool, fixed: bool) -> Runner:
+        """A runner that starts from the model's present state, of the train or test function in `made`. `fixed` as for
+        `compile`."""
 
     def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
         """The random operations in what `compile` or `runner` made whose state nothing outside of them holds, by
@@ -99,6 +103,9 @@ class ReplayBackend(Protocol):
 
     def generators_apart(self) -> AbstractContextManager[None]:
         """Within: process-wide generators start from a fixed state. After: they go on from where they were."""
+
+    def compiled_on_disk(self) -> AbstractContextManager[None]:
+        """Within: what is compiled for replays is kept for later processes, where the backend can."""
 
     def generator(self, state: NDArray | None) -> AbstractContextManager[None]:
         """Sets process-wide generators to a recorded state, and back to what they were on leaving."""

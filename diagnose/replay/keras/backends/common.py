@@ -7,6 +7,7 @@ from typing import Any
 
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.optimizers import optimizers_of, updated_by, variables_of
+from diagnose.replay.keras.kept import Made
 from diagnose.tracefile.model import NDArray
 
 
@@ -36,14 +37,11 @@ def optimizer_variables(model: Any) -> list[Any]:
 class AssigningRunner:
     """What runners have in common where Keras's functions work on the model's own variables."""
 
-    def __init__(self, model: Any, training: bool) -> None:
+    def __init__(self, model: Any, training: bool, made: Made) -> None:
         self._model = model
         if training:
-            model.make_train_function(force=True)
             optimizer_variables(model)
-        else:
-            model.make_test_function(force=True)
-        self._run = model.train_function if training else model.test_function
+        self._run = made.run
 
     def set_weights(self, values: Sequence[Any]) -> None:
         assign(state_variables(self._model), values)

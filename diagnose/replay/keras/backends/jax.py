@@ -13,11 +13,14 @@ from jax.experimental import sparse as jax_sparse
 from diagnose.errors import ReplayError
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import NoLoop, batch_of, optimizer_variables
+from diagnose.replay.keras.backends.jax_cache import on_disk
+from diagnose.replay.keras.kept import Made
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
 
 class JaxReplay(NoLoop):
+    compiles = True
     masks_reach_metrics = False
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
@@ -44,10 +47,12 @@ class JaxReplay(NoLoop):
         return [variable]
 
     def place(self, part: Any) -> Any:
-        return part.value.sharding
+        # What is bound to its device is another kind of argument: a step would be compiled once more for it.
+        return part.value.sharding, part.value.committed
 
     def put(self, part: Any, content: NDArray, place: Any) -> None:
-        part.assign(jax.device_put(content, place))
+        sharding, committed = place
+        part.assign(jax.device_put(content, sharding if committed else None))
 
     def spread(self, model: Any) -> int:
         return 1
@@ -55,14 +60,17 @@ class JaxReplay(NoLoop):
     def contents(self, variable: Any) -> NDArray:
         return np.array(variable.value)
 
-    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
-        return JaxRunner(model, training)
+    def runner(self, model: Any, made: Made, *, training: bool, fixed: bool) -> Runner:
+        return JaxRunner(model, training, made)
 
     def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
         return []
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
+
+    def compiled_on_disk(self) -> contextlib.AbstractContextManager[None]:
+        return on_disk()
 
     def generators_apart(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()  # layers keep their seeds in variables
@@ -78,14 +86,9 @@ class JaxReplay(NoLoop):
 class JaxRunner:
     """Keras's functions take and return (trainable, non-trainable, optimizer where it trains, metrics)."""
 
-    def __init__(self, model: Any, training: bool) -> None:
+    def __init__(self, model: Any, training: bool, made: Made) -> None:
         self._model, self._training = model, training
-        with _as_new_function(model, "train_step" if training else "test_step"):
-            if training:
-                model.make_train_function(force=True)
-            else:
-                model.make_test_function(force=True)
-        self._run = model.train_function if training else model.test_function
+        self._run = made.run
         self._places = {id(v): i for i, v in enumerate(model.variables)}
         optimizer = [optimizer_variables(model)] if training else []
         groups = (model.trainable_variables, model.non_trainable_variables, *optimizer, model.metrics_variables)
@@ -117,24 +120,6 @@ class JaxRunner:
 
     def metrics(self) -> list[Any]:
         return [_copy(value) for value in self._state[-1]]
-
-
-@contextlib.contextmanager
-def _as_new_function(model: Any, name: str) -> Iterator[None]:
-    """Within: the model's step is a function that JAX has not seen. `jax.jit` knows a bound method again by what it is
-    bound to, and would not trace it once more for other modes of the layers."""
-    step, own = getattr(model, name), model.__dict__.get(name)
-
-    def again(*arguments: Any) -> Any:
-        return step(*arguments)
-
-    object.__setattr__(model, name, again)
-    try:
-        yield
-    finally:
-        object.__delattr__(model, name)
-        if own is not None:
-            object.__setattr__(model, name, own)
 
 
 def _copy(value: Any) -> Any:

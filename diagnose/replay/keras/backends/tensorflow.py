@@ -14,11 +14,13 @@ from diagnose.frameworks.keras.tensorflow_tools import graph_function, local_par
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import AssigningRunner, batch_of
 from diagnose.replay.keras.backends.tensorflow_loop import Each, Loop
+from diagnose.replay.keras.kept import Made
 from diagnose.tracefile.composite import Composite, Ragged, Sparse
 from diagnose.tracefile.model import NDArray
 
 
 class TensorFlowReplay:
+    compiles = True
     masks_reach_metrics = True
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
@@ -85,8 +87,8 @@ class TensorFlowReplay:
         # Not np.array(variable): tf.Variable's __array__ sets off a NumPy 2 warning.
         return np.array(local_parts(variable)[0].numpy())
 
-    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
-        return TensorFlowRunner(model, training, fixed)
+    def runner(self, model: Any, made: Made, *, training: bool, fixed: bool) -> Runner:
+        return TensorFlowRunner(model, training, fixed, made)
 
     def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
         functions = [graph for each in made for graph in getattr(each, "graphs", {}).values()]
@@ -101,6 +103,9 @@ class TensorFlowReplay:
         finally:
             logger.removeFilter(_not_retracing)
 
+    def compiled_on_disk(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def generators_apart(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()  # layers keep their seeds in variables
 
@@ -113,10 +118,10 @@ class TensorFlowReplay:
 
 
 class TensorFlowRunner(AssigningRunner):
-    def __init__(self, model: Any, training: bool, fixed: bool) -> None:
-        super().__init__(model, training)
+    def __init__(self, model: Any, training: bool, fixed: bool, made: Made) -> None:
+        super().__init__(model, training, made)
         self._fixed = fixed
-        self.graphs: dict[str, Callable[..., Any]] = {}
+        self.graphs = made.graphs
 
     def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
         batch = batch_of(x, y, sample_weight, bare=bare)

@@ -14,11 +14,13 @@ from diagnose.errors import ReplayError
 from diagnose.frameworks.torch_generators import generator_state
 from diagnose.replay.keras.backends.base import Runner
 from diagnose.replay.keras.backends.common import AssigningRunner, NoLoop, batch_of
+from diagnose.replay.keras.kept import Made
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
 
 class TorchReplay(NoLoop):
+    compiles = False
     masks_reach_metrics = True
 
     def compile(self, function: Callable[..., Any], *, eagerly: bool, jit: bool) -> Callable[..., Any]:
@@ -59,13 +61,16 @@ class TorchReplay(NoLoop):
     def contents(self, variable: Any) -> NDArray:
         return self.array(variable.value)
 
-    def runner(self, model: Any, *, training: bool, fixed: bool) -> Runner:
-        return TorchRunner(model, training)
+    def runner(self, model: Any, made: Made, *, training: bool, fixed: bool) -> Runner:
+        return TorchRunner(model, training, made)
 
     def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
         return []
 
     def quiet(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def compiled_on_disk(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
@@ -98,8 +103,8 @@ class TorchReplay(NoLoop):
 
 
 class TorchRunner(AssigningRunner):
-    def __init__(self, model: Any, training: bool) -> None:
-        super().__init__(model, training)
+    def __init__(self, model: Any, training: bool, made: Made) -> None:
+        super().__init__(model, training, made)
         self._training = training
 
     def step(self, x: Any, y: Any, sample_weight: Any, *, bare: bool = False) -> Mapping[str, Any] | None:
