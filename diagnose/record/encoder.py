@@ -25,6 +25,7 @@ from diagnose.record.items import (
     StepItem,
     TrainEndItem,
 )
+from diagnose.record.light import VERSIONS
 from diagnose.record.order import row_order
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
@@ -107,6 +108,8 @@ class Encoder:
                 if item.used:
                     self._states.start(item.optimizer)
         elif isinstance(item, EventItem):
+            if item.kind == "level":
+                self._states.every_update = item.detail["level"] == VERSIONS
             self._event(item)
         elif isinstance(item, OrderItem):
             self._order(item)

@@ -12,9 +12,8 @@ from diagnose.frameworks.keras.fits import runs_batch_ends_apart
 from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record import describe
 from diagnose.record.callback_state import SavedFile, saved_file
-from diagnose.record.light import DIGESTS
 from diagnose.record.outside import Outside
-from diagnose.record.probe import BatchBeginProbe, BatchProbe, FileProbe, FirstProbe, LastProbe, Probe
+from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
 from diagnose.record.recorder import Recorder
 
 _UNPROBED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
@@ -53,7 +52,7 @@ def set_probes(
         if _in_batches(cb):
             # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
             recorder.batch_hooks_present = True
-            kind = BatchBeginProbe if asynchronous else FileProbe if recorder.level < DIGESTS else BatchProbe
+            kind = BatchBeginProbe if asynchronous else BatchProbe
         else:
             kind = Probe
         file = _file_of(cb, callbacks)

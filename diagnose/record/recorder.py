@@ -17,6 +17,7 @@ from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend
 from diagnose.record.batches import TakenBatch
+from diagnose.record.choice import Choice
 from diagnose.record.first_step import FirstStep
 from diagnose.record.items import (
     EpochItem,
@@ -69,6 +70,8 @@ class Recorder(Observer):
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
             worker.put(InfoItem("replicas", value))
+        self._epochs = 0
+        """How many have ended."""
         self._epoch_first = 0
         self._epoch_started = 0.0
         self._batch_index = 0
@@ -198,10 +201,29 @@ class Recorder(Observer):
         self._metrics, self._generator, self._seed.state = after, None, None
         self._metrics_trusted = not self.batch_hooks_present or self.level == INPUTS
         self._observed = None
+        if self.choice is not None:
+            self._measured(self.choice)
+
+    def steps_begin(self) -> None:
+        """All callbacks ran their on_epoch_begin."""
+        if self.choice is not None:
+            self.choice.meter.begin(self.step)
+
+    def steps_end(self) -> None:
+        """The steps of the epoch are done, or something else comes between them."""
+        if self.choice is not None:
+            self.choice.meter.end(self.step)
+
+    def _measured(self, choice: Choice) -> None:
+        choice.meter.stepped()
+        if self.step == self._batch_index == 1:
+            choice.meter.begin(self.step)  # the first of a fit compiles it, and has it described
+        self._chosen(choice.inside(self.step, self._batch_index))
 
     # ── validation (StepHook for the test function) ──
 
     def begin_evaluation(self) -> None:
+        self.steps_end()
         self._evaluating = True
         self._evaluation += 1
         self._evaluation_observed = False
@@ -233,6 +255,8 @@ class Recorder(Observer):
 
     def end_epoch(self, logs: Mapping[str, Any] | None) -> None:
         """After all callbacks ran their on_epoch_end."""
+        self.steps_end()
+        self._epochs += 1
         live = self._settled()
         self.worker.put(
             EpochItem(
@@ -248,6 +272,8 @@ class Recorder(Observer):
         )
         if self.order.known_by_now:
             self.order.note(self.worker.put)
+        if self.choice is not None:
+            self._chosen(self.choice.between(self.step, self._epochs))
 
     def end_training(self) -> None:
         """After all callbacks ran their on_train_end: the weights the model holds after fit."""

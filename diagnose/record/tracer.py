@@ -28,10 +28,11 @@ from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.kept_weights import kept_weights
-from diagnose.record.least import Asked, Level, Rows, Weights
+from diagnose.record.least import OVERHEAD, Asked, Level, Rows, Weights
 from diagnose.record.live import LiveData
 from diagnose.record.names import Names
 from diagnose.record.order import RowOrder
+from diagnose.record.planning import plan_levels
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run, not_held
@@ -105,12 +106,13 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         *,
         weights: Weights = "auto",
         level: Level = "auto",
+        overhead: float = OVERHEAD,
         max_bytes: int = 1 << 30,
         rows: Rows = "keep",
         shared: SharedBytes | None = None,
     ) -> None:
         super().__init__()
-        self._asked = Asked(weights, rows, level)
+        self._asked = Asked(weights, rows, level, overhead)
         if path is not None:
             check_writable(Path(path))
         self._names = Names(None if path is None else Path(path))
@@ -241,7 +243,9 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         instead = (self._stands_for, self)
         restore_list = set_probes(recorder, callback_list, instead, self._callbacks, self._at_start, self._end)
-        self._wrap(run, restore_list, fits.iterator_of_fit(arguments))
+        iterator = fits.iterator_of_fit(arguments)
+        plan_levels(recorder, arguments, iterator)
+        self._wrap(run, restore_list, iterator)
         recorder.observe("on_train_begin", None)
 
     def _share(self, run: Run) -> None:

@@ -16,6 +16,8 @@ from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.calls import known
+from diagnose.record.choice import Choice
+from diagnose.record.costs import Metered
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
 from diagnose.record.least import Asked
@@ -86,12 +88,21 @@ class TestHook:
 
 
 def start_recorder(
-    path: Path, model: Any, backend: Backend, asked: Asked, budget: Budget, *, at_least: int = INPUTS
+    path: Path,
+    model: Any,
+    backend: Backend,
+    asked: Asked,
+    budget: Budget,
+    *,
+    at_least: int = INPUTS,
+    because: str | None = None,
 ) -> Recorder:
-    """Opens the trace file and starts its background thread."""
+    """Opens the trace file and starts its background thread. `because`: why the level is `at_least` so much
+    (`tracefile.about.Policy`)."""
     writer = TraceWriter(path, page_bytes=budget.page_bytes())
     parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
     level = max(at_least, asked.of_model(parameters, budget.parameters))
+    choice = Choice(level, at_least, asked.overhead, because) if asked.chosen else None
     every_update = level == VERSIONS
     policy = {
         "every_update": every_update,
@@ -99,13 +110,17 @@ def start_recorder(
         "nbytes": budget.nbytes,
         "rows": asked.rows,
         "level": level,
+        **({} if choice is None else choice.policy),
     }
     identity = uuid.uuid4().hex
     writer.info("recording", {"id": identity})
     writer.info("policy", policy)
     writer.commit()  # however the recording ends, it can be told from others
     encoder = Encoder(writer, budget, every_update=every_update, keep_rows=asked.rows == "keep")
-    return Recorder(model, backend, Worker(writer, encoder), identity, level, policy, encoder.start)
+    worker = Worker(writer, encoder if choice is None else Metered(encoder, choice.meter))
+    recorder = Recorder(model, backend, worker, identity, level, policy, encoder.start)
+    recorder.choice = choice
+    return recorder
 
 
 def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
@@ -169,8 +184,9 @@ def open_run(
     with _OPENING:
         path = _free(path)
         # Between the steps of a loop, and on several replicas, a look at each is needed.
-        least = DIGESTS if callback_list is None or spread is not None else INPUTS
-        recorder = start_recorder(path, model, backend, asked, budget, at_least=least)
+        because = "loop" if callback_list is None else None if spread is None else "replicas"
+        least = INPUTS if because is None else DIGESTS
+        recorder = start_recorder(path, model, backend, asked, budget, at_least=least, because=because)
         try:
             run = Run(path, model, number, recorder, owner, callback_list)
             _OPEN.add(run)

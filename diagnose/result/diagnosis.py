@@ -41,7 +41,9 @@ validation or evaluation, and so no choice by one, says what it is taken for."""
 class EpochRow:
     """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
     over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
-    the last validation pass was computed at. `clocks`: of each logged value, when it was computed. `how`: see `How`."""
+    the last validation pass was computed at. `clocks`: of each logged value, when it was computed. `how`: see `How`;
+    `why` it is not known better. `level`: the least at which its steps were recorded; None: of a release without
+    levels."""
 
     epoch: Count
     first_version: Count
@@ -54,6 +56,7 @@ class EpochRow:
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     how: How | None = None
     why: str | None = None
+    level: Count | None = None
 
     @property
     def trained(self) -> Clock | None:

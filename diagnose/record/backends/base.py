@@ -131,6 +131,9 @@ class Backend(Protocol):
         """How the model's training is spread, where each replica computes its own share of a batch; None where one
         computes all of it."""
 
+    def adds_in_order(self, model: Any) -> bool:
+        """Whether the same step on the same numbers gives the same bits on the model's device."""
+
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         """(index in `variables.all`, replica) of variables that replicas may change each for itself, beyond the first
         replica's. `live` appends their contents to `Live.variables`, in this order."""

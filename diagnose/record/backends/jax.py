@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from diagnose.frameworks.keras.trainers import jax_state
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
+
+_DETERMINISTIC = ("xla_gpu_deterministic_ops", "xla_gpu_exclude_nondeterministic_ops")
 
 
 class JaxBackend:
@@ -55,6 +58,12 @@ class JaxBackend:
         refusal = "with JAX on several processes, arrays cannot be read whole in one of them, so this fit is not traced"
         chief = jax.process_index() == 0
         return Distribution("keras.distribution", jax.device_count(), jax.local_device_count(), chief, refusal)
+
+    def adds_in_order(self, model: Any) -> bool:
+        if jax.default_backend() != "gpu":
+            return True
+        flags = os.environ.get("XLA_FLAGS", "")
+        return any(f"{name}=true" in flags for name in _DETERMINISTIC)
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         return ()

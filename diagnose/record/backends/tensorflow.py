@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diagnose.frameworks.keras.tensorflow_tools import graph_function, is_plain, local_parts, specs_of_parts
+from diagnose.frameworks.keras.tensorflow_tools import (
+    graph_function,
+    is_plain,
+    local_parts,
+    operations_are_deterministic,
+    specs_of_parts,
+)
 from diagnose.record.backends import tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
@@ -78,6 +84,9 @@ class TensorFlowBackend:
 
     def distribution(self, model: Any) -> Distribution | None:
         return tensorflow_distribution.distribution(model)
+
+    def adds_in_order(self, model: Any) -> bool:
+        return not tf.config.list_physical_devices("GPU") or operations_are_deterministic()
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         if "copies" not in variables.prepared:

@@ -43,6 +43,10 @@ class TorchBackend:
     def distribution(self, model: Any) -> Distribution | None:
         return None
 
+    def adds_in_order(self, model: Any) -> bool:
+        devices = {v.value.device.type for v in model.variables}
+        return devices <= {"cpu"} or torch.are_deterministic_algorithms_enabled()
+
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         return ()
 
