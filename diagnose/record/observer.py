@@ -47,6 +47,7 @@ class Observer:
         self.epoch = 0
         self.step = 0
         self.variables: Variables | None = None
+        self._described: list[int] | None = None
         self._metric_variables: Variables | None = None
         self._last = LastStep(lambda item: self.worker.put(item))
         self._pool = SnapshotPool()
@@ -65,12 +66,19 @@ class Observer:
             # At the lightest, they are read at the ends of epochs only.
             self.variables = Variables.of(self.model, once=self.level == INPUTS)
             self._metric_variables = replace(self.variables, all=(), prepared={}, once=False)
+            self._describe([id(v) for v in self.variables.all])
+        return self.backend.live(self.model, self.variables, state)
+
+    def _describe(self, variables: list[int]) -> None:
+        """Once, and again where the model has others (by id): that of an optimizer or a metric is not told here."""
+        if variables != self._described:
+            self._described = variables
+            assert self.variables is not None
             copies = self.backend.copies(self.variables)
             self.worker.put(InfoItem("variables", describe.variables(self.model, copies)))
             described = describe.model(self.model)
             self.worker.put(InfoItem("model", described))
             self.architecture = described.get("architecture")
-        return self.backend.live(self.model, self.variables, state)
 
     def _settled(self, state: Any = None) -> Live:
         """The variables' contents; if the last step was not looked at yet, these are what it made."""
@@ -97,9 +105,7 @@ class Observer:
 
     def change_level(self, level: int) -> None:
         """Records steps at another level from the next one on."""
-        self.level = level
-        if self.variables is not None:
-            self.variables = replace(self.variables, prepared={}, once=level == INPUTS)
+        self.level, self.variables = level, None
         self.level_changed(level)
 
     def _chosen(self, found: Mapping[str, Json] | None) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dis
 import inspect
+import sys
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, TypeGuard
 
 from diagnose.frameworks.keras.layers import held_by, model_and_layers
 from diagnose.frameworks.keras.metrics import function_of, losses_given, metrics_given
-from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record.backends.base import Backend
 from diagnose.record.handlers import let_through
 
@@ -32,7 +32,8 @@ NAMES: Final = frozenset(
 )
 """Names that code which draws from elsewhere, or asks the host, comes to on its way there."""
 
-LIBRARIES: Final = ("keras", "tensorflow", "jax", "torch", "numpy", "builtins", "diagnose")
+LIBRARIES: Final = frozenset({"keras", "tensorflow", "jax", "torch", "numpy", "diagnose"}) | sys.stdlib_module_names
+"""Whose code is not looked through: what the user's comes to there has a name, which is looked for."""
 
 
 def why_not_again(model: Any, backend: Backend) -> str | None:
@@ -82,7 +83,7 @@ def _functions_of(model: Any) -> Iterator[FunctionType]:
             if _is_own(inner):  # of a Lambda layer, of a loss, of a metric
                 yield inner
         for kind in type(part).__mro__:
-            if not _of_library(kind):
+            if kind is not object and not _of_library(kind):
                 yield from (f for f in map(_plain, vars(kind).values()) if f is not None)
 
 
@@ -104,8 +105,8 @@ def _is_own(value: Any) -> TypeGuard[FunctionType]:
 
 
 def _of_library(thing: Any) -> bool:
-    module = str(getattr(thing, "__module__", ""))
-    return by_keras(thing) or module.partition(".")[0] in LIBRARIES
+    first = str(getattr(thing, "__module__", "")).partition(".")[0]
+    return first in LIBRARIES and first != "__main__"
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -42,8 +42,7 @@ class EpochRow:
     """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
     over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
     the last validation pass was computed at. `clocks`: of each logged value, when it was computed. `how`: see `How`;
-    `why` it is not known better. `level`: the least at which its steps were recorded; None: of a release without
-    levels."""
+    `why` it is not known better. `level`: the least at which its steps were recorded."""
 
     epoch: Count
     first_version: Count

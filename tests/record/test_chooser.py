@@ -122,9 +122,7 @@ def fit(built: Any, path: Path, *callbacks: Any, epochs: int = 4, **asked: Any) 
     return read_trace(path)
 
 
-def test_the_trace_says_at_which_level_each_epoch_was_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_trace_says_at_which_level_each_epoch_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diagnose.record.choice.choose", Scripted(0, 3, 1))
     with fit(model(), tmp_path / "a.diag") as trace:
         assert trace.status == "complete"
