@@ -81,8 +81,11 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
             weights at the ends of epochs. 1: the metrics' state after each step, and the weights at the ends of epochs.
             0: of a step only what went into it. What was not kept is made again by `diagnose`, which trains an
             epoch once more from its start; it counts only if the epoch ends in the recorded weights, bit for bit. Where
-            callbacks other than Keras's have batch hooks, and on several replicas, 2 is the least. "auto": as `weights`
-            says.
+            callbacks other than Keras's have batch hooks, and on several replicas, 2 is the least. "auto" begins as
+            `weights` says, and goes down where recording the steps takes more than `overhead`: see `record.chooser`.
+            Where steps may not come out the same when they are made again, it stays at 2 or 3.
+        overhead: the share of the fit's own time that recording its steps may take, for level "auto": processor time of
+            ours on both threads against the time that passes, or the fit's processor time where that is less.
         rows: "keep" keeps the training rows in the trace; "digests" keeps none of them, nor sample weights or batches
             in one piece, only their digests. `diagnose` then takes the rows from the arrays that `fit` was given,
             while the process has them, or from `data=`.
