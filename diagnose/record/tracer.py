@@ -43,6 +43,7 @@ from diagnose.record.wiring import (
     recorded_with,
     recording,
     set_wrapped,
+    source_of,
     unwrap,
 )
 from diagnose.record.writable import check_writable
@@ -274,7 +275,7 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
 
     def _wrap(self, run: Run, restore_list: Callable[[], None], epoch_iterator: Any) -> None:
         model, recorder, backend = run.model, run.recorder, run.recorder.backend
-        source = None if epoch_iterator is None else backend.tap(epoch_iterator, recorder.active)
+        source = None if epoch_iterator is None else source_of(recorder, epoch_iterator)
         set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder, source), run)
         tapped: list[Any] = []
 

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from diagnose.frameworks.keras.tensorflow_tools import graph_function, is_plain, local_parts, specs_of_parts
-from diagnose.record.backends import tensorflow_distribution, tensorflow_source
+from diagnose.record.array_source import ArraySource
+from diagnose.record.backends import tensorflow_arrays, tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.composite import Composite, Ragged, Sparse, Strings
@@ -38,6 +39,9 @@ class TensorFlowBackend:
 
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         return tensorflow_source.tap(epoch_iterator, wanted)
+
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        return tensorflow_arrays.tap(epoch_iterator, self.view)
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         def optimizer() -> list[Any]:
