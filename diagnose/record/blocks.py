@@ -4,7 +4,7 @@ thread."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,16 +16,20 @@ from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import Tier
 from diagnose.record.items import StepsItem
 from diagnose.record.room import Room
-from diagnose.tracefile.model import BatchRef, Digest, Layout, NDArray
+from diagnose.tracefile.model import BatchRef, Digest, NDArray
 from diagnose.tracefile.rows import leaves_of
 from diagnose.tracefile.writer import TraceWriter
 
 PART_ROWS: Final = 4096
 """So many rows are taken from the arrays at a time."""
 
+AT_ONCE: Final = 64
+"""Steps that are written, or left out where a trace is full, together."""
+
 OTHERS: Final = "the arrays that fit was given have another form by now"
 
 Ids = npt.NDArray[np.int64]
+_NONE: Final = np.empty(0, np.int64)
 
 
 class _Rows:
@@ -47,7 +51,6 @@ class _Taken:
     signature: int | None
     ids: Ids
     weights: NDArray | None
-    bare: bool
 
 
 class Blocks:
@@ -79,14 +82,15 @@ class Blocks:
         """Writes them, as far as there is room: whether the last was written, and the ids of the rows that those
         took."""
         known = item.rows if isinstance(item.rows, str) else self._known(*item.rows)
-        for number in range(item.count):
-            if not self._room.open(Tier.STEPS, self._cost(item, number)):
+        done = 0
+        while done < item.count:
+            part = range(done, min(done + AT_ONCE, item.count))
+            if not self._room.open(Tier.STEPS, self._cost(item, part)):
                 break
-            self._step(item, number, known)
-        else:
-            number = item.count
-        rows = np.empty(0, np.int64) if isinstance(known, str) else known.ids[: number * item.batch_size]
-        return number == item.count, rows
+            self._write(item, part, known)
+            done = part.stop
+        rows = _NONE if isinstance(known, str) else known.ids[: done * item.batch_size]
+        return done == item.count, rows
 
     def _known(self, found: Contents, places: Places) -> _Taken | str:
         """The rows of these places, or why they are not known."""
@@ -106,28 +110,26 @@ class Blocks:
         if now.digest is not None and contents(found.tree) != now.digest:
             self._now = _Rows(found)
             return CHANGED
-        return _Taken(now.signature, now.ids[places], weights, found.batch.bare)
+        return _Taken(now.signature, now.ids[places], weights)
 
-    def _cost(self, item: StepsItem, number: int) -> int:
-        """Most bytes that a step takes without the contents of its rows."""
-        cost = 1024 + 48 * item.batch_size
-        if number == 0:
+    def _cost(self, item: StepsItem, part: range) -> int:
+        """Most bytes that these steps take without the contents of their rows."""
+        cost = len(part) * (1024 + 48 * item.batch_size)
+        if part.start == 0:
             cost += len(item.metrics_before or b"")
             cost += 0 if item.generator is None else self._room.content(item.generator.nbytes)
-        if number == item.count - 1:
+        if part.stop == item.count:
             cost += len(item.metrics_after or b"")
             cost += 0 if item.after is None else 512 + 32 * len(item.after.arrays)
         return cost
 
-    def _step(self, item: StepsItem, number: int, known: _Taken | str) -> None:
-        first, last = number == 0, number == item.count - 1
-        self._writer.step(
-            step=item.step + number,
+    def _write(self, item: StepsItem, part: range, known: _Taken | str) -> None:
+        first, last = part.start == 0, part.stop == item.count
+        self._writer.steps(
+            step=item.step + part.start,
             epoch=item.epoch,
-            batch_index=item.batch_index + number,
-            computed_at=item.step + number,
-            produced=item.step + number + 1,
-            batch=self._batch(item, number, known),
+            batch_index=item.batch_index + part.start,
+            batches=[self._batch(item, number, known) for number in part],
             metrics_before=item.metrics_before if first else None,
             metrics_after=item.metrics_after if last else None,
             generator=None if item.generator is None or not first else self._writer.array(item.generator),
@@ -136,9 +138,9 @@ class Blocks:
 
     def _batch(self, item: StepsItem, number: int, known: _Taken | str) -> BatchRef:
         seed = item.global_seed if number == 0 else None
+        layout = item.layout if seed is None else replace(item.layout, global_seed=seed)
         if isinstance(known, str):
-            return BatchRef(None, np.empty(0, np.int64), missing=known, layout=Layout(item.fixed, global_seed=seed))
+            return BatchRef(None, _NONE, missing=known, layout=layout)
         part = slice(number * item.batch_size, (number + 1) * item.batch_size)
         weights = None if known.weights is None else self._weights(known.weights[part])
-        layout = Layout(item.fixed, global_seed=seed, bare=known.bare)
         return BatchRef(known.signature, known.ids[part], sample_weight=weights, layout=layout)

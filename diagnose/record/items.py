@@ -9,7 +9,7 @@ from typing import Any
 from diagnose.record.at_source import Contents
 from diagnose.record.batches import TakenBatch
 from diagnose.record.previous import StartItem
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import Json, Layout, NDArray
 
 
 class Snapshot:
@@ -90,8 +90,10 @@ class StepsItem:
     seconds: float
     """Of one of them: the mean."""
     after: Snapshot | None
-    fixed: bool = False
+    layout: Layout = Layout()
+    """Of each."""
     global_seed: tuple[int, int] | None = None
+    """Before the first of them."""
 
 
 @dataclass(frozen=True, slots=True)

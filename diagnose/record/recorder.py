@@ -39,7 +39,7 @@ from diagnose.record.observer import Observer
 from diagnose.record.order import RowOrder
 from diagnose.record.taking import Taker
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import Json, Layout, NDArray
 
 NOT_SEEN = "its data could not be seen where Keras draws it"
 
@@ -180,7 +180,7 @@ class Recorder(Observer):
                 generator=None if first else self._generator if drawn is None else drawn,
                 seconds=(time.perf_counter() - self._steps_began) / count,
                 after=None,
-                fixed=self._axes.get("batch_axis", False),
+                layout=Layout(self._axes.get("batch_axis", False), bare=self._at_source.contents.batch.bare),
                 global_seed=None if first else self._seed.state,
             )
         )
