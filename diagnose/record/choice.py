@@ -25,6 +25,11 @@ class Choice:
         self._steps: int | None = None
 
     @property
+    def least(self) -> int:
+        """The least level that may be chosen."""
+        return self._bounds.least
+
+    @property
     def policy(self) -> dict[str, Json]:
         """What the trace says of it."""
         least = {"least": self._bounds.least, "because": self.because} if self.because is not None else {}

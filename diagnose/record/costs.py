@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from diagnose.record.chooser import Costs
 from diagnose.record.encoder import Encoder
-from diagnose.record.items import EventItem, Item, StepItem
+from diagnose.record.items import EventItem, Item, StepItem, StepsItem
 
 
 @dataclass(slots=True)
@@ -19,10 +19,10 @@ class _Steps:
     count: int = 0
     longest: float = 0.0
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, steps: int = 1) -> None:
         self.seconds += seconds
-        self.count += 1
-        self.longest = max(self.longest, seconds)
+        self.count += steps
+        self.longest = max(self.longest, seconds / steps)
 
     def each(self) -> float:
         return (self.seconds - self.longest) / (self.count - 1) if self.count > 3 else self.seconds / self.count
@@ -121,11 +121,11 @@ class Meter:
 
     # ── on the background thread ──
 
-    def wrote(self, seconds: float, level: int, *, step: bool) -> None:
-        """So much was taken by one item; `step`: of a step, recorded at this level."""
-        if step:
+    def wrote(self, seconds: float, level: int, steps: int) -> None:
+        """So much was taken by one item: of so many steps, recorded at this level."""
+        if steps:
             self._writing += seconds
-            self._written.setdefault(level, _Steps()).add(seconds)
+            self._written.setdefault(level, _Steps()).add(seconds, steps)
 
 
 class Metered:
@@ -145,7 +145,8 @@ class Metered:
             return self._encoder.handle(item)
         finally:
             now = time.thread_time()
-            self._meter.wrote(now - self._last, self._level, step=isinstance(item, StepItem))
+            steps = item.count if isinstance(item, StepsItem) else int(isinstance(item, StepItem))
+            self._meter.wrote(now - self._last, self._level, steps)
             self._last = now
             if isinstance(item, EventItem) and item.kind == "level":
                 self._level = int(item.detail["level"])

@@ -108,14 +108,6 @@ class Observer:
         self.level, self.variables = level, None
         self.level_changed(level)
 
-    def _chosen(self, found: Mapping[str, Json] | None) -> None:
-        """Goes on at the level that was chosen, if it is another, and has the trace say so."""
-        if found is not None and self.choice is not None:
-            level = int(found["level"])
-            self.event("level", found)
-            self.choice.meter.change(level)
-            self.change_level(level)
-
     def _forget_variables_if_others(self) -> None:
         if self.variables is not None and not self.variables.same(Variables.of(self.model)):
             self.variables = None

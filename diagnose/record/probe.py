@@ -142,12 +142,17 @@ class LastProbe(Probe):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.recorder.observe("on_epoch_begin", None)
         self._outside.look()
+        self.__dict__.pop("on_train_batch_begin", None)  # the level may be another than in the epoch before
+        self.recorder.ready()
         self.recorder.steps_begin()
 
     @guarded
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         # Behind all callbacks: if one of them raises here, no step follows, and the flag must not meet a later one.
-        self.recorder.arm()
+        if self.recorder.at_source:
+            self.on_train_batch_begin = _nothing  # type: ignore[method-assign]
+        else:
+            self.recorder.arm()
 
     @guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -165,3 +170,7 @@ class LastProbe(Probe):
     @guarded
     def on_train_end(self, logs: Any = None) -> None:
         self._on_end()
+
+
+def _nothing(batch: int, logs: Any = None) -> None:
+    """In the place of a hook that has no more to do."""

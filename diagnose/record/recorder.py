@@ -15,11 +15,14 @@ from typing import Any
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
-from diagnose.record.backends.base import Backend
+from diagnose.record.array_source import ArraySource
+from diagnose.record.at_source import AtSource
+from diagnose.record.backends.base import Backend, Live
 from diagnose.record.batches import TakenBatch
-from diagnose.record.choice import Choice
 from diagnose.record.first_step import FirstStep
+from diagnose.record.handlers import let_through
 from diagnose.record.items import (
+    ArraysItem,
     EpochItem,
     EvaluationBatchItem,
     EvaluationItem,
@@ -28,19 +31,20 @@ from diagnose.record.items import (
     SnapshotPool,
     StateItem,
     StepItem,
+    StepsItem,
     TrainEndItem,
 )
 from diagnose.record.light import DIGESTS, INPUTS, METRICS, metric_state
-from diagnose.record.observer import Observer
+from diagnose.record.measured import Measured
 from diagnose.record.order import RowOrder
 from diagnose.record.taking import Taker
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import Json, Layout, NDArray
 
 NOT_SEEN = "its data could not be seen where Keras draws it"
 
 
-class Recorder(Observer):
+class Recorder(Measured):
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
@@ -70,11 +74,8 @@ class Recorder(Observer):
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
             worker.put(InfoItem("replicas", value))
-        self._epochs = 0
-        """How many have ended."""
         self._epoch_first = 0
         self._epoch_started = 0.0
-        self._batch_index = 0
         self._armed = False
         self._metrics_trusted = False
         self.batch_hooks_present = False
@@ -83,11 +84,13 @@ class Recorder(Observer):
         self._seed = SeedBefore()
         self._first: FirstStep | None = None
         self._step_started = 0.0
+        self._steps_began = 0.0
         self._axes: dict[str, bool] = {}
         self._taker = Taker(backend)
         self._evaluating = False
         self._evaluation = 0
         self._evaluation_observed = False
+        self._at_source: AtSource | None = None
         self.order = RowOrder()
 
     @property
@@ -109,6 +112,8 @@ class Recorder(Observer):
         self._batch_index = 0
         self._metrics = None  # Keras sets them to zero at the start of an epoch
         self._metrics_trusted = False
+        if self._at_source is not None:
+            self._at_source.begin_epoch()
 
     def arm(self) -> None:
         """The next call of the train function is this fit's own."""
@@ -117,6 +122,82 @@ class Recorder(Observer):
     def take_armed(self) -> bool:
         armed, self._armed = self._armed and self.active() and not self._evaluating, False
         return armed
+
+    # ── steps that nobody looks at ──
+
+    def tell_by(self, source: ArraySource) -> None:
+        """A source tells what steps took, where no more than that is asked of them."""
+        self._at_source = AtSource(source, self._taker)
+
+    @property
+    def at_source(self) -> bool:
+        """Whether steps are not looked at any more."""
+        return self._at_source is not None and self._at_source.on
+
+    def change_level(self, level: int) -> None:
+        if level > INPUTS and self._at_source is not None:
+            self._at_source.on = False
+        super().change_level(level)
+
+    def _take_over(self, batches: Sequence[TakenBatch | str]) -> None:
+        """After the first execution of the fit: whether the following ones need no look."""
+        found = self._at_source
+        # Of a fit whose level is chosen, that may be a later epoch: its first execution tells as well.
+        if found is not None and not found.on and self.level == INPUTS and self._batch_index == len(batches):
+            if found.take_over(batches):
+                self.worker.put(ArraysItem(found.contents))
+            else:
+                self._at_source = None
+            self._steps_began = time.perf_counter()
+
+    def ready(self) -> None:
+        """Before the first step of an epoch, after all callbacks ran their on_epoch_begin."""
+        if not self.at_source:
+            return
+        assert self._at_source is not None
+        self._at_source.look()
+        self._metrics = metric_state(self.backend, self._live())
+        self._generator = self.backend.generator_state()
+        self._seed.look(self.model, first=False)
+        self._steps_began = time.perf_counter()
+
+    def _catch_up(self, unfinished: int = 0) -> None:
+        """Hands on the steps of this epoch that were made since the last look."""
+        if not self.at_source:
+            return
+        assert self._at_source is not None
+        first = self._batch_index
+        count = self._at_source.steps(unfinished) - first
+        if count <= 0:
+            return
+        self._seed.look_back(self.model)
+        drawn = self._at_source.generator
+        self._last.put(
+            StepsItem(
+                step=self.step,
+                epoch=self.epoch,
+                batch_index=first,
+                count=count,
+                rows=self._at_source.rows(first, first + count),
+                batch_size=self._at_source.batch_size,
+                metrics_before=None if first else self._metrics,
+                metrics_after=None,
+                generator=None if first else self._generator if drawn is None else drawn,
+                seconds=(time.perf_counter() - self._steps_began) / count,
+                after=None,
+                layout=Layout(self._axes.get("batch_axis", False), bare=self._at_source.contents.batch.bare),
+                global_seed=None if first else self._seed.state,
+            )
+        )
+        self.step += count
+        self._batch_index += count
+        self._steps_began = time.perf_counter()
+        self._metrics, self._generator, self._seed.state = None, None, None
+        self._observed = None
+
+    def _settled(self, state: Any = None) -> Live:
+        self._catch_up()
+        return super()._settled(state)
 
     def batch_axis(self, key: str, fixed: bool) -> None:
         """Notes whether steps (`key` "batch_axis") or validation steps are compiled for one batch size."""
@@ -197,28 +278,13 @@ class Recorder(Observer):
             )
             self.step += 1
             self._batch_index += 1
-        self._taken = []
+        taken, self._taken = self._taken, []
         self._metrics, self._generator, self._seed.state = after, None, None
         self._metrics_trusted = not self.batch_hooks_present or self.level == INPUTS
         self._observed = None
+        self._take_over(taken)
         if self.choice is not None:
-            self._measured(self.choice)
-
-    def steps_begin(self) -> None:
-        """All callbacks ran their on_epoch_begin."""
-        if self.choice is not None:
-            self.choice.meter.begin(self.step)
-
-    def steps_end(self) -> None:
-        """The steps of the epoch are done, or something else comes between them."""
-        if self.choice is not None:
-            self.choice.meter.end(self.step)
-
-    def _measured(self, choice: Choice) -> None:
-        choice.meter.stepped()
-        if self.step == self._batch_index == 1:
-            choice.meter.begin(self.step)  # the first of a fit compiles it, and has it described
-        self._chosen(choice.inside(self.step, self._batch_index))
+            self._stepped(self.choice)
 
     # ── validation (StepHook for the test function) ──
 
@@ -256,7 +322,6 @@ class Recorder(Observer):
     def end_epoch(self, logs: Mapping[str, Any] | None) -> None:
         """After all callbacks ran their on_epoch_end."""
         self.steps_end()
-        self._epochs += 1
         live = self._settled()
         self.worker.put(
             EpochItem(
@@ -272,8 +337,7 @@ class Recorder(Observer):
         )
         if self.order.known_by_now:
             self.order.note(self.worker.put)
-        if self.choice is not None:
-            self._chosen(self.choice.between(self.step, self._epochs))
+        self._between()
 
     def end_training(self) -> None:
         """After all callbacks ran their on_train_end: the weights the model holds after fit."""
@@ -292,11 +356,20 @@ class Recorder(Observer):
             if isinstance(self.worker, Ended):
                 return
             self.finished = True
+            if status != "complete":
+                self._hand_on_rest()
             self._last.hand_on()
             self._ended_by = threading.get_ident()
             self.worker.finish(status)
             self.worker = Ended(self.worker.failure)
             self._release()
+
+    def _hand_on_rest(self) -> None:
+        """The steps of an epoch that did not end: whether the last execution made its own, nobody saw."""
+        try:
+            self._catch_up(unfinished=1)
+        except Exception as error:
+            let_through(error)
 
     @property
     def sealed(self) -> bool:
@@ -306,7 +379,7 @@ class Recorder(Observer):
     def _release(self) -> None:
         if self._first is not None:
             self._first.end()
-        self.model = self.variables = self._first = None
+        self.model = self.variables = self._first = self._at_source = None
         self._pool = SnapshotPool()
         self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None

@@ -44,6 +44,7 @@ from diagnose.record.wiring import (
     recorded_with,
     recording,
     set_wrapped,
+    source_of,
     unwrap,
 )
 from diagnose.record.writable import check_writable
@@ -281,8 +282,15 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
 
     def _wrap(self, run: Run, restore_list: Callable[[], None], epoch_iterator: Any) -> None:
         model, recorder, backend = run.model, run.recorder, run.recorder.backend
-        source = None if epoch_iterator is None else backend.tap(epoch_iterator, recorder.active)
-        set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder, source), run)
+        source = None if epoch_iterator is None else source_of(recorder, epoch_iterator)
+
+        def wrap_train(level: int) -> None:
+            """Unless it is there: where a source told what steps took, it was taken out."""
+            if getattr(model.train_function, "__diagnose__", None) is not run:
+                set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder, source), run)
+
+        wrap_train(recorder.level)
+        recorder.level_changed = wrap_train
         tapped: list[Any] = []
 
         def wrap_test() -> None:

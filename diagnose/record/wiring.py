@@ -20,6 +20,7 @@ from diagnose.record.choice import Choice
 from diagnose.record.costs import Metered
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
+from diagnose.record.handlers import let_through
 from diagnose.record.least import Asked
 from diagnose.record.light import DIGESTS, INPUTS, VERSIONS
 from diagnose.record.names import numbered
@@ -56,6 +57,8 @@ class TrainHook:
     @guarded
     def after(self, state: Any) -> None:
         self.recorder.after_step(state)
+        if self.recorder.at_source:  # Keras looks the function up before each step
+            unwrap(self.recorder.model, "train_function")
 
 
 class TestHook:
@@ -135,6 +138,23 @@ def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
     setattr(model, name, wrapped)
 
 
+def source_of(recorder: Recorder, epoch_iterator: Any) -> Source | None:
+    """What notes the data of a fit: in the lightest recording the order of the rows of arrays, where that tells what
+    each step took; else each batch that the wrapped function does not get."""
+    choice = recorder.choice
+    light = recorder.level == INPUTS or (choice is not None and choice.least == INPUTS)
+    if light and not recorder.batch_hooks_present:
+        try:
+            arrays = recorder.backend.tap_arrays(epoch_iterator)
+        except Exception as error:  # Keras has another inside than known
+            let_through(error)
+            arrays = None
+        if arrays is not None:
+            recorder.tell_by(arrays)
+            return arrays
+    return recorder.backend.tap(epoch_iterator, recorder.active)
+
+
 def unwrap(model: Any, name: str) -> None:
     """Takes a wrapper of this package out, whoever set it."""
     function: Any = getattr(model, name, None)
@@ -145,6 +165,8 @@ def unwrap(model: Any, name: str) -> None:
 def recording(model: Any) -> Run | None:
     """The run that records this model's train steps now, or has been left behind by a fit that raised."""
     run: Run | None = getattr(getattr(model, "train_function", None), "__diagnose__", None)
+    if run is None:  # its steps may be told by a source
+        run = next((r for r in list(_OPEN) if r.recorder.at_source and r.recorder.model is model), None)
     return run if run is not None and run.recorder.active() else None
 
 

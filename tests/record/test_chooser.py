@@ -81,8 +81,8 @@ def test_what_is_ours_is_told_by_step_and_by_level() -> None:
     for seconds in (0.5, 0.001, 0.001, 0.001, 0.001):  # in the first, something was compiled
         meter.add(seconds)
         meter.stepped()
-    meter.wrote(0.002, 3, step=True)
-    meter.wrote(9.0, 3, step=False)  # such as the model's description
+    meter.wrote(0.002, 3, 1)
+    meter.wrote(9.0, 3, 0)  # such as the model's description
     found = meter.costs(6)
     assert found.own == {3: pytest.approx(0.003)}
     assert found.spent == pytest.approx(0.506)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.optimizers import variables_of
+from diagnose.record.array_source import ArraySource
 from diagnose.tracefile.composite import Composite
 from diagnose.tracefile.model import NDArray
 
@@ -119,6 +120,10 @@ class Backend(Protocol):
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         """Has the batches noted that an epoch iterator of Keras's, which has not begun, will draw, while they are
         `wanted`. None where the wrapped function gets each batch anyway, or where that cannot be."""
+
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        """Has the order of rows noted in which an epoch iterator of Keras's, which has not begun, will go over arrays.
+        None for other data, and where that cannot be seen."""
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         """The current values (those in `state`, if given), without changing what the model's trainer does next."""

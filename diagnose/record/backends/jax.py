@@ -11,6 +11,8 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from diagnose.frameworks.keras.trainers import jax_state
+from diagnose.record.array_source import ArraySource
+from diagnose.record.backends import jax_arrays
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
@@ -33,6 +35,9 @@ class JaxBackend:
 
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         return None
+
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        return jax_arrays.tap(epoch_iterator)
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         trainable, non_trainable, optimizer, metrics = jax_state(model) if state is None else state

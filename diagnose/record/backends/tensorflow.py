@@ -17,7 +17,8 @@ from diagnose.frameworks.keras.tensorflow_tools import (
     operations_are_deterministic,
     specs_of_parts,
 )
-from diagnose.record.backends import tensorflow_distribution, tensorflow_source
+from diagnose.record.array_source import ArraySource
+from diagnose.record.backends import tensorflow_arrays, tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.composite import Composite, Ragged, Sparse, Strings
@@ -44,6 +45,9 @@ class TensorFlowBackend:
 
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         return tensorflow_source.tap(epoch_iterator, wanted)
+
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        return tensorflow_arrays.tap(epoch_iterator, self.view)
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         def optimizer() -> list[Any]:
