@@ -71,8 +71,7 @@ class EpochRow:
 @dataclass(frozen=True, slots=True)
 class StepRow:
     """`values`: the batch's own value of each metric, from metric-state differences; `replayed`: the same computed
-    again from recorded weights and rows (None: this step was not replayed); `reproduced`: whether the metric state
-    came out the same within tolerance."""
+    again (None: this step was not); `reproduced`: whether the metric state came out the same within tolerance."""
 
     step: Count
     epoch: Count
