@@ -90,9 +90,9 @@ class StepsItem:
     seconds: float
     """Of one of them: the mean."""
     after: Snapshot | None
-    layout: Layout = Layout()
+    layout: Layout
     """Of each."""
-    global_seed: tuple[int, int] | None = None
+    global_seed: tuple[int, int] | None
     """Before the first of them."""
 
 

@@ -6,16 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diagnose.record.backends.base import Backend
 from diagnose.record.choice import Choice
 from diagnose.record.observer import Observer
+from diagnose.record.worker import Worker
 from diagnose.tracefile.model import Json
 
 
 class Measured(Observer):
     """Knows how far the fit is. Without a `choice` nothing is measured, and the level stays."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, model: Any, backend: Backend, worker: Worker, level: int, policy: Mapping[str, Json]) -> None:
+        super().__init__(model, backend, worker, level, policy)
         self._batch_index = 0
         self._epochs = 0
         """How many have ended."""
@@ -31,8 +33,8 @@ class Measured(Observer):
             self._catch_up()
             self.choice.meter.end(self.step)
 
-    def _catch_up(self) -> None:
-        """Has all steps that were made told: see `Recorder`."""
+    def _catch_up(self, unfinished: int = 0) -> None:
+        """Has all steps told that were made: see `Told`."""
 
     def _stepped(self, choice: Choice) -> None:
         choice.meter.stepped()

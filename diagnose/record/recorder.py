@@ -13,16 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diagnose.errors import DiagnoseError
-from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
-from diagnose.record.array_source import ArraySource
-from diagnose.record.at_source import AtSource
-from diagnose.record.backends.base import Backend, Live
+from diagnose.record.backends.base import Backend
 from diagnose.record.batches import TakenBatch
 from diagnose.record.first_step import FirstStep
-from diagnose.record.handlers import let_through
 from diagnose.record.items import (
-    ArraysItem,
     EpochItem,
     EvaluationBatchItem,
     EvaluationItem,
@@ -31,20 +26,18 @@ from diagnose.record.items import (
     SnapshotPool,
     StateItem,
     StepItem,
-    StepsItem,
     TrainEndItem,
 )
 from diagnose.record.light import DIGESTS, INPUTS, METRICS, metric_state
-from diagnose.record.measured import Measured
 from diagnose.record.order import RowOrder
-from diagnose.record.taking import Taker
+from diagnose.record.told import Told
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.tracefile.model import Json, Layout, NDArray
+from diagnose.tracefile.model import Json
 
 NOT_SEEN = "its data could not be seen where Keras draws it"
 
 
-class Recorder(Measured):
+class Recorder(Told):
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
@@ -80,17 +73,11 @@ class Recorder(Measured):
         self._metrics_trusted = False
         self.batch_hooks_present = False
         self._taken: list[TakenBatch | str] = []
-        self._generator: NDArray | None = None
-        self._seed = SeedBefore()
         self._first: FirstStep | None = None
         self._step_started = 0.0
-        self._steps_began = 0.0
-        self._axes: dict[str, bool] = {}
-        self._taker = Taker(backend)
         self._evaluating = False
         self._evaluation = 0
         self._evaluation_observed = False
-        self._at_source: AtSource | None = None
         self.order = RowOrder()
 
     @property
@@ -112,8 +99,7 @@ class Recorder(Measured):
         self._batch_index = 0
         self._metrics = None  # Keras sets them to zero at the start of an epoch
         self._metrics_trusted = False
-        if self._at_source is not None:
-            self._at_source.begin_epoch()
+        self._source_begins()
 
     def arm(self) -> None:
         """The next call of the train function is this fit's own."""
@@ -122,82 +108,6 @@ class Recorder(Measured):
     def take_armed(self) -> bool:
         armed, self._armed = self._armed and self.active() and not self._evaluating, False
         return armed
-
-    # ── steps that nobody looks at ──
-
-    def tell_by(self, source: ArraySource) -> None:
-        """A source tells what steps took, where no more than that is asked of them."""
-        self._at_source = AtSource(source, self._taker)
-
-    @property
-    def at_source(self) -> bool:
-        """Whether steps are not looked at any more."""
-        return self._at_source is not None and self._at_source.on
-
-    def change_level(self, level: int) -> None:
-        if level > INPUTS and self._at_source is not None:
-            self._at_source.on = False
-        super().change_level(level)
-
-    def _take_over(self, batches: Sequence[TakenBatch | str]) -> None:
-        """After the first execution of the fit: whether the following ones need no look."""
-        found = self._at_source
-        # Of a fit whose level is chosen, that may be a later epoch: its first execution tells as well.
-        if found is not None and not found.on and self.level == INPUTS and self._batch_index == len(batches):
-            if found.take_over(batches):
-                self.worker.put(ArraysItem(found.contents))
-            else:
-                self._at_source = None
-            self._steps_began = time.perf_counter()
-
-    def ready(self) -> None:
-        """Before the first step of an epoch, after all callbacks ran their on_epoch_begin."""
-        if not self.at_source:
-            return
-        assert self._at_source is not None
-        self._at_source.look()
-        self._metrics = metric_state(self.backend, self._live())
-        self._generator = self.backend.generator_state()
-        self._seed.look(self.model, first=False)
-        self._steps_began = time.perf_counter()
-
-    def _catch_up(self, unfinished: int = 0) -> None:
-        """Hands on the steps of this epoch that were made since the last look."""
-        if not self.at_source:
-            return
-        assert self._at_source is not None
-        first = self._batch_index
-        count = self._at_source.steps(unfinished) - first
-        if count <= 0:
-            return
-        self._seed.look_back(self.model)
-        drawn = self._at_source.generator
-        self._last.put(
-            StepsItem(
-                step=self.step,
-                epoch=self.epoch,
-                batch_index=first,
-                count=count,
-                rows=self._at_source.rows(first, first + count),
-                batch_size=self._at_source.batch_size,
-                metrics_before=None if first else self._metrics,
-                metrics_after=None,
-                generator=None if first else self._generator if drawn is None else drawn,
-                seconds=(time.perf_counter() - self._steps_began) / count,
-                after=None,
-                layout=Layout(self._axes.get("batch_axis", False), bare=self._at_source.contents.batch.bare),
-                global_seed=None if first else self._seed.state,
-            )
-        )
-        self.step += count
-        self._batch_index += count
-        self._steps_began = time.perf_counter()
-        self._metrics, self._generator, self._seed.state = None, None, None
-        self._observed = None
-
-    def _settled(self, state: Any = None) -> Live:
-        self._catch_up()
-        return super()._settled(state)
 
     def batch_axis(self, key: str, fixed: bool) -> None:
         """Notes whether steps (`key` "batch_axis") or validation steps are compiled for one batch size."""
@@ -363,13 +273,6 @@ class Recorder(Measured):
             self.worker.finish(status)
             self.worker = Ended(self.worker.failure)
             self._release()
-
-    def _hand_on_rest(self) -> None:
-        """The steps of an epoch that did not end: whether the last execution made its own, nobody saw."""
-        try:
-            self._catch_up(unfinished=1)
-        except Exception as error:
-            let_through(error)
 
     @property
     def sealed(self) -> bool:

@@ -30,7 +30,7 @@ def array_data(epoch_iterator: Any) -> ArrayData | None:
     each batch: these draws are as many as the batches."""
     from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
-    adapter = getattr(epoch_iterator, "data_adapter", None)
+    adapter: Any = getattr(epoch_iterator, "data_adapter", None)
     if type(adapter) is not ArrayDataAdapter or isinstance(adapter._shuffle, str):
         return None
     return ArrayData(adapter._inputs, int(adapter._num_samples), int(adapter._batch_size), bool(adapter._shuffle))

@@ -16,7 +16,7 @@ from diagnose.record.array_source import ArraySource, shared
 from diagnose.record.handlers import let_through
 
 
-class _Noted(torch.utils.data.Sampler[int]):
+class _Noted:
     """A sampler whose order is noted. It draws all of it where it would have drawn it all the same."""
 
     def __init__(self, sampler: Any, source: weakref.ref[ArraySource]) -> None:
