@@ -123,8 +123,14 @@ def fit(built: Any, path: Path, *callbacks: Any, epochs: int = 4, **asked: Any) 
 
 
 def test_the_trace_says_at_which_level_each_epoch_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And in epochs at level 0, Keras's own function is there: a source tells what its steps took."""
     monkeypatch.setattr("diagnose.record.choice.choose", Scripted(0, 3, 1))
-    with fit(model(), tmp_path / "a.diag") as trace:
+    built, hooked = model(), []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: hooked.append(hasattr(built.train_function, "__diagnose__"))
+    )
+    with fit(built, tmp_path / "a.diag", note) as trace:
+        assert hooked == [True, False, True, True]
         assert trace.status == "complete"
         assert (trace.header.policy.level, trace.header.policy.overhead) == (3, 0.02)
         assert [(e.epoch, e.step, e.detail.level) for e in trace.events_of(LevelChanged)] == [
