@@ -34,7 +34,8 @@ def is_short(trace: Trace) -> bool:
     """Whether all of it can be replayed in little time."""
     if trace.unrecorded or not trace.steps:
         return trace.updates <= SHORT_STEPS
-    # Not the sum: the first step compiles, and others waited for something else.
+    # Not the sum: the first step compiles, and others waited for something else. Where nobody looked at single steps,
+    # each has the mean of its epoch.
     steps = median(step.seconds for step in trace.steps) * len(trace.steps)
     per_step = PER_STEP.get(trace.header.backend, OTHER_STEP)
     whole = PER_EPOCH * len(trace.epochs) + per_step * len(trace.steps) + STEP_SHARE * steps

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from diagnose.analysis.levels import any_change, how_much
 from diagnose.decide.clock import clocks, of_source
 from diagnose.result.diagnosis import Clock, Diagnosis, EpochRow, ReplayCheck, Restoration, StepRow
 from diagnose.result.kinds import How
@@ -18,6 +19,7 @@ from diagnose.result.problems import Problems
 from diagnose.result.texts import Said, Text, sentences
 from diagnose.tracefile.about import Model
 from diagnose.tracefile.events import Limit, TracerError, TracingStopped
+from diagnose.tracefile.levels import levels
 from diagnose.tracefile.model import Epoch
 from diagnose.tracefile.reader import Trace
 from diagnose.tracefile.values import own_values
@@ -27,6 +29,9 @@ MOST_PROBLEMS = 3
 EVERY_UPDATE = Text("versions.every-update", "the weights of every update")
 UNTIL_FULL = Text(
     "versions.until-full", "the weights of every update until the trace was full, then of the ends of epochs"
+)
+UNTIL_LESS = Text(
+    "versions.until-less", "the weights of every update where these were recorded, else of the ends of epochs"
 )
 ENDS_OF_EPOCHS = Text("versions.ends-of-epochs", "the weights at the ends of epochs")
 NOT_ASKED = Text("versions.not-asked", "it is not among the epochs that were explained, so it was not made again")
@@ -90,7 +95,7 @@ def epoch_rows(
 ) -> Iterator[EpochRow]:
     """Of each epoch what was logged, when that was computed, and the same metrics of its last version over the
     evaluation data. `known`: how its weights are known."""
-    found = clocks(trace)
+    found, at = clocks(trace), levels(trace)
     for e in trace.epochs:
         logged = {k: float(v) for k, v in e.logs.items() if isinstance(v, (int, float))}
         yield EpochRow(
@@ -105,6 +110,7 @@ def epoch_rows(
             clocks={key: _confirmed(found[e.epoch][key], e, key, restoration) for key in list(logged)[:MOST_CLOCKS]},
             how=known[e.epoch][0] if e.epoch in known else None,
             why=known[e.epoch][1] if e.epoch in known else None,
+            level=at.get(e.epoch),
         )
 
 
@@ -194,12 +200,13 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
     """How many versions there are, how many are kept, and by which rule."""
     made = [s for s in trace.states if s.label == "version"]
     kept = sum(trace.index.kept(s) is not None for s in made)
-    light = trace.header.policy.level in (0, 1)
+    light = any(level in (0, 1) for level in (trace.header.policy.level, *levels(trace).values()))
     total = max(len(made), trace.updates + 1) if trace.unrecorded or light else len(made)
     if kept == total:
         text = EVERY_UPDATE()
     else:
-        text = UNTIL_FULL() if trace.header.policy.every_update else ENDS_OF_EPOCHS()
+        every = trace.header.policy.every_update
+        text = ENDS_OF_EPOCHS() if not every else UNTIL_LESS() if any_change(trace) else UNTIL_FULL()
     remaker = None if replayer is None else replayer.remaker
     if remaker is not None and remaker.versions:
         states = [trace.version(v) for v in remaker.versions]
@@ -208,7 +215,8 @@ def versions(trace: Trace, replayer: Replayer | None) -> dict[str, Any]:
             text = NEARLY(kept=text, again=again, nearly=len(remaker.nearly), off=f"{remaker.off:.0e}")
         elif again:
             text = MADE_AGAIN(kept=text, again=again)
-    return {"total": total, "kept": kept, "policy": text}
+    told = how_much(trace)
+    return {"total": total, "kept": kept, "policy": text, **({} if told is None else {"levels": told})}
 
 
 def model_shown(model: Model) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from diagnose.errors import DiagnoseError, TraceWriteError
 from diagnose.record.attach import Attachment
-from diagnose.record.least import DEFAULT, Asked, Level, Rows, check_bytes
+from diagnose.record.least import DEFAULT, OVERHEAD, Asked, Level, Rows, check_bytes
 from diagnose.record.names import remove_folder
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def trace(
     max_bytes: int = MAX_BYTES,
     rows: Rows = "keep",
     level: Level = "auto",
+    overhead: float = OVERHEAD,
 ) -> Session:
     """A context manager that traces every `fit` inside it:
 
@@ -143,9 +144,9 @@ def trace(
         max_bytes: what all traces together take on disk at most, at least 1 MiB. What is left out as they fill up is
             said in them; see `Tracer`.
         rows: "digests" keeps no training rows in the traces, see `Tracer`.
-        level: how much is recorded while a fit runs, see `Tracer`.
+        level, overhead: how much is recorded while a fit runs, see `Tracer`.
     """
-    return Session(folder, only_fit, max_bytes, Asked(rows=rows, level=level))
+    return Session(folder, only_fit, max_bytes, Asked(rows=rows, level=level, overhead=overhead))
 
 
 class Traces:
@@ -184,6 +185,7 @@ class Traces:
             path,
             weights=asked.weights,
             level=asked.level,
+            overhead=asked.overhead,
             max_bytes=min(FIT_BYTES, self.max_bytes),
             rows=asked.rows,
             shared=self._shared,

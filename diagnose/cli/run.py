@@ -18,7 +18,7 @@ from diagnose.cli.script import Outcome, run_module, run_script
 from diagnose.cli.workers import executor
 from diagnose.errors import DiagnoseError, UsageError, WorkerError
 from diagnose.record.attach import Attachment, attached
-from diagnose.record.least import Asked, check_bytes
+from diagnose.record.least import OVERHEAD, Asked, check_bytes
 from diagnose.report.folder import REPORT, TRACES, claimed
 from diagnose.result.problems import internal
 from diagnose.result.text import complain
@@ -64,7 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="auto|0..3",
         help="how much is recorded while a fit runs: 3 the weights of every update, 2 digests of them, 1 the metrics' "
-        "state, 0 inputs only; what was not kept is made again for the report",
+        "state, 0 inputs only; what was not kept is made again for the report; auto (the default) begins with all "
+        "and goes down where that costs more than --overhead",
+    )
+    parser.add_argument(
+        "--overhead",
+        type=_overhead,
+        default=OVERHEAD,
+        metavar="SHARE",
+        help=f"the share of a fit's own time that recording its steps may take (default {OVERHEAD})",
     )
     parser.usage = f"{parser.prog} [options] (NAME|SCRIPT.py | -m MODULE) [-- SCRIPT ARGS]"
 
@@ -83,7 +91,7 @@ def _traced(options: argparse.Namespace, script: Path | None, name: str, shown: 
     asked: Path = options.out or Path("reports") / name
     output = Output(as_json=options.json)
     process = os.getpid()
-    traces = Traces(out, options.max_bytes, Asked(rows=options.rows, level=options.level), holds_arrays=True)
+    traces = Traces(out, options.max_bytes, _asked(options), holds_arrays=True)
     with attached(traces, wanted=wanted(options.only_fit)) as attachment:
         if script is None:
             outcome = run_module(name, options.arguments)
@@ -158,6 +166,17 @@ def _analyse(attachment: Attachment, name: str, epochs: Wanted, workers: Executo
             # A mistake of ours; the other fits are reported all the same.
             complain(f"fit {number} could not be analysed: {internal('analysis', error)}")
     return found
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    return Asked(rows=options.rows, level=options.level, overhead=options.overhead)
+
+
+def _overhead(text: str) -> float:
+    try:
+        return Asked(overhead=float(text)).overhead
+    except (ValueError, DiagnoseError):
+        raise argparse.ArgumentTypeError(f"a share of the fit's time, 0 or more, such as {OVERHEAD}") from None
 
 
 def _number(text: str) -> int:

@@ -90,3 +90,10 @@ class SavedFile:
 def saved_file(callback: Any) -> SavedFile | None:
     """For a `ModelCheckpoint`; None for any other callback."""
     return SavedFile(callback) if isinstance(callback, keras.callbacks.ModelCheckpoint) else None
+
+
+def quiet_in_batches(callback: Any) -> bool:
+    """Whether a callback of Keras's own changes nothing in its batch hooks, saves no file and ends no fit there."""
+    if type(callback) in (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore):
+        return bool(getattr(callback, "save_freq", None) == "epoch")
+    return type(callback) is keras.callbacks.TensorBoard

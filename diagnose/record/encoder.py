@@ -11,9 +11,11 @@ import numpy.typing as npt
 from msgspec import structs
 
 from diagnose.record.batches import TakenBatch
+from diagnose.record.blocks import Blocks
 from diagnose.record.budget import Budget, Tier
 from diagnose.record.fitting import fitting
 from diagnose.record.items import (
+    ArraysItem,
     EpochItem,
     EvaluationBatchItem,
     EvaluationItem,
@@ -23,8 +25,10 @@ from diagnose.record.items import (
     OrderItem,
     StateItem,
     StepItem,
+    StepsItem,
     TrainEndItem,
 )
+from diagnose.record.light import VERSIONS
 from diagnose.record.order import row_order
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
@@ -76,12 +80,17 @@ class Encoder:
         self._header = Header()
         self._validated: set[str] = set()
         self._keep_rows = keep_rows
+        self._blocks = Blocks(writer, self._room, self._taken, self._weights)
         self._withhold = not keep_rows
 
     def handle(self, item: Item) -> bool:
         """Writes one item. Returns True where the trace should reach the disk now (an epoch or the fit ended)."""
         if isinstance(item, StepItem):
             self._step(item)
+        elif isinstance(item, StepsItem):
+            self._steps(item)
+        elif isinstance(item, ArraysItem):
+            self._blocks.begin(item.contents)
         elif isinstance(item, StateItem):
             self._states.seen(item)
         elif isinstance(item, EpochItem):
@@ -107,6 +116,8 @@ class Encoder:
                 if item.used:
                     self._states.start(item.optimizer)
         elif isinstance(item, EventItem):
+            if item.kind == "level":
+                self._states.every_update = item.detail["level"] == VERSIONS
             self._event(item)
         elif isinstance(item, OrderItem):
             self._order(item)
@@ -179,6 +190,13 @@ class Encoder:
         self._states.step(item.step + 1, item.after.arrays, recorded=recorded)
         item.after.release()
 
+    def _steps(self, item: StepsItem) -> None:
+        recorded, rows = self._blocks.steps(item)
+        self._trained.trained(rows, item.epoch)
+        if item.after is not None:
+            self._states.step(item.step + item.count, item.after.arrays, recorded=recorded)
+            item.after.release()
+
     def _batch(self, batch: TakenBatch | str, fixed: bool, global_seed: tuple[int, int] | None = None) -> BatchRef:
         if isinstance(batch, str):
             layout = Layout(fixed, global_seed=global_seed)
@@ -190,12 +208,7 @@ class Encoder:
         number = self._signatures.get(known)
         if number is None:
             number = self._signatures[known] = self._writer.signature(batch.signature)
-        weight = None
-        if batch.sample_weight is not None:
-            # Where rows are withheld, these are: class weights tell the labels.
-            (weight,) = digests_of([batch.sample_weight])
-            if not self._withhold and self._has_room([weight], [batch.sample_weight]):
-                self._writer.array(batch.sample_weight, weight)
+        weight = None if batch.sample_weight is None else self._weights(batch.sample_weight)
         if batch.whole:
             return self._whole(number, batch, weight)
         packed = pack_rows(batch.leaves)
@@ -206,6 +219,13 @@ class Encoder:
         added = self._add_rows(number, fresh, packed) if fresh else {}
         ids = [added[key] if row is None else row for key, row in zip(keys, known_rows, strict=True)]
         return BatchRef(number, np.array(ids, np.int64), sample_weight=weight)
+
+    def _weights(self, weights: NDArray) -> Digest:
+        """Sample weights of one batch. Where rows are withheld, these are: class weights tell the labels."""
+        (digest,) = digests_of([weights])
+        if not self._withhold and self._has_room([digest], [weights]):
+            self._writer.array(weights, digest)
+        return digest
 
     def _whole(self, number: int, batch: TakenBatch, weight: Digest | None) -> BatchRef:
         """A batch that has no rows to tell apart is stored in one piece, once however often the same batch comes."""

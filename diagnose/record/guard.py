@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ def guarded(method: F) -> F:
         recorder = self.recorder
         if recorder is None or not recorder.active():
             return
+        choice = recorder.choice
+        began = 0.0 if choice is None else time.thread_time()
         try:
             method(self, *args, **kwargs)
         except Exception as error:
@@ -46,6 +49,9 @@ def guarded(method: F) -> F:
         else:
             if recorder.worker.failure is not None:
                 stop(recorder, recorder.worker.failure)
+        finally:
+            if choice is not None:
+                choice.meter.add(time.thread_time() - began)
 
     return call  # type: ignore[return-value]
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from diagnose.record.at_source import Contents
 from diagnose.record.batches import TakenBatch
 from diagnose.record.previous import StartItem
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import Json, Layout, NDArray
 
 
 class Snapshot:
@@ -67,6 +68,39 @@ class StepItem:
     """Whether the step was compiled for the size of its batch."""
     global_seed: tuple[int, int] | None = None
     """The state of Keras's global seed generator before the step, where it was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepsItem:
+    """Steps of one epoch that followed each other without a look at any: what they took is told by `rows`."""
+
+    step: int
+    """The first of them."""
+    epoch: int
+    batch_index: int
+    count: int
+    rows: tuple[Contents, NDArray] | str
+    """The arrays that the fit went over and the places of these rows in them, or why they are not known."""
+    batch_size: int
+    metrics_before: bytes | None
+    """Before the first of them."""
+    metrics_after: bytes | None
+    """After the last of them."""
+    generator: NDArray | None
+    seconds: float
+    """Of one of them: the mean."""
+    after: Snapshot | None
+    layout: Layout
+    """Of each."""
+    global_seed: tuple[int, int] | None
+    """Before the first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArraysItem:
+    """The arrays that the steps from here on go over."""
+
+    contents: Contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +171,8 @@ Item = (
     InfoItem
     | StartItem
     | StepItem
+    | StepsItem
+    | ArraysItem
     | StateItem
     | EpochItem
     | EvaluationBatchItem
@@ -158,6 +194,8 @@ def nbytes(item: Item) -> int:
         arrays.extend(batch.leaves)
         arrays.extend([] if batch.sample_weight is None else [batch.sample_weight])
     arrays.extend(getattr(item, "optimizer", ()))
+    if isinstance(item, StepsItem) and not isinstance(item.rows, str):
+        arrays.append(item.rows[1])
     return 1024 + sum(array.nbytes + 128 for array in arrays)
 
 

@@ -3,6 +3,7 @@ that is heavy: `run` asks before the user's script has imported anything."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -11,6 +12,9 @@ from diagnose.errors import DiagnoseError, UsageError
 Level: TypeAlias = Literal["auto", 0, 1, 2, 3]
 Weights: TypeAlias = Literal["auto", "epochs"]
 Rows: TypeAlias = Literal["keep", "digests"]
+
+OVERHEAD: Final = 0.02
+"""The share of a fit's own time that recording its steps may take by default."""
 
 LEAST_BYTES: Final = 1 << 20
 """A trace of less could hold little more than its own tables and journal."""
@@ -37,6 +41,7 @@ class Asked:
     weights: Weights = "auto"
     rows: Rows = "keep"
     level: Level = "auto"
+    overhead: float = OVERHEAD
 
     def __post_init__(self) -> None:
         if self.weights not in ("auto", "epochs"):
@@ -47,6 +52,15 @@ class Asked:
             raise DiagnoseError(f"level must be 'auto', 0, 1, 2 or 3, not {self.level!r}.")
         if self.weights == "epochs" and self.level not in ("auto", 0, 1, 2):
             raise DiagnoseError("level=3 keeps the weights of every update, weights='epochs' does not: leave one out.")
+        if isinstance(self.overhead, bool) or not 0 <= self.overhead < math.inf:
+            raise DiagnoseError(
+                f"overhead is a share of the fit's time, 0 or more, such as {OVERHEAD}; not {self.overhead!r}."
+            )
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the level is chosen while the fit runs."""
+        return self.level == "auto" and self.weights == "auto"
 
     def of_model(self, parameters: int, most: int) -> int:
         """The level for a model of so many parameters, of which every update is kept by default up to `most`."""

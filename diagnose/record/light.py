@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from diagnose.record.backends.base import Backend, Live
-from diagnose.record.items import Item, Snapshot, StepItem
+from diagnose.record.items import Item, Snapshot, StepItem, StepsItem
 
 INPUTS: Final = 0
 """Of a step only what went into it: the first of an epoch with what it began with, the last with what it made."""
@@ -27,17 +27,17 @@ only."""
 
 
 class LastStep:
-    """The step that was made last, without what it made."""
+    """The step that was made last, or steps up to it, without what it made."""
 
     def __init__(self, put: Callable[[Item], None]) -> None:
         self._put = put
-        self._item: StepItem | None = None
+        self._item: StepItem | StepsItem | None = None
 
     @property
     def waits(self) -> bool:
         return self._item is not None
 
-    def put(self, item: StepItem) -> None:
+    def put(self, item: StepItem | StepsItem) -> None:
         """Hands on the one before as it is, and keeps this one, unless it tells already what it made."""
         self.hand_on()
         if item.after is None:

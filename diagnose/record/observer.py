@@ -5,7 +5,7 @@ Copies are the only work done here. Changes nothing it reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from diagnose.frameworks.keras.optimizers import optimizers_of
 from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.record import describe
 from diagnose.record.backends.base import Backend, Live, Variables
+from diagnose.record.choice import Choice
 from diagnose.record.items import EventItem, InfoItem, Snapshot, SnapshotPool, StateItem
 from diagnose.record.light import DIGESTS, INPUTS, LastStep, metric_state
 from diagnose.record.worker import Ended, Worker
@@ -37,11 +38,16 @@ class Observer:
         self.backend = backend
         self.worker: Worker | Ended = worker
         self.level = level
+        self.level_changed: Callable[[int], None] = lambda level: None
+        """Told of another level, between two steps."""
+        self.choice: Choice | None = None
+        """What chooses the level, where it was not asked for."""
         self._policy = policy
         self.architecture: Json = None
         self.epoch = 0
         self.step = 0
         self.variables: Variables | None = None
+        self._described: list[int] | None = None
         self._metric_variables: Variables | None = None
         self._last = LastStep(lambda item: self.worker.put(item))
         self._pool = SnapshotPool()
@@ -60,12 +66,19 @@ class Observer:
             # At the lightest, they are read at the ends of epochs only.
             self.variables = Variables.of(self.model, once=self.level == INPUTS)
             self._metric_variables = replace(self.variables, all=(), prepared={}, once=False)
+            self._describe([id(v) for v in self.variables.all])
+        return self.backend.live(self.model, self.variables, state)
+
+    def _describe(self, variables: list[int]) -> None:
+        """Once, and again where the model has others (by id): that of an optimizer or a metric is not told here."""
+        if variables != self._described:
+            self._described = variables
+            assert self.variables is not None
             copies = self.backend.copies(self.variables)
             self.worker.put(InfoItem("variables", describe.variables(self.model, copies)))
             described = describe.model(self.model)
             self.worker.put(InfoItem("model", described))
             self.architecture = described.get("architecture")
-        return self.backend.live(self.model, self.variables, state)
 
     def _settled(self, state: Any = None) -> Live:
         """The variables' contents; if the last step was not looked at yet, these are what it made."""
@@ -80,11 +93,20 @@ class Observer:
         only = None if state is None else (None, None, (), state[-1])
         return self.backend.live(self.model, self._metric_variables, only)
 
-    def look_at_every_step(self) -> None:
-        """Others than Keras's own code may change the weights between two steps of this fit."""
-        if self.level < DIGESTS:
-            self.level, self.variables = DIGESTS, None
+    def look_at_every_step(self, because: str = "batch-hooks") -> None:
+        """Others than Keras's own code may change the weights between two steps of this fit, or its steps cannot be
+        made again (`tracefile.about.Policy`)."""
+        if self.choice is not None:
+            self.choice.at_least(DIGESTS, because)
+            self.worker.put(InfoItem("policy", {**self._policy, **self.choice.policy}))
+        elif self.level < DIGESTS:
+            self.change_level(DIGESTS)
             self.worker.put(InfoItem("policy", {**self._policy, "level": DIGESTS}))
+
+    def change_level(self, level: int) -> None:
+        """Records steps at another level from the next one on."""
+        self.level, self.variables = level, None
+        self.level_changed(level)
 
     def _forget_variables_if_others(self) -> None:
         if self.variables is not None and not self.variables.same(Variables.of(self.model)):
@@ -124,6 +146,14 @@ class Observer:
             detail = {"callback": callback, "hook": hook, "before": self._rate_seen, "after": rate}
             self.event("learning-rate", detail)
         self._rate_seen = rate
+
+    def observe_between(self, hook: str, callback: str | None) -> None:
+        """The same between two steps. In a light recording, only callbacks of Keras's own have hooks there, which
+        change no weights."""
+        if self.level >= DIGESTS:
+            self.observe(hook, callback)
+        else:
+            self.observe_stop(hook, callback)
 
     def observe_stop(self, hook: str, callback: str | None) -> None:
         """Looks whether somebody asked for the fit to end."""

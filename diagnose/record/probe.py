@@ -101,6 +101,11 @@ class FirstProbe(Probe):
         self.look("on_epoch_begin")
 
     @guarded
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.recorder.steps_end()
+        self.look("on_epoch_end")
+
+    @guarded
     def on_test_end(self, logs: Any = None) -> None:
         # Before any callback (SwapEMAWeights) puts other weights in place of those the pass was computed with.
         self.recorder.end_evaluation(logs)
@@ -112,7 +117,7 @@ class BatchBeginProbe(Probe):
 
     @guarded
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.recorder.observe("on_train_batch_begin", self.callback)
+        self.recorder.observe_between("on_train_batch_begin", self.callback)
 
 
 class BatchProbe(BatchBeginProbe):
@@ -120,21 +125,8 @@ class BatchProbe(BatchBeginProbe):
 
     @guarded
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.recorder.observe("on_train_batch_end", self.callback)
+        self.recorder.observe_between("on_train_batch_end", self.callback)
         self.look_at_saves("on_train_batch_end")
-        self.look_at_file("on_train_batch_end", self.recorder.epoch - 1, logs, batch)
-
-
-class FileProbe(Probe):
-    """In a light recording, behind callbacks of Keras's own with batch hooks: these change no weights there."""
-
-    @guarded
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.recorder.observe_stop("on_train_batch_begin", self.callback)
-
-    @guarded
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.recorder.observe_stop("on_train_batch_end", self.callback)
         self.look_at_file("on_train_batch_end", self.recorder.epoch - 1, logs, batch)
 
 
@@ -150,11 +142,17 @@ class LastProbe(Probe):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.recorder.observe("on_epoch_begin", None)
         self._outside.look()
+        self.__dict__.pop("on_train_batch_begin", None)  # the level may be another than in the epoch before
+        self.recorder.ready()
+        self.recorder.steps_begin()
 
     @guarded
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         # Behind all callbacks: if one of them raises here, no step follows, and the flag must not meet a later one.
-        self.recorder.arm()
+        if self.recorder.at_source:
+            self.on_train_batch_begin = _nothing  # type: ignore[method-assign]
+        else:
+            self.recorder.arm()
 
     @guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -172,3 +170,7 @@ class LastProbe(Probe):
     @guarded
     def on_train_end(self, logs: Any = None) -> None:
         self._on_end()
+
+
+def _nothing(batch: int, logs: Any = None) -> None:
+    """In the place of a hook that has no more to do."""

@@ -11,10 +11,10 @@ import keras
 from diagnose.frameworks.keras.fits import runs_batch_ends_apart
 from diagnose.frameworks.keras.origin import by_keras
 from diagnose.record import describe
-from diagnose.record.callback_state import SavedFile, saved_file
-from diagnose.record.light import DIGESTS
+from diagnose.record.callback_state import SavedFile, quiet_in_batches, saved_file
+from diagnose.record.light import INPUTS
 from diagnose.record.outside import Outside
-from diagnose.record.probe import BatchBeginProbe, BatchProbe, FileProbe, FirstProbe, LastProbe, Probe
+from diagnose.record.probe import BatchBeginProbe, BatchProbe, FirstProbe, LastProbe, Probe
 from diagnose.record.recorder import Recorder
 
 _UNPROBED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
@@ -46,14 +46,15 @@ def set_probes(
     asynchronous = runs_batch_ends_apart(callback_list)
     if any(_in_batches(cb) and not _is_kerass(cb) for cb in original if cb is not tracer[0]):
         recorder.look_at_every_step()
+    light = recorder.level == INPUTS or recorder.choice is not None
     for cb in original:
         probed.append(tracer[1] if cb is tracer[0] else cb)
         if cb is tracer[0] or type(cb) in _UNPROBED:
             continue
-        if _in_batches(cb):
+        if _in_batches(cb) and not (light and quiet_in_batches(cb)):
             # Where Keras runs `on_train_batch_end` in a thread of its own, no callback of the user has one.
             recorder.batch_hooks_present = True
-            kind = BatchBeginProbe if asynchronous else FileProbe if recorder.level < DIGESTS else BatchProbe
+            kind = BatchBeginProbe if asynchronous else BatchProbe
         else:
             kind = Probe
         file = _file_of(cb, callbacks)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diagnose.errors import DiagnoseError
-from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record import describe, describe_data, describe_metrics, previous
 from diagnose.record.backends.base import Backend
 from diagnose.record.batches import TakenBatch
@@ -30,16 +29,15 @@ from diagnose.record.items import (
     TrainEndItem,
 )
 from diagnose.record.light import DIGESTS, INPUTS, METRICS, metric_state
-from diagnose.record.observer import Observer
 from diagnose.record.order import RowOrder
-from diagnose.record.taking import Taker
+from diagnose.record.told import Told
 from diagnose.record.worker import Ended, Worker, describe_error
-from diagnose.tracefile.model import Json, NDArray
+from diagnose.tracefile.model import Json
 
 NOT_SEEN = "its data could not be seen where Keras draws it"
 
 
-class Recorder(Observer):
+class Recorder(Told):
     """The memory of one traced fit. All methods are called by `Tracer`, probes and wrapped functions of the same
     fit."""
 
@@ -71,17 +69,12 @@ class Recorder(Observer):
             worker.put(InfoItem("replicas", value))
         self._epoch_first = 0
         self._epoch_started = 0.0
-        self._batch_index = 0
         self._armed = False
         self._metrics_trusted = False
         self.batch_hooks_present = False
         self._taken: list[TakenBatch | str] = []
-        self._generator: NDArray | None = None
-        self._seed = SeedBefore()
         self._first: FirstStep | None = None
         self._step_started = 0.0
-        self._axes: dict[str, bool] = {}
-        self._taker = Taker(backend)
         self._evaluating = False
         self._evaluation = 0
         self._evaluation_observed = False
@@ -106,6 +99,7 @@ class Recorder(Observer):
         self._batch_index = 0
         self._metrics = None  # Keras sets them to zero at the start of an epoch
         self._metrics_trusted = False
+        self._source_begins()
 
     def arm(self) -> None:
         """The next call of the train function is this fit's own."""
@@ -194,14 +188,18 @@ class Recorder(Observer):
             )
             self.step += 1
             self._batch_index += 1
-        self._taken = []
+        taken, self._taken = self._taken, []
         self._metrics, self._generator, self._seed.state = after, None, None
         self._metrics_trusted = not self.batch_hooks_present or self.level == INPUTS
         self._observed = None
+        self._take_over(taken)
+        if self.choice is not None:
+            self._stepped(self.choice)
 
     # ── validation (StepHook for the test function) ──
 
     def begin_evaluation(self) -> None:
+        self.steps_end()
         self._evaluating = True
         self._evaluation += 1
         self._evaluation_observed = False
@@ -233,6 +231,7 @@ class Recorder(Observer):
 
     def end_epoch(self, logs: Mapping[str, Any] | None) -> None:
         """After all callbacks ran their on_epoch_end."""
+        self.steps_end()
         live = self._settled()
         self.worker.put(
             EpochItem(
@@ -248,6 +247,7 @@ class Recorder(Observer):
         )
         if self.order.known_by_now:
             self.order.note(self.worker.put)
+        self._between()
 
     def end_training(self) -> None:
         """After all callbacks ran their on_train_end: the weights the model holds after fit."""
@@ -266,6 +266,8 @@ class Recorder(Observer):
             if isinstance(self.worker, Ended):
                 return
             self.finished = True
+            if status != "complete":
+                self._hand_on_rest()
             self._last.hand_on()
             self._ended_by = threading.get_ident()
             self.worker.finish(status)
@@ -280,7 +282,7 @@ class Recorder(Observer):
     def _release(self) -> None:
         if self._first is not None:
             self._first.end()
-        self.model = self.variables = self._first = None
+        self.model = self.variables = self._first = self._at_source = None
         self._pool = SnapshotPool()
         self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None

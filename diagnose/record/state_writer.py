@@ -49,7 +49,8 @@ class StateWriter:
     def __init__(self, writer: TraceWriter, room: Room, *, every_update: bool) -> None:
         self._writer = writer
         self._room = room
-        self._every_update = every_update
+        self.every_update = every_update
+        """Whether the weights that each update makes are kept."""
         self._groups: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._current: _Current | None = None
         self._left_out = False
@@ -86,7 +87,7 @@ class StateWriter:
             self._writer.event("changes-left-out", detail, epoch=first.epoch, step=first.step)
         self._current = _Current(version, digests, digests, None)
         if recorded:
-            keep = self._every_update and self._room.open(Tier.UPDATES, self._contents(digests, arrays))
+            keep = self.every_update and self._room.open(Tier.UPDATES, self._contents(digests, arrays))
             self._current.state = self._write(digests, arrays if keep else None, version=version, label="version")
 
     def seen(self, item: StateItem) -> None:

@@ -28,10 +28,11 @@ from diagnose.record.handlers import from_handler, let_through
 from diagnose.record.held import Kept
 from diagnose.record.items import EventItem, InfoItem
 from diagnose.record.kept_weights import kept_weights
-from diagnose.record.least import Asked, Level, Rows, Weights
+from diagnose.record.least import OVERHEAD, Asked, Level, Rows, Weights
 from diagnose.record.live import LiveData
 from diagnose.record.names import Names
 from diagnose.record.order import RowOrder
+from diagnose.record.planning import plan_levels
 from diagnose.record.probing import set_probes
 from diagnose.record.recorder import Recorder
 from diagnose.record.run import Run, not_held
@@ -43,6 +44,7 @@ from diagnose.record.wiring import (
     recorded_with,
     recording,
     set_wrapped,
+    source_of,
     unwrap,
 )
 from diagnose.record.writable import check_writable
@@ -80,8 +82,11 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
             weights at the ends of epochs. 1: the metrics' state after each step, and the weights at the ends of epochs.
             0: of a step only what went into it. What was not kept is made again by `diagnose`, which trains an
             epoch once more from its start; it counts only if the epoch ends in the recorded weights, bit for bit. Where
-            callbacks other than Keras's have batch hooks, and on several replicas, 2 is the least. "auto": as `weights`
-            says.
+            callbacks other than Keras's have batch hooks, and on several replicas, 2 is the least. "auto" begins as
+            `weights` says, and goes down where recording the steps takes more than `overhead`: see `record.chooser`.
+            Where steps may not come out the same when they are made again, it stays at 2 or 3.
+        overhead: the share of the fit's own time that recording its steps may take, for level "auto": processor time of
+            ours on both threads against the time that passes, or the fit's processor time where that is less.
         rows: "keep" keeps the training rows in the trace; "digests" keeps none of them, nor sample weights or batches
             in one piece, only their digests. `diagnose` then takes the rows from the arrays that `fit` was given,
             while the process has them, or from `data=`.
@@ -105,12 +110,13 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         *,
         weights: Weights = "auto",
         level: Level = "auto",
+        overhead: float = OVERHEAD,
         max_bytes: int = 1 << 30,
         rows: Rows = "keep",
         shared: SharedBytes | None = None,
     ) -> None:
         super().__init__()
-        self._asked = Asked(weights, rows, level)
+        self._asked = Asked(weights, rows, level, overhead)
         if path is not None:
             check_writable(Path(path))
         self._names = Names(None if path is None else Path(path))
@@ -241,7 +247,9 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
         self._describe(recorder, recorder.backend, callback_list, arguments, number)
         instead = (self._stands_for, self)
         restore_list = set_probes(recorder, callback_list, instead, self._callbacks, self._at_start, self._end)
-        self._wrap(run, restore_list, fits.iterator_of_fit(arguments))
+        iterator = fits.iterator_of_fit(arguments)
+        plan_levels(recorder, arguments, iterator)
+        self._wrap(run, restore_list, iterator)
         recorder.observe("on_train_begin", None)
 
     def _share(self, run: Run) -> None:
@@ -274,8 +282,15 @@ class Tracer(Afterwards, keras.callbacks.Callback):  # type: ignore[misc]
 
     def _wrap(self, run: Run, restore_list: Callable[[], None], epoch_iterator: Any) -> None:
         model, recorder, backend = run.model, run.recorder, run.recorder.backend
-        source = None if epoch_iterator is None else backend.tap(epoch_iterator, recorder.active)
-        set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder, source), run)
+        source = None if epoch_iterator is None else source_of(recorder, epoch_iterator)
+
+        def wrap_train(level: int) -> None:
+            """Unless it is there: where a source told what steps took, it was taken out."""
+            if getattr(model.train_function, "__diagnose__", None) is not run:
+                set_wrapped(model, "train_function", backend.wrap_train, TrainHook(recorder, source), run)
+
+        wrap_train(recorder.level)
+        recorder.level_changed = wrap_train
         tapped: list[Any] = []
 
         def wrap_test() -> None:

@@ -16,8 +16,11 @@ from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.calls import known
+from diagnose.record.choice import Choice
+from diagnose.record.costs import Metered
 from diagnose.record.encoder import Encoder
 from diagnose.record.guard import guarded
+from diagnose.record.handlers import let_through
 from diagnose.record.least import Asked
 from diagnose.record.light import DIGESTS, INPUTS, VERSIONS
 from diagnose.record.names import numbered
@@ -54,6 +57,8 @@ class TrainHook:
     @guarded
     def after(self, state: Any) -> None:
         self.recorder.after_step(state)
+        if self.recorder.at_source:  # Keras looks the function up before each step
+            unwrap(self.recorder.model, "train_function")
 
 
 class TestHook:
@@ -86,12 +91,21 @@ class TestHook:
 
 
 def start_recorder(
-    path: Path, model: Any, backend: Backend, asked: Asked, budget: Budget, *, at_least: int = INPUTS
+    path: Path,
+    model: Any,
+    backend: Backend,
+    asked: Asked,
+    budget: Budget,
+    *,
+    at_least: int = INPUTS,
+    because: str | None = None,
 ) -> Recorder:
-    """Opens the trace file and starts its background thread."""
+    """Opens the trace file and starts its background thread. `because`: why the level is `at_least` so much
+    (`tracefile.about.Policy`)."""
     writer = TraceWriter(path, page_bytes=budget.page_bytes())
     parameters = sum(math.prod(v.shape) for v in model.variables) if variables_exist(model) else 0
     level = max(at_least, asked.of_model(parameters, budget.parameters))
+    choice = Choice(level, at_least, asked.overhead, because) if asked.chosen else None
     every_update = level == VERSIONS
     policy = {
         "every_update": every_update,
@@ -99,13 +113,17 @@ def start_recorder(
         "nbytes": budget.nbytes,
         "rows": asked.rows,
         "level": level,
+        **({} if choice is None else choice.policy),
     }
     identity = uuid.uuid4().hex
     writer.info("recording", {"id": identity})
     writer.info("policy", policy)
     writer.commit()  # however the recording ends, it can be told from others
     encoder = Encoder(writer, budget, every_update=every_update, keep_rows=asked.rows == "keep")
-    return Recorder(model, backend, Worker(writer, encoder), identity, level, policy, encoder.start)
+    worker = Worker(writer, encoder if choice is None else Metered(encoder, choice.meter))
+    recorder = Recorder(model, backend, worker, identity, level, policy, encoder.start)
+    recorder.choice = choice
+    return recorder
 
 
 def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
@@ -120,6 +138,23 @@ def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
     setattr(model, name, wrapped)
 
 
+def source_of(recorder: Recorder, epoch_iterator: Any) -> Source | None:
+    """What notes the data of a fit: in the lightest recording the order of the rows of arrays, where that tells what
+    each step took; else each batch that the wrapped function does not get."""
+    choice = recorder.choice
+    light = recorder.level == INPUTS or (choice is not None and choice.least == INPUTS)
+    if light and not recorder.batch_hooks_present:
+        try:
+            arrays = recorder.backend.tap_arrays(epoch_iterator)
+        except Exception as error:  # Keras has another inside than known
+            let_through(error)
+            arrays = None
+        if arrays is not None:
+            recorder.tell_by(arrays)
+            return arrays
+    return recorder.backend.tap(epoch_iterator, recorder.active)
+
+
 def unwrap(model: Any, name: str) -> None:
     """Takes a wrapper of this package out, whoever set it."""
     function: Any = getattr(model, name, None)
@@ -130,6 +165,8 @@ def unwrap(model: Any, name: str) -> None:
 def recording(model: Any) -> Run | None:
     """The run that records this model's train steps now, or has been left behind by a fit that raised."""
     run: Run | None = getattr(getattr(model, "train_function", None), "__diagnose__", None)
+    if run is None:  # its steps may be told by a source
+        run = next((r for r in list(_OPEN) if r.recorder.at_source and r.recorder.model is model), None)
     return run if run is not None and run.recorder.active() else None
 
 
@@ -169,8 +206,9 @@ def open_run(
     with _OPENING:
         path = _free(path)
         # Between the steps of a loop, and on several replicas, a look at each is needed.
-        least = DIGESTS if callback_list is None or spread is not None else INPUTS
-        recorder = start_recorder(path, model, backend, asked, budget, at_least=least)
+        because = "loop" if callback_list is None else None if spread is None else "replicas"
+        least = INPUTS if because is None else DIGESTS
+        recorder = start_recorder(path, model, backend, asked, budget, at_least=least, because=because)
         try:
             run = Run(path, model, number, recorder, owner, callback_list)
             _OPEN.add(run)

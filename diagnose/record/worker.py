@@ -9,6 +9,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from diagnose.errors import TraceWriteError
 from diagnose.record.encoder import Encoder
@@ -16,6 +17,9 @@ from diagnose.record.guard import RecordingEnded
 from diagnose.record.handlers import let_through
 from diagnose.record.items import Item, StepItem, nbytes, release
 from diagnose.tracefile.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from diagnose.record.costs import Metered
 
 COMMIT_SECONDS = 0.25
 """A killed process loses at most about this much of the trace."""
@@ -52,7 +56,7 @@ class TraceStalled(RecordingEnded):
 class Worker:
     """Writes items in order. After the first error items are dropped."""
 
-    def __init__(self, writer: TraceWriter, encoder: Encoder) -> None:
+    def __init__(self, writer: TraceWriter, encoder: Encoder | Metered) -> None:
         self._error: Exception | None = None
         self._late: TraceStalled | None = None
         """The fit is over, and the rest of its trace was not written in time: it may be written yet."""

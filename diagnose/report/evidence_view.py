@@ -11,7 +11,7 @@ from typing import Any
 from diagnose.report.prose import Fact
 from diagnose.result.diagnosis import Diagnosis
 from diagnose.result.text import exact, number, printable, short, span
-from diagnose.result.texts import Text
+from diagnose.result.texts import Text, say
 
 _MOST_RUNS = 20
 
@@ -46,8 +46,8 @@ HOW = Text(
 )
 NAMES = Text(
     "evidence.names",
-    "{name:select(versions=weights versions|inside=weights inside epochs|data=data evaluated|model=model|layers=layers "
-    "that behave differently in training|trace=trace)}",
+    "{name:select(versions=weights versions|inside=weights inside epochs|levels=recorded at|data=data evaluated|"
+    "model=model|layers=layers that behave differently in training|trace=trace)}",
 )
 
 
@@ -135,6 +135,8 @@ def _about_run(d: Diagnosis) -> list[Fact]:
         rows.append(("versions", KEPT.say(kept=v.get("kept", "?"), total=v.get("total", "?"), policy=v.get("policy"))))
     if any(row.how in ("made-again", "epoch-ends") for row in d.epoch_rows):
         rows.append(("inside", _inside_epochs(d)))
+    if v.get("levels"):
+        rows.append(("levels", say(v["levels"])))
     if data:
         count, size = data.get("rows"), data.get("batch_size")
         both = count is not None and size is not None

@@ -40,8 +40,8 @@ validation or evaluation, and so no choice by one, says what it is taken for."""
 @dataclass(frozen=True, slots=True)
 class EpochRow:
     """`logged` as Keras passed it to the callbacks; `reevaluated`: the training metrics of the epoch's last version
-    over the evaluation data, inference mode (empty where it could not be computed). `validation_version`: the version
-    the last validation pass was computed at. `clocks`: of each logged value, when it was computed. `how`: see `How`."""
+    over the evaluation data, inference mode (empty: not computed). `validation_version`: what the last validation pass
+    was computed at. `clocks`: when each logged value was. `how`: see `How`. `level`: the least its steps had."""
 
     epoch: Count
     first_version: Count
@@ -54,6 +54,7 @@ class EpochRow:
     clocks: Mapping[str, Clock] = field(default_factory=dict)
     how: How | None = None
     why: str | None = None
+    level: Count | None = None
 
     @property
     def trained(self) -> Clock | None:
@@ -70,8 +71,7 @@ class EpochRow:
 @dataclass(frozen=True, slots=True)
 class StepRow:
     """`values`: the batch's own value of each metric, from metric-state differences; `replayed`: the same computed
-    again from recorded weights and rows (None: this step was not replayed); `reproduced`: whether the metric state
-    came out the same within tolerance."""
+    again (None: this step was not); `reproduced`: whether the metric state came out the same within tolerance."""
 
     step: Count
     epoch: Count

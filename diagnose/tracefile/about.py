@@ -37,13 +37,20 @@ class Recording(Part, frozen=True, kw_only=True):
 
 class Policy(Part, frozen=True, kw_only=True):
     """What was to be recorded. `every_update`: the weights of each, of models of up to `parameters`; `nbytes`: most
-    that the trace may take; `level`: what was looked at while the fit ran (null: of a release without levels)."""
+    that the trace may take; `level`: what was looked at while the fit ran (null: of a release without levels). Where
+    the level was chosen meanwhile, that is the first one, events `level` tell the others, `overhead` is the share of
+    the fit's time that was allowed, and `least` the least that was to choose from, `because` of what ("batch-hooks": a
+    callback has code in every batch; "own-code": the model's own code may draw random numbers, or ask for the time,
+    outside of variables; "device": it adds in no fixed order; "replicas"; "loop": of `train_on_batch`)."""
 
     every_update: bool | None = None
     parameters: Number | None = None
     nbytes: Number | None = None
     rows: str = "keep"
     level: Number | None = None
+    overhead: Number | None = None
+    least: Number | None = None
+    because: str | None = None
 
 
 class Arguments(Part, frozen=True, kw_only=True):

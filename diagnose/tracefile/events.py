@@ -146,6 +146,18 @@ class Limit(Part, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class LevelChanged(Part, frozen=True, kw_only=True):
+    """From the event's `step` on (steps done until then) the fit was recorded at `level`, and at `before` until then:
+    recording a step took `own` seconds of processor time there, and the fit's own part of it `fit` seconds, of which a
+    share of `overhead` was allowed."""
+
+    level: Count
+    before: Count
+    own: Number
+    fit: Number
+    overhead: Number
+
+
 KINDS: Final[Mapping[str, type[Part]]] = {
     "weights-changed": WeightsChanged,
     "stop-requested": StopRequested,
@@ -164,6 +176,7 @@ KINDS: Final[Mapping[str, type[Part]]] = {
     "tracer-error": TracerError,
     "tracing-stopped": TracingStopped,
     "limit": Limit,
+    "level": LevelChanged,
 }
 
 

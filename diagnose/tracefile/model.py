@@ -100,7 +100,8 @@ class BatchRef:
 class Step:
     """One train step. `metrics_before`/`metrics_after` are the raw bytes of all metric variables, in the order of
     `header.metric_variables`, concatenated; None where they were not recorded. `generator` is the digest of the
-    stored state of a process-wide random generator before the step (torch), or None."""
+    stored state of a process-wide random generator before the step (torch), or None. `seconds` is the mean of the epoch
+    where nobody looked at single steps."""
 
     step: int
     epoch: int

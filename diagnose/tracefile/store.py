@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -91,6 +91,22 @@ class TraceStore:
         self.bytes_written += nbytes
         self._now.seq += 1
         self._insert(table.name, row, nbytes)
+
+    def insert_many(self, table: fmt.Table, rows: Iterable[Sequence[Value]]) -> None:
+        """Adds rows of one kind to a chained table: of the same columns, with values of the same types. Held against
+        the table is the first only."""
+        self._ready()
+        assert table.tag is not None
+        first = True
+        for values in rows:
+            row = (self._now.seq + 1, *values)
+            if first:
+                fmt.check_row(table, row)
+                first = False
+            nbytes = self._now.chain.add(table.tag, row)
+            self.bytes_written += nbytes
+            self._now.seq += 1
+            self._insert(table.name, row, nbytes)
 
     def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
         """Adds an array: its content, flat, and its entry in the index."""

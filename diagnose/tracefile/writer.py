@@ -144,6 +144,27 @@ class TraceWriter:
             metrics_before, metrics_after, generator, _real(seconds),
         )  # fmt: skip
 
+    def steps(
+        self, *, step: int, epoch: int, batch_index: int, batches: Sequence[BatchRef], metrics_before: bytes | None,
+        metrics_after: bytes | None, generator: Digest | None, seconds: float,
+    ) -> None:  # fmt: skip
+        """Keeps train steps that followed each other, from `step` on. `metrics_before` and `generator` are those of the
+        first, `metrics_after` those of the last; `seconds` is what each of them took."""
+        self._check_rows(np.concatenate([_NO_ROWS, *(batch.row_ids for batch in batches)]))
+        last, took, layouts, first = len(batches) - 1, _real(seconds), _Layouts(), int(step)
+        epoch, batch_index = int(epoch), int(batch_index)
+        self._store.insert_many(
+            fmt.STEPS,
+            (
+                (
+                    first + n, epoch, batch_index + n, first + n, first + n + 1,
+                    *self._checked(batch, layouts), metrics_before if n == 0 else None,
+                    metrics_after if n == last else None, generator if n == 0 else None, took,
+                )
+                for n, batch in enumerate(batches)
+            ),
+        )  # fmt: skip
+
     def batches(self, batches: Sequence[BatchRef]) -> Digest:
         """Keeps a list of batches and returns its digest; the same list is stored once."""
         encoded = b"".join(encode_values(self._batch(batch)) for batch in batches)
@@ -222,19 +243,43 @@ class TraceWriter:
         self.close()
 
     def _batch(self, batch: BatchRef) -> tuple[Value, ...]:
-        ids = np.ascontiguousarray(batch.row_ids, dtype="<i8")
+        self._check_rows(batch.row_ids)
+        return self._checked(batch, _Layouts())
+
+    def _check_rows(self, ids: npt.NDArray[np.int64]) -> None:
         if ids.ndim != 1 or (ids.size and (ids.min() < -1 or ids.max() >= self._rows)):
             raise ValueError("a batch names rows that were not added")
+
+    def _checked(self, batch: BatchRef, layouts: _Layouts) -> tuple[Value, ...]:
+        """The columns of a batch whose rows are known to be there."""
+        ids = np.ascontiguousarray(batch.row_ids, dtype="<i8")
         if batch.signature is not None and not 0 <= batch.signature < len(self._signatures):
             raise ValueError("a batch names a signature that was not added")
         missing = None if batch.missing is None else _text(batch.missing)
-        layout = None if batch.layout == Layout() else _json(msgspec.to_builtins(batch.layout))
-        return (_int(batch.signature), ids.tobytes(), batch.sample_weight, b"".join(batch.whole), missing, layout)
+        return (
+            _int(batch.signature), ids.tobytes(), batch.sample_weight, b"".join(batch.whole), missing,
+            layouts.text(batch.layout),
+        )  # fmt: skip
 
     def _known_state(self, state: int) -> int:
         if not 0 <= state < self._states:
             raise ValueError(f"there is no state {state}")
         return int(state)
+
+
+class _Layouts:
+    """The texts of layouts, most of which are one and the same object."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Layout | None, str | None] = (None, None)
+
+    def text(self, layout: Layout) -> str | None:
+        if layout is not self._last[0]:
+            self._last = layout, None if layout == Layout() else _json(msgspec.to_builtins(layout))
+        return self._last[1]
+
+
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -64,6 +64,7 @@ def test_backend_that_is_not_installed_names_the_extra(tmp_path: Path) -> None:
         ("run", "train.py", "--backend", "theano"),
         ("run", "--", "train.py"),
         ("run", "train.py", "--out"),
+        ("run", "train.py", "--overhead", "nan"),
         ("report",),
         ("report", "a.diag", "--model", "m:f", "--stored-model"),
         ("scenarios", "more"),

@@ -42,6 +42,7 @@ EVENTS: dict[str, Any] = {
     "outside-changed": {"of": "the loss", "name": "w", "before": 0.0, "after": 1.0, "plain": True},
     "file-replaced": {"path": "b.keras", "trace": "a.diag", "epoch": 1, "logs": {"val_loss": 0.5}},
     "trained-before": {"evaluation": 0, "rows": 3, "known": 8},
+    "level": {"level": 2, "before": 3, "own": 0.001, "fit": 0.01, "overhead": 0.02},
 }  # fmt: skip
 """What a fit seldom has, beside what `whole` writes."""
 

@@ -47,7 +47,8 @@ def header() -> dict[str, Any]:
     average = {"iterations": 12, "learning_rate": 0.05, "slots": 2, "same": True}
     metric = {"function": "keras.src.losses.losses.binary_crossentropy", "same_as": None, "dtype": "float32"}
     return {
-        "policy": {"every_update": True, "parameters": 21, "nbytes": 2**30, "level": 3},
+        "policy": {"every_update": True, "parameters": 21, "nbytes": 2**30, "level": 3, "overhead": 0.02, "least": 2,
+                   "because": "batch-hooks"},
         "environment": {"diagnose": "0.1.0", "python": "3.11.7", "keras": "3.15.1", "numpy": "2.4.6"},
         "backend": "tensorflow",
         "fit": {"number": 1, "found": True, "arguments": {

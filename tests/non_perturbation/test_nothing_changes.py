@@ -166,6 +166,24 @@ def test_a_light_recording_changes_nothing_either(
     assert_recorded(traced.first, tracer, CASES[name])
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in (*LIGHT[:2], "steps_per_execution", "swap_moving_average") if name in existing()]
+)
+def test_nor_does_a_level_that_changes(
+    name: str, untraced: Callable[[str], Comparison], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to the least inside an epoch, and up again at its end: what is chosen is not what this is about."""
+    chosen = [0, 3, 1, 2]
+    monkeypatch.setattr("diagnose.record.choice.choose", lambda costs, bounds, inside: chosen.pop(0) if chosen else 0)
+    tracer = Tracer(tmp_path / "fit.diag")
+    traced = run_case(CASES[name], tmp_path, insert(tracer))
+    assert_same(untraced(name), traced)
+    tracer.close()
+    with read_trace(tracer.path) as trace:
+        assert trace.status == "complete"
+        assert sum(e.kind == "level" for e in trace.events) >= 2
+
+
 def two_fits(tracer: Tracer | None) -> list[Outcome]:
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)

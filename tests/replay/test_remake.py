@@ -11,6 +11,7 @@ import pytest
 
 from diagnose import Diagnosis, Trace, Tracer, read_trace
 from diagnose.errors import DiagnoseError
+from diagnose.record.chooser import Bounds, Costs
 
 BACKEND = keras.config.backend()
 
@@ -87,6 +88,29 @@ def test_the_diagnosis_is_the_same_as_with_all_weights_kept(make: Any, arguments
         assert made.step_rows == kept.step_rows
         assert made.headline == kept.headline
         assert failed(made) == failed(kept)
+
+
+def test_of_epochs_recorded_at_several_levels_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside the first epoch the level goes down; the second has another, the third is recorded in full."""
+    kept, _ = fit(3)
+    chosen = {(True, 2): 0, (False, 4): 1, (False, 8): 3}
+
+    def choose(costs: Costs, bounds: Bounds, *, inside: bool) -> int:
+        return chosen.get((inside, 12 - (costs.left or 0)), costs.level)
+
+    monkeypatch.setattr("diagnose.record.choice.choose", choose)
+    made, _ = fit("auto")
+    assert [row.level for row in made.epoch_rows] == [0, 1, 3]
+    assert [row.how for row in made.epoch_rows] == ["made-again", "made-again", "recorded"]
+    assert made.replay is not None and (made.replay.steps, made.replay.reproduced) == (12, 12)
+    assert made.replay.how == "partly"
+    assert made.ledgers == kept.ledgers and made.ledgers
+    assert made.step_rows == kept.step_rows
+    assert made.headline == kept.headline
+    assert failed(made) == failed(kept)
+    told = made.versions["levels"]
+    assert told.startswith("level 3 at first; level 0 from step 2 of epoch 1 on, since at 3 recording took ")
+    assert "; level 1 from the end of epoch 1 on" in told and "; level 3 from the end of epoch 2 on" in told
 
 
 class Twice(keras.callbacks.Callback):

@@ -61,4 +61,4 @@ def metrics_given(model: Any) -> list[Any]:
 
 def losses_given(model: Any) -> Any:
     """What `compile` was given as `loss`."""
-    return compiled_loss(model)._user_loss
+    return getattr(compiled_loss(model), "_user_loss", None)

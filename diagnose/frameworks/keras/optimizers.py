@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from diagnose.frameworks.keras.layers import held_by
+from diagnose.frameworks.keras.layers import held_by, model_and_layers
+from diagnose.frameworks.keras.origin import by_keras
 from diagnose.frameworks.keras.trainers import keeps_jax_state
 
 
@@ -56,6 +57,12 @@ def own_optimizers(model: Any) -> list[Any]:
     import keras
 
     compiled = {id(each) for each in parts(model.optimizer)}
+    layers = model_and_layers(model)
+    if all(by_keras(type(layer)) for layer in layers):
+        # Keras's own classes keep none but where they compile them; what a script hung on the model itself is seen.
+        plain = [v for layer in layers for v in list(vars(layer).values()) if isinstance(v, keras.optimizers.Optimizer)]
+        if all(id(each) in compiled for each in plain):
+            return []
     held = [o for o in held_by(model) if isinstance(o, keras.optimizers.Optimizer)]
     inner = {id(each) for o in held for each in list(parts(o))[1:]}
     return list({id(o): o for o in held if id(o) not in compiled | inner}.values())

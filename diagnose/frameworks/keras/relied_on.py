@@ -30,6 +30,7 @@ _UTILS = "keras.src.trainers.compile_utils."
 _OPTIMIZER = "keras.src.optimizers.base_optimizer.BaseOptimizer."
 _WRAPPER = "keras.src.metrics.reduction_metrics.MeanMetricWrapper."
 _FUNCTION = "keras.src.ops.function.Function."
+_ARRAYS = "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter."
 _DATA = "tensorflow.python.data.ops."
 
 RELIED_ON: Final = (
@@ -99,7 +100,13 @@ RELIED_ON: Final = (
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.data_adapter", "the kind of data a fit got"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.num_batches", "the steps of an epoch"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._num_batches", "all batches of the data"),
-    Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over", _TF),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over"),
+    Relied("keras.src.trainers.epoch_iterator.EpochIterator._enumerate_iterator", "how far an epoch is"),
+    Relied(_ARRAYS + "_inputs", "the arrays of a fit"),
+    Relied(_ARRAYS + "_num_samples", "the rows of a fit on arrays"),
+    Relied(_ARRAYS + "_batch_size", "the rows of a batch of arrays"),
+    Relied(_ARRAYS + "_shuffle", "whether one order is drawn for all rows of arrays"),
+    Relied(_ARRAYS + "_get_iterator:global_permutation", "the order of the rows of arrays", _JAX),
     # ── TensorFlow ──
     Relied(
         "tensorflow.python.trackable.base.Trackable._maybe_initialize_trackable:_self_unconditional_checkpoint_dependencies",
@@ -124,4 +131,20 @@ RELIED_ON: Final = (
     Relied(_DATA + "dataset_ops._OptionsDataset._input_dataset", "whether a pipeline runs ahead at its end", _TF),
     Relied(_DATA + "prefetch_op._PrefetchDataset", "whether a pipeline runs ahead at its end", _TF),
     Relied(_DATA + "map_op._ParallelMapDataset", "whether a pipeline runs ahead at its end", _TF),
+    # Of the pipeline that Keras makes of arrays, in which the order of rows is noted: another one is left alone.
+    Relied(_DATA + "prefetch_op._PrefetchDataset._buffer_size", "behind the batches of arrays", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset._map_func", "gathers the batches of arrays", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset._num_parallel_calls", "how batches of arrays are gathered", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset._deterministic", "how batches of arrays are gathered", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset._use_inter_op_parallelism", "how batches of arrays are gathered", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset._preserve_cardinality", "how batches of arrays are gathered", _TF),
+    Relied(_DATA + "map_op._ParallelMapDataset._use_unbounded_threadpool", "how batches are gathered", _TF),
+    Relied(_DATA + "dataset_ops.DatasetV2._flat_types", "the batches of arrays", _TF),
+    Relied(_DATA + "dataset_ops.DatasetV2._flat_shapes", "the batches of arrays", _TF),
+    Relied(_DATA + "zip_op._ZipDataset", "joins arrays and the order of their rows", _TF),
+    Relied(_DATA + "zip_op._ZipDataset._datasets", "joins arrays and the order of their rows", _TF),
+    Relied(_DATA + "flat_map_op._FlatMapDataset", "cuts the order of rows into batches", _TF),
+    Relied(_DATA + "repeat_op._RepeatDataset", "the arrays, for each batch", _TF),
+    Relied(_DATA + "from_tensors_op._TensorDataset", "the arrays", _TF),
+    Relied(_DATA + "from_tensors_op._TensorDataset._tensors", "the arrays", _TF),
 )

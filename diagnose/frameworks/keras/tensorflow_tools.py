@@ -35,6 +35,13 @@ def is_plain(variable: Any) -> bool:
     return type(variable).__name__ in ("ResourceVariable", "UnliftedInitializerVariable")
 
 
+def operations_are_deterministic() -> bool:
+    """Whether `tf.config.experimental.enable_op_determinism()` was called. There is no public way to ask."""
+    from tensorflow.python.framework import config
+
+    return bool(config.is_op_determinism_enabled())
+
+
 def is_summed_when_read(variable: Any) -> bool:
     """Whether each replica adds up a variable for itself, and reading it joins the parts."""
     return type(variable).__name__ == "SyncOnReadVariable"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.optimizers import variables_of
+from diagnose.record.array_source import ArraySource
 from diagnose.tracefile.composite import Composite
 from diagnose.tracefile.model import NDArray
 
@@ -120,6 +121,10 @@ class Backend(Protocol):
         """Has the batches noted that an epoch iterator of Keras's, which has not begun, will draw, while they are
         `wanted`. None where the wrapped function gets each batch anyway, or where that cannot be."""
 
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        """Has the order of rows noted in which an epoch iterator of Keras's, which has not begun, will go over arrays.
+        None for other data, and where that cannot be seen."""
+
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         """The current values (those in `state`, if given), without changing what the model's trainer does next."""
 
@@ -130,6 +135,9 @@ class Backend(Protocol):
     def distribution(self, model: Any) -> Distribution | None:
         """How the model's training is spread, where each replica computes its own share of a batch; None where one
         computes all of it."""
+
+    def adds_in_order(self, model: Any) -> bool:
+        """Whether the same step on the same numbers gives the same bits on the model's device."""
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         """(index in `variables.all`, replica) of variables that replicas may change each for itself, beyond the first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,13 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from diagnose.frameworks.keras.trainers import jax_state
+from diagnose.record.array_source import ArraySource
+from diagnose.record.backends import jax_arrays
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
+
+_DETERMINISTIC = ("xla_gpu_deterministic_ops", "xla_gpu_exclude_nondeterministic_ops")
 
 
 class JaxBackend:
@@ -30,6 +35,9 @@ class JaxBackend:
 
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         return None
+
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        return jax_arrays.tap(epoch_iterator)
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         trainable, non_trainable, optimizer, metrics = jax_state(model) if state is None else state
@@ -55,6 +63,12 @@ class JaxBackend:
         refusal = "with JAX on several processes, arrays cannot be read whole in one of them, so this fit is not traced"
         chief = jax.process_index() == 0
         return Distribution("keras.distribution", jax.device_count(), jax.local_device_count(), chief, refusal)
+
+    def adds_in_order(self, model: Any) -> bool:
+        if jax.default_backend() != "gpu":
+            return True
+        flags = os.environ.get("XLA_FLAGS", "")
+        return any(f"{name}=true" in flags for name in _DETERMINISTIC)
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         return ()

@@ -10,8 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diagnose.frameworks.keras.tensorflow_tools import graph_function, is_plain, local_parts, specs_of_parts
-from diagnose.record.backends import tensorflow_distribution, tensorflow_source
+from diagnose.frameworks.keras.tensorflow_tools import (
+    graph_function,
+    is_plain,
+    local_parts,
+    operations_are_deterministic,
+    specs_of_parts,
+)
+from diagnose.record.array_source import ArraySource
+from diagnose.record.backends import tensorflow_arrays, tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
 from diagnose.tracefile.composite import Composite, Ragged, Sparse, Strings
@@ -38,6 +45,9 @@ class TensorFlowBackend:
 
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         return tensorflow_source.tap(epoch_iterator, wanted)
+
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        return tensorflow_arrays.tap(epoch_iterator, self.view)
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         def optimizer() -> list[Any]:
@@ -78,6 +88,9 @@ class TensorFlowBackend:
 
     def distribution(self, model: Any) -> Distribution | None:
         return tensorflow_distribution.distribution(model)
+
+    def adds_in_order(self, model: Any) -> bool:
+        return not tf.config.list_physical_devices("GPU") or operations_are_deterministic()
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         if "copies" not in variables.prepared:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from diagnose.frameworks.torch_generators import generator_state
+from diagnose.record.array_source import ArraySource
+from diagnose.record.backends import torch_arrays
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
@@ -30,6 +32,9 @@ class TorchBackend:
     def tap(self, epoch_iterator: Any, wanted: Callable[[], bool]) -> Source | None:
         return None
 
+    def tap_arrays(self, epoch_iterator: Any) -> ArraySource | None:
+        return torch_arrays.tap(epoch_iterator)
+
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         return Live(
             variables=[v.value for v in variables.all],
@@ -42,6 +47,10 @@ class TorchBackend:
 
     def distribution(self, model: Any) -> Distribution | None:
         return None
+
+    def adds_in_order(self, model: Any) -> bool:
+        devices = {v.value.device.type for v in model.variables}
+        return devices <= {"cpu"} or torch.are_deterministic_algorithms_enabled()
 
     def copies(self, variables: Variables) -> Sequence[tuple[int, int]]:
         return ()
