@@ -252,7 +252,7 @@ class TraceWriter:
 
     def _checked(self, batch: BatchRef, layouts: _Layouts) -> tuple[Value, ...]:
         """The columns of a batch whose rows are known to be there."""
-        ids = np.ascontiguousarray(batch.row_ids, dtype="<i8")
+        ids = batch.row_ids if batch.row_ids.dtype == _IDS else batch.row_ids.astype(_IDS)
         if batch.signature is not None and not 0 <= batch.signature < len(self._signatures):
             raise ValueError("a batch names a signature that was not added")
         missing = None if batch.missing is None else _text(batch.missing)
@@ -279,6 +279,7 @@ class _Layouts:
         return self._last[1]
 
 
+_IDS = np.dtype("<i8")
 _NO_ROWS = np.empty(0, np.int64)
 
 
