@@ -26,6 +26,7 @@ from diagnose.record.items import (
     TrainEndItem,
 )
 from diagnose.record.order import row_order
+from diagnose.record.packs import raw
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
 from diagnose.record.saved_files import SavedFiles
@@ -155,7 +156,7 @@ class Encoder:
     # ── steps and batches ──
 
     def _step(self, item: StepItem) -> None:
-        metrics = len(item.metrics_before or b"") + len(item.metrics_after or b"")
+        metrics = sum(len(state) for state in (item.metrics_before, item.metrics_after) if state is not None)
         generator = 0 if item.generator is None else self._room.content(item.generator.nbytes)
         states = 0 if item.after is None else 512 + 32 * len(item.after.arrays)
         recorded = self._room.open(Tier.STEPS, _reference(item.batch) + metrics + generator + states)
@@ -169,8 +170,8 @@ class Encoder:
                 computed_at=item.step,
                 produced=item.step + 1,
                 batch=batch,
-                metrics_before=item.metrics_before,
-                metrics_after=item.metrics_after,
+                metrics_before=raw(item.metrics_before),
+                metrics_after=raw(item.metrics_after),
                 generator=None if item.generator is None else self._writer.array(item.generator),
                 seconds=item.seconds,
             )

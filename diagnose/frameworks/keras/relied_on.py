@@ -99,7 +99,11 @@ RELIED_ON: Final = (
     Relied("keras.src.trainers.epoch_iterator.EpochIterator.num_batches", "the steps of an epoch"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._num_batches", "all batches of the data"),
     Relied("keras.src.trainers.epoch_iterator.EpochIterator._get_iterator", "what is iterated over", _TF),
+    # ── variables ──
+    Relied("keras.src.backend.common.variables.Variable._value", "the tensors of the variables at each step", _TORCH),
     # ── TensorFlow ──
+    Relied("tensorflow.python.eager.execute.execute", "variables read with one operation", _TF),
+    Relied("tensorflow.python.eager.context.context", "variables read with one operation", _TF),
     Relied(
         "tensorflow.python.trackable.base.Trackable._maybe_initialize_trackable:_self_unconditional_checkpoint_dependencies",
         "what begins so in a layer is TensorFlow's, not the layer's",

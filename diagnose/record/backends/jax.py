@@ -11,6 +11,7 @@ from jax.experimental import sparse as jax_sparse
 
 from diagnose.frameworks.keras.trainers import jax_state
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
+from diagnose.record.packs import Pack, places_by_group
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
@@ -44,6 +45,14 @@ class JaxBackend:
             metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
         )
 
+    def pack(self, model: Any, variables: Variables, state: Any = None) -> Pack | None:
+        if state is None:
+            return None
+        if "pack" not in variables.prepared:
+            variables.prepared["pack"] = _Packer(variables, state)
+        packer: _Packer = variables.prepared["pack"]
+        return packer.pack(state)
+
     def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
         return None  # this trainer builds the model before its first step
 
@@ -73,6 +82,35 @@ class JaxBackend:
 
     def generator_state(self) -> NDArray | None:
         return None
+
+
+class _Packer:
+    """Where variables are in a step's state, and how they lie once they are packed."""
+
+    def __init__(self, variables: Variables, state: Any) -> None:
+        groups = ((0, variables.trainable), (1, variables.non_trainable))
+        found = {id(v): (group, place) for group, listed in groups for place, v in enumerate(listed)}
+        self._order = [found.get(id(v)) for v in variables.all]
+        values = None if None in self._order else self._values(state)
+        # Arrays on several devices are brought together by a function of their own kind.
+        whole = bool(values) and all(isinstance(v, jax.Array) and len(v.devices()) == 1 for v in values)
+        self._places = places_by_group([v.dtype for v in values], [v.shape for v in values]) if whole else []
+
+    def pack(self, state: Any) -> Pack | None:
+        return Pack(_packed(self._values(state)), np.asarray, self._places) if self._places else None
+
+    def _values(self, state: Any) -> list[Any]:
+        return [*(state[group][place] for group, place in self._order), *state[3]]
+
+
+@jax.jit
+def _packed(values: list[Any]) -> list[Any]:
+    """Flat arrays, one for each dtype. Dispatched like a step, behind the one that made the values and in front of the
+    one that they are donated to: the caller waits for neither."""
+    groups: dict[Any, list[Any]] = {}
+    for value in values:
+        groups.setdefault(value.dtype, []).append(value.reshape(-1))
+    return [jax.numpy.concatenate(group) for group in groups.values()]
 
 
 def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
