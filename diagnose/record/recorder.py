@@ -156,7 +156,8 @@ class Recorder(Observer):
         seconds = time.perf_counter() - self._step_started
         if self._first is not None:
             self._first.end()
-        self._seed.look_back(self.model)
+        if self.level >= DIGESTS or self._batch_index == 0:
+            self._seed.look_back(self.model)
         if self.step == 0:
             self._forget_variables_if_others()  # metrics and slots may have been made in this step
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))

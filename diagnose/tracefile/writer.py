@@ -228,13 +228,18 @@ class TraceWriter:
         if batch.signature is not None and not 0 <= batch.signature < len(self._signatures):
             raise ValueError("a batch names a signature that was not added")
         missing = None if batch.missing is None else _text(batch.missing)
-        layout = None if batch.layout == Layout() else _json(msgspec.to_builtins(batch.layout))
+        layout = _layout(batch.layout) if batch.layout.weights is None else _json(msgspec.to_builtins(batch.layout))
         return (_int(batch.signature), ids.tobytes(), batch.sample_weight, b"".join(batch.whole), missing, layout)
 
     def _known_state(self, state: int) -> int:
         if not 0 <= state < self._states:
             raise ValueError(f"there is no state {state}")
         return int(state)
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(layout: Layout) -> str | None:
+    return None if layout == Layout() else _json(msgspec.to_builtins(layout))
 
 
 @functools.lru_cache(maxsize=4096)
