@@ -48,9 +48,7 @@ class RowOrder:
             put(OrderItem(arrays))
 
 
-def row_order(
-    arrays: Sequence[Any], recorded: Sequence[Leaf], known: Mapping[Digest, int]
-) -> npt.NDArray[np.int64]:
+def row_order(arrays: Sequence[Any], recorded: Sequence[Leaf], known: Mapping[Digest, int]) -> npt.NDArray[np.int64]:
     """The ids of those rows that are known, in the order of the arrays. They are told by their contents, so that arrays
     which were changed during the fit, or which Keras makes others of, have none.
 

@@ -106,7 +106,7 @@ class _Plain:
             if (leaf.dtype, leaf.shape[1:], leaf.ndim) != known or not leaf.flags.c_contiguous:
                 return None
         rows = len(found[0])
-        if len(found) == 2 and len(found[1]) != rows or (weight is not None and weight.dtype.name not in DTYPES):
+        if (len(found) == 2 and len(found[1]) != rows) or (weight is not None and weight.dtype.name not in DTYPES):
             return None
         taken = self._taken
         return TakenBatch(taken.signature, found, weight, rows, None, None, taken.bare)

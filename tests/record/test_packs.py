@@ -63,7 +63,7 @@ def overwrite(model: Any, state: Any) -> None:
 def test_a_look_holds_what_the_step_left_whatever_comes_after_it(model: Any) -> None:
     backend = current_backend()
     variables = Variables.of(model)
-    for _ in range(2):  # the second time in the state that the first has left: sparse updates change how variables are read
+    for _ in range(2):  # again: sparse updates change how a variable is read from then on
         state = state_of(model)
         expected, metrics = copied(variables.all), copied(variables.metrics)
         pack = backend.pack(model, variables, state)

@@ -41,8 +41,8 @@ def is_summed_when_read(variable: Any) -> bool:
 
 
 def reader_of(variables: Sequence[Any]) -> Callable[[], list[Any]]:
-    """Reads what plain variables hold, as tensors, with one operation. Nothing is copied: whoever writes into a variable
-    whose tensor somebody holds makes a new one (but for variables with sparse updates, which are copied here).
+    """Reads what plain variables hold, as tensors, with one operation. Nothing is copied: whoever writes into a
+    variable whose tensor somebody holds makes a new one (but for variables with sparse updates, which are copied here).
 
     As `tf.raw_ops` has no such operation, `ReadVariableOp` for each is the public way: four times as long.
     """

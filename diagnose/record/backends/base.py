@@ -25,6 +25,7 @@ class Variables:
     metrics: Sequence[Any]
     prepared: dict[str, Any] = field(default_factory=dict)
     """What a backend prepares once for reading these variables fast."""
+
     @classmethod
     def of(cls, model: Any) -> Variables:
         return cls(
