@@ -90,20 +90,27 @@ class _Packer:
     def __init__(self, variables: Variables, state: Any) -> None:
         groups = ((0, variables.trainable), (1, variables.non_trainable))
         found = {id(v): (group, place) for group, listed in groups for place, v in enumerate(listed)}
-        self._order = [found.get(id(v)) for v in variables.all]
-        values = None if None in self._order else self._values(state)
+        self._lengths = len(variables.trainable), len(variables.non_trainable), len(variables.metrics)
+        order = [found.get(id(v)) for v in variables.all]
+        self._order = [place for place in order if place is not None]
+        values = self._values(state) if len(self._order) == len(order) else []
         # Arrays on several devices are brought together by a function of their own kind.
         whole = bool(values) and all(isinstance(v, jax.Array) and len(v.devices()) == 1 for v in values)
         self._places = places_by_group([v.dtype for v in values], [v.shape for v in values]) if whole else []
 
     def pack(self, state: Any) -> Pack | None:
-        return Pack(_packed(self._values(state)), np.asarray, self._places) if self._places else None
+        trainable, non_trainable, metrics = self._lengths
+        others = bool(self._order) and (len(state[0]), len(state[1])) != (trainable, non_trainable)
+        if not self._places or others or len(state[3]) != metrics:
+            return None  # a callback set `trainable`, say: places in the state are those of other variables
+        flat: list[Any] = _packed(self._values(state))
+        return Pack(flat, np.asarray, self._places)
 
     def _values(self, state: Any) -> list[Any]:
         return [*(state[group][place] for group, place in self._order), *state[3]]
 
 
-@jax.jit
+@jax.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _packed(values: list[Any]) -> list[Any]:
     """Flat arrays, one for each dtype. Dispatched like a step, behind the one that made the values and in front of the
     one that they are donated to: the caller waits for neither."""
