@@ -26,6 +26,24 @@ SECONDS: dict[str, float] = json.loads(Path(__file__).with_name("seconds.json").
 APART = ("tests/corpus/test_corpus.py", "tests/rules/test_advice.py")
 """Long files whose tests share nothing: with `-n`, parts of them go to different processes."""
 PARTS = 4
+ANY_BACKEND = (
+    "tests/analysis", "tests/decide", "tests/identify", "tests/ledger", "tests/policies", "tests/rules",
+    "tests/metrics/test_metric_forms.py",
+)  # fmt: skip
+"""What fits models, in this process, and is about what comes after: see `tools/tests.py`."""
+TENSORFLOWS = frozenset(
+    f"tests/{name}.py"
+    for name in (
+        "analysis/test_calls", "analysis/test_chosen", "analysis/test_since_fit", "analysis/test_workers",
+        "decide/test_clock", "rules/test_advice", "rules/test_evaluate_inside_epoch", "rules/test_frozen_after_compile",
+        "rules/test_loss_changed", "rules/test_loss_says_nothing", "rules/test_masked_metric",
+        "rules/test_metric_mismatch", "rules/test_metric_never_reset", "rules/test_partial_batch_weight",
+        "rules/test_partial_epoch", "rules/test_recorded", "rules/test_reshuffled_split",
+        "rules/test_trained_on_validation",
+    )
+)  # fmt: skip
+"""But for these: with tf.data, with what only a graph does, or with a fit that only TensorFlow's random numbers lead
+to what is tested."""
 
 
 def unit(nodeid: str) -> str:
@@ -45,6 +63,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False  # they come in order: the longest first, so that both end at a time
     return Units(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    file = item.nodeid.partition("::")[0]
+    if file.startswith(ANY_BACKEND) and file not in TENSORFLOWS:
+        item.add_marker("any_backend")
 
 
 @pytest.hookimpl(trylast=True)
