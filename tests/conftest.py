@@ -28,7 +28,10 @@ APART = ("tests/corpus/test_corpus.py", "tests/rules/test_advice.py")
 PARTS = 4
 ANY_BACKEND = (
     "tests/analysis", "tests/decide", "tests/identify", "tests/ledger", "tests/policies", "tests/rules",
-    "tests/metrics/test_metric_forms.py",
+    "tests/api/test_internal_errors.py", "tests/attach/test_one_tracer_at_once.py", "tests/attach/test_twice.py",
+    "tests/metrics/test_metric_forms.py", "tests/record/test_callback_state.py", "tests/record/test_full_trace.py",
+    "tests/record/test_identity.py", "tests/record/test_withheld_rows.py", "tests/replay/test_raising_models.py",
+    "tests/replay/test_row_order.py",
 )  # fmt: skip
 """What fits models, in this process, and is about what comes after: see `tools/tests.py`."""
 TENSORFLOWS = frozenset(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from diagnose.rules import logits
 from diagnose.rules.labels import flat_labels, one_hot
 from diagnose.rules.random_evaluate import alike
 from diagnose.tracefile.about import Metric
-from diagnose.tracefile.model import State
+from diagnose.tracefile.model import NDArray, State
 
 if TYPE_CHECKING:
     from diagnose.replay.replayer import Replayer
@@ -117,25 +117,37 @@ FEW_ROWS: Final = 4096
 """Rows whose predictions are looked at."""
 
 
+def _predicted(replayer: Replayer, data: EvaluationData) -> Iterator[tuple[list[Any], list[NDArray]]]:
+    """(labels, predictions) by output, batch by batch, of the first rows, with the weights after fit."""
+    from diagnose.replay.runs import BatchRun
+
+    names = [str(o.name) for o in replayer.trace.header.model.outputs or ()]
+    values, rows = None, 0
+    for batch in data.batches:
+        if rows >= FEW_ROWS:
+            return
+        rows += batch.size
+        values = values or replayer.states.values(replayer.states.final())
+        run = BatchRun(values, batch, None, None, batch.fixed, None)
+        yield list(flat_labels(batch.y, names)), replayer.engine.predictions(run)
+
+
 def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, float]]:
     """Of metrics that count cells, where labels are one-hot (or 0 and 1, for an output of one number that is compared
     as it is): the share of cells that they count, and of rows that are right."""
-    from diagnose.replay.runs import BatchRun
-
     header = replayer.trace.header
     counted = [m for m in header.metrics or () if m.function in ("binary_accuracy", "accuracy")]
-    names = [str(o.name) for o in header.model.outputs or ()]
+    if not counted or not data.batches:
+        return {}
+    first = list(flat_labels(data.batches[0].y, [str(o.name) for o in header.model.outputs or ()]))
+    if not any((m.output or 0) < len(first) and _tells_rows(m, first[m.output or 0]) for m in counted):
+        return {}
     sums: dict[str, list[float]] = {}
-    rows, values = 0, None
-    for batch in data.batches if counted else ():
-        labels = list(flat_labels(batch.y, names))
+    for labels, predicted in _predicted(replayer, data):
         asked = [m for m in counted if (m.output or 0) < len(labels)]
         asked = [m for m in asked if _tells_rows(m, labels[m.output or 0])]
-        if not asked or rows >= FEW_ROWS:
+        if not asked:
             break
-        rows += batch.size
-        values = values or replayer.states.values(replayer.states.final())
-        predicted = replayer.engine.predictions(BatchRun(values, batch, None, None, batch.fixed, None))
         for metric in asked:
             label, output = labels[metric.output or 0], predicted[metric.output or 0]
             label = label.reshape(len(label), -1)
@@ -153,22 +165,15 @@ def rows_right(replayer: Replayer, data: EvaluationData) -> dict[str, dict[str, 
 def as_logits(replayer: Replayer, data: EvaluationData) -> dict[str, float]:
     """Of an output without activation that a crossentropy is computed of: the lowest and highest prediction, and for
     two classes the share of rows that are right by the metric's threshold ("half") and by the sign ("zero")."""
-    from diagnose.replay.runs import BatchRun
-
     header = replayer.trace.header
     if logits.form(header) is None:
         return {}
     metric = next((m for m in header.metrics or () if m.function == "binary_accuracy"), None)
     threshold = 0.5 if metric is None else float(metric.settings.get("threshold", 0.5))
-    names = [str(o.name) for o in header.model.outputs or ()]
-    values = replayer.states.values(replayer.states.final())
     low, high, half, zero, rows, same = math.inf, -math.inf, 0, 0, 0, True
-    for batch in data.batches:
-        if rows >= FEW_ROWS:
-            break
-        output = replayer.engine.predictions(BatchRun(values, batch, None, None, batch.fixed, None))[0]
+    for given, predicted in _predicted(replayer, data):
+        output, labels = predicted[0], np.asarray(given[0])
         low, high = min(low, float(output.min())), max(high, float(output.max()))
-        labels = np.asarray(next(flat_labels(batch.y, names)))
         rows += len(output)
         same = same and labels.size == output.size == len(output) and bool(np.isin(labels, (0, 1)).all())
         if same:
@@ -226,6 +231,22 @@ def scored(replayer: Replayer, epochs: Iterable[int]) -> dict[int, Scored]:
         with contextlib.suppress(ReplayError):
             found[epoch] = Scored(replayer.scored(epoch, "before"), replayer.scored(epoch, "after"))
     return found
+
+
+def step_returned(replayer: Replayer | None) -> dict[str, float]:
+    """What the last recorded step of a model with a train step of its own returns, from metrics that were just reset;
+    else empty."""
+    from diagnose.replay.engine import TRAINING
+
+    if replayer is None or not replayer.engine.own_train or not replayer.trace.steps:
+        return {}
+    engine = replayer.engine
+    try:
+        (done,) = engine.forward(replayer.step_run(replayer.trace.steps[-1]), [engine.fresh()], [TRAINING])
+    except ReplayError:
+        return {}
+    found = {name: np.asarray(engine.array(value)) for name, value in (done.logs or {}).items() if value is not None}
+    return {name: float(value) for name, value in found.items() if value.ndim == 0}
 
 
 def end_of_epoch(replayer: Replayer, epochs: Iterable[int]) -> dict[int, dict[str, float]]:

@@ -35,8 +35,12 @@ class Held:
     changed: int
     strange: tuple[str, ...]
     """Variables with contents that no version after the first had, by their paths."""
-    loaded: int
-    """How many of the fit's variables are there with contents that training made."""
+    loaded: tuple[str, ...]
+    """The fit's variables that are there with contents that training made."""
+    differing: tuple[str, ...] = ()
+    """Those that are there, in their place and shape, with others."""
+    absent: tuple[str, ...] = ()
+    """Those that are not."""
 
 
 class Known:
@@ -95,16 +99,39 @@ class Known:
             after_fit=key == end,
             changed=changed,
             strange=tuple(path for path, digest, (every, trained) in known if digest not in (trained or every)),
-            loaded=sum(digest in trained for _, digest, (_, trained) in known),
+            **self._parts(call, [digest in trained for _, digest, (_, trained) in known], list(key)),
         )
+
+    def _parts(self, call: Call, loaded: Sequence[bool], there: Sequence[Digest | None]) -> dict[str, tuple[str, ...]]:
+        """The fit's variables by what has become of them.
+
+        Args:
+            there: the contents in the place of each, None: the model has no such place.
+        """
+        variables, shapes = self.trace.header.variables, self._shapes_there(call)
+        found: dict[str, list[str]] = {"loaded": [], "differing": [], "absent": []}
+        for i, path, there_is, digest in zip(self._own, self._paths, loaded, there, strict=True):
+            fits = digest is not None and shapes.get(i, variables[i].shape) == variables[i].shape
+            found["loaded" if there_is else "differing" if fits else "absent"].append(path)
+        return {name: tuple(paths) for name, paths in found.items()}
+
+    def _shapes_there(self, call: Call) -> dict[int, tuple[int, ...]]:
+        """The shape of what stands in the place of each of the fit's variables, of another model with as many."""
+        alike = len(call.shapes) == self.variables
+        return {i: tuple(call.shapes[i]) for i in self._own} if alike else {}
 
     def _of_others(self, call: Call) -> Held:
         """A model of other variables: what it has of this fit's, wherever."""
         there, known = set(call.weights), {d for every, trained in self._recorded for d in trained or every}
         paths = call.paths or tuple("" for _ in call.weights)
         strange = tuple(path for path, d in zip(paths, call.weights, strict=False) if d not in known)
-        loaded = sum(not trained.isdisjoint(there) for _, trained in self._recorded)
-        return Held(None, None, None, False, len(call.weights), strange, loaded)
+        loaded = [not trained.isdisjoint(there) for _, trained in self._recorded]
+        # By name, without that of the model, and shape.
+        shapes = call.shapes or tuple(() for _ in call.weights)
+        places = {(_tail(path), tuple(shape)): d for path, shape, d in zip(paths, shapes, call.weights, strict=False)}
+        variables = self.trace.header.variables
+        own = [places.get((_tail(variables[i].path), variables[i].shape)) for i in self._own]
+        return Held(None, None, None, False, len(call.weights), strange, **self._parts(call, loaded, own))
 
     # ── rows ──
 
@@ -231,6 +258,11 @@ class Known:
         if of_inputs:
             return [self._inputs.get(row) for row in rows] == [self._inputs.get(row) for row in given]
         return rows == given
+
+
+def _tail(path: str) -> str:
+    """A variable's path without the name of the model, which counts models."""
+    return path.partition("/")[2] or path
 
 
 def _ids(refs: Iterable[BatchRef]) -> list[int]:

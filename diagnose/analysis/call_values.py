@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from diagnose.analysis.call_data import Held
 from diagnose.record.call_items import Call, Calls
 from diagnose.replay.replayer import Replayer
+from diagnose.replay.runs import BatchRun
 from diagnose.result.calls import Call as CallFound
-from diagnose.tracefile.model import Batch
+from diagnose.tracefile.model import Batch, NDArray
 
 MOST_ROWS: Final = 500_000
 """Of all calls together that are replayed; the last calls first."""
+
+MOST_MASKED: Final = 4096
+"""Rows of a call whose masks are asked for, outside any graph."""
 
 Values = Mapping[str, float]
 
@@ -49,6 +55,39 @@ class CallValues:
                 self._found[key] = replayer.with_weights(arrays, batches)
         return self._found[key]
 
+    def by_its_own(self, call: Call, held: Held, batches: Sequence[Batch]) -> Values:
+        """The same values by what the model was compiled with for this call; empty where that is as in the fit, or
+        cannot be computed."""
+        replayer, count = self.replayer, sum(b.size for b in batches)
+        if not call.compiled or replayer is None or not batches or count > self._left:
+            return {}
+        if replayer.spread is not None or replayer.engine.own_test:
+            return {}
+        arrays = self.calls.arrays(call.weights) if held.state is None else replayer.states.arrays(held.state)
+        if arrays is None or [a.shape for a in arrays] != replayer.engine.shapes:
+            return {}
+        key = (tuple(map(id, call.compiled.values())), call.weights, count, tuple(id(b.x) for b in batches[:1]))
+        if key not in self._found:
+            self._left -= count
+            with replayer.engine.compiled_as(call.compiled) as engine:
+                self._found[key] = Replayer(replayer.trace, engine, ()).with_weights(arrays, batches)
+        return self._found[key]
+
+    def mask(self, call: Call, batches: Sequence[Batch]) -> NDArray | None:
+        """Which steps of sequences that were predicted count for `evaluate`; None where there is no mask, or too many
+        rows to look."""
+        replayer, kept = self.replayer, self.calls.arrays(call.predictions or ())
+        if not kept or kept[0].ndim != 3 or len(kept[0]) > MOST_MASKED:
+            return None
+        if replayer is None or not replayer.trace.header.model.masking or not batches:
+            return None
+        if replayer.spread is not None and replayer.spread.partial is not None:
+            return None
+        values = replayer.states.values(replayer.states.final())
+        found = [replayer.engine.masks(BatchRun(values, b, None, None, b.fixed, None)) for b in batches]
+        parts = [masks[0] for masks in found if len(masks) == 1 and masks[0] is not None]
+        return np.concatenate(parts) if len(parts) == len(found) else None
+
     def reproduced(self, entry: CallFound, values: Values | None) -> bool | None:
         """Whether these are what the call returned; None where no value can be compared."""
         from diagnose.replay.check import close
@@ -58,9 +97,3 @@ class CallValues:
             return None
         replayer = self.replayer
         return all(close(replayer, values[name], entry.returned[name]) for name in shared)
-
-    def gives(self, value: float, wanted: float) -> bool:
-        """Whether two values are the same up to the rounding of replay."""
-        from diagnose.replay.check import close
-
-        return self.replayer is not None and close(self.replayer, value, wanted)

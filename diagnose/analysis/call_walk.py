@@ -51,9 +51,8 @@ class Walk:
         made, here = walked
         replayed = entry.replayed.get(name, here)
         made.append(CallEntry("rows-changed", replayed - here))
-        returned = (entry.returned or entry.replayed).get(name)
-        if name in call.otherwise and returned is not None and not self.values.gives(replayed, returned):
-            made.append(CallEntry("other-compile", returned - replayed))
+        if name in call.otherwise and name in entry.recompiled:
+            made.append(CallEntry("other-compile", entry.recompiled[name] - replayed))
         return made
 
     def _value(self, call: Call, held: Held, batches: Sequence[Batch], how: str, name: str) -> float:

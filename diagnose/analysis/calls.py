@@ -14,14 +14,14 @@ from diagnose.analysis.call_data import DEFAULT_BATCH, Held, Known, batches
 from diagnose.analysis.call_scale import on_another_scale
 from diagnose.analysis.call_values import CallValues, Values
 from diagnose.analysis.call_walk import Walk
-from diagnose.analysis.scored import scored
+from diagnose.analysis.scored import Evaluated, scored
 from diagnose.errors import ReplayError
 from diagnose.record.call_items import Call, Calls
 from diagnose.replay.replayer import Replayer
 from diagnose.replay.runs import EvaluationData
 from diagnose.result.calls import Call as CallFound
+from diagnose.result.calls import CallLedger, ComparedWith, OtherScale, Otherwise
 from diagnose.result.calls import CallRows as RowsFound
-from diagnose.result.calls import ComparedWith, OtherScale, Otherwise
 from diagnose.result.diagnosis import Ledger
 from diagnose.result.problems import Problems
 from diagnose.result.texts import Text
@@ -31,6 +31,9 @@ from diagnose.tracefile.reader import Trace
 
 MOST_NAMES: Final = 100
 """Variables that are named."""
+
+MOST_VALUES: Final = 8
+"""Values of one call that are taken apart, those that are farthest from their logs."""
 
 NOT_ALL = Text(
     "calls.not-all",
@@ -93,6 +96,7 @@ class _Calls:
         size = call.batch_size or (None if call.rows is None or call.kind.endswith("_on_batch") else DEFAULT_BATCH)
         if call.sizes is not None:
             size = call.sizes[0] if len({call.sizes[0], *call.sizes[:-1]}) == 1 else None
+        in_part = not call.same_model and held.version is None
         return CallFound(
             call=call.kind,
             file=_shown(call.file),
@@ -104,7 +108,9 @@ class _Calls:
             after_fit=held.after_fit,
             changed=held.changed,
             strange=() if held.version is not None else held.strange[:MOST_NAMES],
-            loaded=held.loaded,
+            loaded=held.loaded if in_part else (),
+            differing=held.differing if in_part else (),
+            absent=held.absent if in_part else (),
             same_model=call.same_model,
             same_compile=call.same_compile,
             otherwise=_otherwise(call),
@@ -134,20 +140,35 @@ class _Calls:
                 ids = list(change.ids)
             if not exact:
                 return entry  # whose labels are not known
-            if call.kind.startswith("predict") and change is None:
-                entry = replace(entry, scored=scored(self.known, self.calls, call, ids))
             given = undone = batches(self.calls, call, self.known, ids)
             if change is not None and given is not None:
                 given, undone = given_and_undone(change, given)
             if entry.rows is not None and entry.rows.map in ("labels-one-hot", "labels-sparse"):
                 given = undone  # the fit's metrics take the others only
-            values = None if given is None else self.values.of(call, held, given, "own")
+            values, why = self._values(call, held, given)
+            if call.kind.startswith("predict") and change is None:
+                seen = Evaluated(values or {}, self.values.mask(call, given or ()))
+                entry = replace(entry, scored=scored(self.known, self.calls, call, ids, seen))
+            if why is not None:
+                return replace(entry, why=why)
             if given is not None and entry.rows is not None and entry.rows.kind == "other" and not entry.rows.same:
                 entry = replace(entry, scale=self._scale(call, held, given))
         except ReplayError as reason:
             return replace(entry, why=str(reason))
-        entry = replace(entry, replayed=values or {}, reproduced=self.values.reproduced(entry, values))
+        own: Values = {}
+        with self.problems.noted("what a call was compiled with"):
+            own = self.values.by_its_own(call, held, given or ())
+        shown = {name: value for name, value in own.items() if name in call.otherwise}
+        reproduced = self.values.reproduced(entry, None if values is None else {**values, **shown})
+        entry = replace(entry, replayed=values or {}, recompiled=shown, reproduced=reproduced)
         return self._compared(call, entry, held, undone)
+
+    def _values(self, call: Call, held: Held, given: Sequence[Batch] | None) -> tuple[Values | None, str | None]:
+        """What replay gives; None, with the reason where there is one: NumPy may score predictions all the same."""
+        try:
+            return None if given is None else self.values.of(call, held, given, "own"), None
+        except ReplayError as reason:
+            return None, str(reason)
 
     def _scale(self, call: Call, held: Held, given: Sequence[Batch]) -> OtherScale | None:
         found = on_another_scale(self.known, self.calls, call)
@@ -179,14 +200,31 @@ class _Calls:
             far = apart(self.trace, name, count, values[name], logged[name])
             return far > 0.0, name != "loss", far, "acc" in name
 
-        name = max(logged, key=surprise)
-        entry = replace(entry, compared_with=ComparedWith(epoch.epoch, prefix + name, logged[name]))
-        entries = self.walk.entries(call, entry, held, given, name)
-        if entries is None or not math.isfinite(values[name]):
-            return entry
-        entries = [e for e in entries if abs(e.amount) > NOISE * max(abs(logged[name]), 1e-3)]
-        residual = math.fsum([values[name], -logged[name], *(-e.amount for e in entries)])
-        return replace(entry, entries=tuple(entries), residual=residual)
+        names = sorted(logged, key=surprise, reverse=True)[:MOST_VALUES]
+        found = [
+            self._ledger(call, entry, held, given, ComparedWith(epoch.epoch, prefix + n, logged[n]), n) for n in names
+        ]
+        first = found[0]
+        entry = replace(entry, compared_with=first.compared_with, entries=first.entries, residual=first.residual)
+        return replace(entry, others=tuple(found[1:]))
+
+    def _ledger(
+        self,
+        call: Call,
+        entry: CallFound,
+        held: Held,
+        given: Sequence[Batch] | None,
+        compared: ComparedWith,
+        name: str,
+    ) -> CallLedger:
+        """The way from a logged value to the call's."""
+        value = (entry.returned or entry.replayed)[name]
+        entries = self.walk.entries(call, replace(entry, compared_with=compared), held, given, name)
+        if entries is None or not math.isfinite(value):
+            return CallLedger(compared, value)
+        entries = [e for e in entries if abs(e.amount) > NOISE * max(abs(compared.logged), 1e-3)]
+        residual = math.fsum([value, -compared.logged, *(-e.amount for e in entries)])
+        return CallLedger(compared, value, tuple(entries), residual)
 
     def _epoch(self, call: Call, held: Held) -> Epoch | None:
         number = held.ends_epoch or call.epoch

@@ -17,7 +17,6 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
 from diagnose.rules.not_finite import said_of
-from diagnose.rules.size import apart
 from diagnose.tracefile.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
@@ -260,7 +259,7 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if not facts.epochs:
         return NO_EPOCH()
     spoilt = next((f for f in findings if f.rule == "not-finite" and f.status == "failed"), None)
-    own = None if spoilt is not None else own_number(facts, findings)
+    own = None if spoilt is not None else own_number(facts, findings) or slip(facts)
     told = _told(facts, findings, own is None)
     if own is None and told is None and spoilt is not None and all(map(_is_finite, facts.epochs[-1].logs.values())):
         return spoilt.title  # it is in the weights, and no logged value shows it
@@ -324,10 +323,6 @@ def _gap(facts: Facts, metric: str) -> Said:
             missing="evaluation" if replayed else "replay",
             reason=facts.measured.no_replay,
         )
-    same = not apart(facts.trace, metric, _rows_of(facts), ledger.evaluated, ledger.logged)
-    slipped = slip(facts) if same else None
-    if slipped is not None:
-        return slipped
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
         return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
     ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated}
@@ -342,10 +337,6 @@ def _gap(facts: Facts, metric: str) -> Said:
 
 def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _rows_of(facts: Facts) -> int:
-    return sum(len(step.batch.row_ids) for step in facts.trace.index.steps_of(facts.epochs[-1].epoch))
 
 
 def _main_metric(facts: Facts) -> str:

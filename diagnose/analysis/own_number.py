@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from diagnose.result.calls import Call, CallEntry
+from diagnose.result.calls import Call, CallEntry, OwnLine, Scored
 from diagnose.result.diagnosis import Finding, LedgerEntry
 from diagnose.result.texts import Said, Text
 from diagnose.rules.facts import Facts
@@ -50,22 +50,29 @@ UNEXPLAINED = Text(
 )
 SLIP = Text(
     "headline.slip",
-    "{file}:{line}: by the labels of these rows, what {call} gave is right in {right:number} of them "
-    "({metric}). A usual slip gives another number: {slips:list}.",
-)
-OFF = Text(
-    "headline.slip-numbers",
-    "{file}:{line}: by the labels of these rows, what {call} gave has {metric} {right:number}. A usual "
-    "slip gives another number: {slips:list}.",
+    "{file}:{at}: {how}. By the labels that fit had for these rows, what {call} gave has {metric} {right:number}.",
 )
 PAIRS = Text(
     "headline.slip-pairs",
-    "compared as they are, shapes {predictions} and {labels} meet in all pairs and give {value:number}",
+    "predictions of shape {predictions} and labels of shape {labels} are compared as they are, which makes all "
+    "pairs of them and gives {value:number}",
 )
-FIRST = Text("headline.slip-first", "argmax of a single column is class 0 for every row and gives {value:number}")
-ORDER = Text(
-    "headline.slip-order",
-    "labels in the order of fit's, which is not that in which these rows came, give {value:number}",
+FIRST = Text("headline.slip-first", "argmax of a single column is class 0 for every row, and gives {value:number}")
+EVERY = Text(
+    "headline.slip-every-step",
+    "all {count:,} steps count here, {left_out:,} that the model's mask leaves out among them: {value:number}; "
+    "evaluate counts the others only",
+)
+SOME = Text(
+    "headline.slip-some-steps",
+    "some of the {count:,} steps count here, but evaluate counts all, {left_out:,} of padding among them; without "
+    "those it is {value:number}",
+)
+LOG_LOSS = Text(
+    "headline.log-loss",
+    "{file}:{at}: a plain log loss of what {call} gave is {plain:number}. The compiled loss, which fit logs and "
+    "evaluate returns, is of labels smoothed by {smoothing:number}, and gives {compiled:number} for the same "
+    "predictions.",
 )
 THEN = Text("headline.own-then", "{own} {then}")
 
@@ -94,23 +101,39 @@ def _seen(call: Call) -> bool:
 
 
 def slip(facts: Facts) -> Said | None:
-    """What a usual slip in scoring predictions would give, of the last call after the fit whose value is far from it;
-    None where there is no such call. Whether the script made it is not known."""
+    """Where lines of the script score its predictions otherwise than row by row, or than the compiled loss does, and
+    that gives another number; of the last call after the fit of which the source shows it. None where none does."""
     for call in reversed(facts.calls):
         scored = call.scored
         if scored is None or call.epoch is not None:
             continue
-        metric, right = next(iter(scored.values.items()))
-        shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
-        slips = [
-            text(value=value, **shapes)
-            for text, value in ((PAIRS, scored.pairs), (FIRST, scored.first), (ORDER, scored.in_order))
-            if value is not None and abs(value - right) > NEAR * abs(right)
-        ]
-        if slips:
-            text = SLIP if metric == "accuracy" else OFF
-            return text(file=call.file, line=call.line, call=call.call, metric=metric, right=right, slips=slips)
+        for line in scored.lines or ():
+            said = _slipped(call, scored, line)
+            if said is not None:
+                return said
     return None
+
+
+def _slipped(call: Call, scored: Scored, line: OwnLine) -> Said | None:
+    metric, right = next(iter(scored.values.items()))
+    place = {"file": call.file, "at": line.line, "call": call.call}
+    log_loss, steps, how = scored.log_loss, scored.steps, None
+    if line.does == "log-loss" and log_loss is not None and _far(log_loss.plain, log_loss.compiled):
+        return LOG_LOSS(**place, plain=log_loss.plain, smoothing=log_loss.smoothing, compiled=log_loss.compiled)
+    if line.does == "pairs" and scored.pairs is not None and _far(scored.pairs, right):
+        shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
+        how = PAIRS(value=scored.pairs, **shapes)
+    elif line.does == "first" and scored.first is not None and _far(scored.first, right):
+        how = FIRST(value=scored.first)
+    elif line.does == "every-step" and steps is not None and steps.counted is False and _far(steps.every, right):
+        how = EVERY(count=steps.count, left_out=steps.left_out, value=steps.every) if steps.by == "mask" else None
+    elif line.does == "some-steps" and steps is not None and steps.counted and _far(steps.real, right):
+        how = SOME(count=steps.count, left_out=steps.left_out, value=steps.real)
+    return None if how is None else SLIP(**place, how=how, metric=metric, right=right)
+
+
+def _far(value: float, right: float) -> bool:
+    return abs(value - right) > NEAR * abs(right)
 
 
 def is_about(finding: Finding, call: Call) -> bool:

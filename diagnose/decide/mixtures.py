@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from diagnose.decide.ramps import Ramp, ramps
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import HeldAverage
 from diagnose.result.texts import Said, Text
@@ -19,7 +20,8 @@ from diagnose.tracefile.reader import Trace
 
 MIXTURE = Text(
     "mixture",
-    "{kind:select(mean=the mean of the weights|moving=a moving average (momentum {momentum}) of the weights)} "
+    "{kind:select(mean=the mean of the weights|moving=a moving average (momentum "
+    "{ramp:given({ramp} for its update n{momentum:given(, but at most {momentum})}|{momentum})}) of the weights)} "
     "{start:given(at the start of the fit and )}{of:select(epochs=at the ends of epochs|updates=of versions)} "
     "{span:given({span:span}|{members:and})}"
     "{best:given( (the {count} with the {mode:select(min=smallest|max=largest)} {best}))}",
@@ -41,7 +43,8 @@ MOMENTA: Final = (*(i / 100 for i in range(1, 99)), *(i / 1000 for i in range(99
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """`members`: (1-based) epochs whose ends, or versions that, are averaged; of a moving average (`momentum`) the
-    first, 0 for the start of the fit, is what it began with. `trainable`: only the trainable weights are it. `best`:
+    first, 0 for the start of the fit, is what it began with; `ramp`: how its momentum grows up to that (`momentum`
+    None: it does not come there). `trainable`: only the trainable weights are it. `best`:
     (name in the logs, "min" or "max") where these are the best epochs by it. `error`: the largest difference of an
     element, within rounding."""
 
@@ -52,10 +55,11 @@ class Mixture:
     momentum: float | None = None
     trainable: bool = False
     best: tuple[str, Literal["min", "max"]] | None = None
+    ramp: str | None = None
 
     def plain(self) -> HeldAverage:
         """For a diagnosis."""
-        return HeldAverage(self.kind, self.of, self.members, self.momentum, self.trainable)
+        return HeldAverage(self.kind, self.of, self.members, self.momentum, self.trainable, self.ramp)
 
     @property
     def text(self) -> Said:
@@ -69,6 +73,7 @@ class Mixture:
             kind=self.kind,
             of=self.of,
             momentum=None if self.momentum is None else f"{self.momentum:g}",
+            ramp=self.ramp,
             span=[first, last] if row else None,
             start=start,
             members=[str(m) for m in members],
@@ -164,7 +169,7 @@ class _Family:
         if len(means) == 1:
             members = tuple(self.names[i] for i in means[0])
             return Mixture("mean", self.of, members, float(self._mean_error(means[0]) or 0.0))
-        return None if means else self._moving(rows, wanted, largest)
+        return None if means else self._moving(rows, wanted, largest) or self._ramped(rows, wanted, largest)
 
     def _sample(self, array: Callable[[int], NDArray]) -> NDArray:
         return np.concatenate([array(i).reshape(-1)[some].astype(np.float64) for i, some in self.chosen.items()])
@@ -220,23 +225,54 @@ class _Family:
                 near += [(float(errors[j]), float(MOMENTA[j]), start, at) for j in np.flatnonzero(errors <= allowed)]
         if len(near) > MOST_CANDIDATES:
             return None
-        fitting = [(e, *each[1:]) for each in near if (e := self._moving_error(*each[1:])) is not None]
+        fitting = [
+            (e, momentum, start, at)
+            for _, momentum, start, at in near
+            if (e := self._moving_error(np.full(at - start, momentum), start)) is not None
+        ]
         if not fitting or len({momentum for _, momentum, _, _ in fitting}) > 1:
             return None
         error, momentum, start, at = min(fitting)
         return Mixture("moving", self.of, tuple(self.names[start : at + 1]), error, momentum)
 
-    def _moving_error(self, momentum: float, start: int, at: int) -> float | None:
-        worst = 0.0
+    def _ramped(self, rows: NDArray, wanted: NDArray, largest: float) -> Mixture | None:
+        """With a momentum that grows: of all up to some state, from the first or second."""
+        near: list[tuple[Ramp, int, int]] = []
+        for start in range(min(2, len(rows) - 2)):
+            count = len(rows) - 1 - start
+            for ramp in ramps(count):
+                shadow, momenta = rows[start], ramp.momenta(count)
+                for at, momentum in enumerate(momenta, start + 1):
+                    shadow = momentum * shadow + (1 - momentum) * rows[at]
+                    allowed = 4 * self.eps * largest * min(at - start, 1 / (1 - momentum))
+                    # Its cap tells it from others only once it was reached.
+                    told = at > start + 1 and (ramp.cap is None or momentum == ramp.cap)
+                    if told and float(np.max(np.abs(shadow - wanted))) <= allowed:
+                        near.append((ramp, start, at))
+        if not near or len(near) > MOST_CANDIDATES:
+            return None
+        fitting = [
+            (e, ramp, start, at)
+            for ramp, start, at in near
+            if (e := self._moving_error(ramp.momenta(at - start), start)) is not None
+        ]
+        if not fitting or len({(ramp.text, ramp.cap) for _, ramp, _, _ in fitting}) > 1:
+            return None
+        error, ramp, start, at = min(fitting, key=lambda each: each[0])
+        return Mixture("moving", self.of, tuple(self.names[start : at + 1]), error, ramp.cap, ramp=ramp.text)
+
+    def _moving_error(self, momenta: NDArray, start: int) -> float | None:
+        """Of an update with each of these, from a state on."""
+        worst, at = 0.0, start + len(momenta)
         for i, array in self.held.items():
             shadow = self.trace.array(self.states[start].arrays[i]).astype(np.float64)
             largest = float(np.max(np.abs(shadow), initial=0))
-            for state in self.states[start + 1 : at + 1]:
+            for momentum, state in zip(momenta, self.states[start + 1 : at + 1], strict=True):
                 content = self.trace.array(state.arrays[i])
                 largest = max(largest, float(np.max(np.abs(content), initial=0)))
                 shadow = momentum * shadow + (1 - momentum) * content
             error = float(np.max(np.abs(array - shadow)))
-            if not error <= 4 * self.eps * largest * min(at + 1 - start, 1 / (1 - momentum)):
+            if not error <= 4 * self.eps * largest * min(at + 1 - start, 1 / (1 - float(np.max(momenta)))):
                 return None
             worst = max(worst, error)
         return worst

@@ -50,12 +50,13 @@ class CallRows:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call. `epoch`: that it was made in, None after the fit. `same_model`: of the model object that the fit
-    trained; `same_compile`: with what `compile` had made for the fit, or the same again (None: not known);
-    `otherwise`: by name in the logs, what computes its value in this call and what did in the fit, where these are not
-    the same (None: nothing of that name). `returned`: by name; empty for predictions, which have digests. `rows`: None
-    where they are not known, and `why` says why; `sizes`: of their batches, where they came in batches. `weights`: a
-    digest of each variable; `paths`: their names, of another model object. `before`: how many of the rows earlier fits
-    had trained the weights on that this one began with; `of_fit`: whether they came from what fit was given as x."""
+    trained; `same_compile`: with what `compile` had made for the fit, or the same again (None: not known); `otherwise`:
+    by name in the logs, what computes its value in this call and what did in the fit, where these are not the same
+    (None: nothing of that name), and `compiled`, what computed them. `returned`: by name; empty for predictions, which
+    have digests. `rows`: None where they are not known, and `why` says why; `sizes`: of their batches, where they came
+    in batches. `weights`: a digest of each variable; `paths`, `shapes`: theirs, of another model object. `before`: how
+    many of the rows earlier fits had trained the weights on that this one began with; `of_fit`: whether they came from
+    what fit was given as x."""
 
     kind: Kind
     file: str
@@ -74,6 +75,8 @@ class Call:
     before: int = 0
     of_fit: bool = False
     paths: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+    compiled: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     otherwise: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.model_state import variables_exist
 from diagnose.frameworks.keras.origin import code_by_keras
-from diagnose.frameworks.keras.trainers import COMPILED, is_validation_of_fit, values_in_order
+from diagnose.frameworks.keras.trainers import COMPILED, SCORED_BY, is_validation_of_fit, values_in_order
 from diagnose.record import saves
 from diagnose.record.backends import current_backend
 from diagnose.record.backends.base import Variables
@@ -209,7 +209,9 @@ class _Note:
                 before=0 if self.rows is None else run.recorder.start.trained.count(self.rows.both or ()),
                 of_fit=self.arguments.get("x") is not None and self.arguments.get("x") is run.given(),
                 paths=() if same else tuple(str(v.path) for v in model.variables),
+                shapes=() if same else tuple(shapes_of(model) or ()),
                 otherwise=otherwise,
+                compiled={name: getattr(model, name, None) for name in SCORED_BY} if otherwise else {},
             )
         )
 

@@ -26,6 +26,9 @@ MOST_PARTS: Final = 64
 MOST_EVENTS: Final = 2000
 """What changes with every epoch of a long fit is told of the first ones."""
 
+TRAINABLE: Final = "trainable"
+"""A layer's flag, as 0 or 1."""
+
 Tell = Callable[[str, Mapping[str, Json]], None]
 
 
@@ -115,6 +118,8 @@ def _numbers(holder: Any, own: set[int], others: set[int]) -> Iterator[Number]:
             if _is_variable(value):
                 yield from _of(name, value, own)
         return
+    if isinstance(holder, keras.layers.Layer):
+        yield TRAINABLE, float(holder.trainable), True
     for name, value in taken_from_outside(holder):
         yield from _of(name, value, own)
         if by_keras(type(holder)) or id(value) in others:

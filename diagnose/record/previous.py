@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from diagnose.frameworks.keras.optimizers import averages, counter, optimizers_of, parts, rate, variables_of
+from diagnose.frameworks.keras.optimizers import averages, counter, optimizers_of, parts, rate, updated_in, variables_of
 from diagnose.record.handlers import let_through
 from diagnose.record.trained_rows import NOTHING, Trained
 from diagnose.tracefile.digest import group_digest
@@ -63,19 +63,26 @@ def identity(optimizer: Any) -> int:
 @dataclass(frozen=True, slots=True)
 class StartItem:
     """The optimizers as they are before the first step: copies of their variables, and what they are. `used`: whether
-    one has made updates before."""
+    one has made updates before; `updates`: places of the variables that the compiled one was built for."""
 
     optimizer: Sequence[NDArray]
     roles: Sequence[Mapping[str, Json]]
     identity: int
     used: bool = False
+    updates: Sequence[int] | None = None
 
 
 def start(model: Any, optimizer: Sequence[NDArray]) -> StartItem:
     """`optimizer`: copies of the optimizers' variables."""
     counters = {id(counter(part)) for each in optimizers_of(model) for part in parts(each)}
     counts = [a for v, a in zip(variables_of(model), optimizer, strict=True) if id(v) in counters]
-    return StartItem(optimizer, roles(model), identity(model.optimizer), any(bool(np.any(count)) for count in counts))
+    return StartItem(
+        optimizer,
+        roles(model),
+        identity(model.optimizer),
+        any(bool(np.any(count)) for count in counts),
+        updated_in(model),
+    )
 
 
 # ── on the background thread ──
@@ -190,7 +197,8 @@ class Start:
             self._fit = Fit(self._trace, item.identity, self._settings, self.trained, self.trained)
             self._fit.add(weights, Moment(0, 0, optimizer, {}))
             _FITS.append(self._fit)
-        return {**optimizer.summary(), "previous": earlier}
+        updates = None if item.updates is None else list(item.updates)
+        return {**optimizer.summary(), "updates": updates, "previous": earlier}
 
     def epoch(self, moment: tuple[int, int], arrays: Sequence[NDArray], digests: Sequence[Digest], weights: Weights,
               logs: Mapping[str, Json]) -> None:  # fmt: skip

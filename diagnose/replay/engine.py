@@ -179,6 +179,12 @@ class Engine(Protocol):
     def predictions(self, run: BatchRun) -> list[NDArray]:
         """The model's outputs for a batch in inference mode, in the order of the header's."""
 
+    def compiled_as(self, parts: Mapping[str, Any]) -> AbstractContextManager[Engine]:
+        """Within: an engine of the same model whose values are computed by these parts of another compilation."""
+
+    def masks(self, run: BatchRun) -> list[NDArray | None]:
+        """Which steps of the outputs for a batch count (True) and which are masked; None for an output without."""
+
     def not_finite(self, run: BatchRun) -> NotFinite:
         """Where a batch in training mode makes a number that is not finite."""
 

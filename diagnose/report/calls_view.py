@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diagnose.report.ledger_view import FACTOR, RESIDUAL
-from diagnose.result.calls import Call, CallRows
+from diagnose.result.calls import Call, CallLedger, CallRows
 from diagnose.result.text import number, printable
 from diagnose.result.texts import Text
 
@@ -14,14 +14,16 @@ LINE = Text(
     "{file}:{line} {call}{epoch:given( in epoch {epoch})} {returned:given(returned {returned}|"
     "made predictions{scored:given(, {scored} by the labels of these rows|{replayed:given(, of which evaluate "
     "gives {replayed})})})} · {weights} · {rows}"
-    "{compared:given( · {compared})}{slips:given( · {slips})}{doubt:given( · {doubt})}",
+    "{compared:given( · {compared})}{slips:given( · {slips:list})}{doubt:given( · {doubt})}"
+    "{others:given( · {others:list})}",
 )
 VALUE = Text("call.value", "{metric} {value}")
 WEIGHTS = Text(
     "call.weights",
     "weights: {version:given(version {version}{epoch:given(, the end of epoch {epoch})}"
-    "{after:given(, as after fit|, not those after fit)}|{after:given(those after fit|{loaded:given({loaded:plural("
-    "# variable|# variables)} as training made them, {strange} as no version had them|no version of this fit"
+    "{after:given(, as after fit|, not those after fit)}|{after:given(those after fit|{loaded:given({loaded} of "
+    "{variables:plural(# variable|# variables)} as training made them{differing:given(, {differing} with other "
+    "contents)}{absent:given(, {absent} not in it)}|no version of this fit"
     "{changed:given( ({changed:plural(# variable is|# variables are)} not as after fit))})})})}"
     "{other:given(, in another model object)}{compiled:given(, compiled otherwise than in the fit)}",
 )
@@ -35,14 +37,25 @@ ROWS = Text(
     "{before:given(, {before:,} of them trained on by an earlier fit)}"
     "{ordered:given(, in order)}{weighted:given(, weighted)}{size:given(, batches of {size})}",
 )
-SLIPS = Text("call.slips", "beware: {slips:list}")
 PAIRS = Text(
     "call.pairs",
-    "predictions of shape {predictions} and labels of shape {labels}, compared as they are, meet in all pairs and give "
-    "{value}",
+    "predictions of shape {predictions} and labels of shape {labels}, compared as they are{line:given( (line {line}), "
+    "meet|, would meet)} in all pairs and give {value}",
 )
-FIRST = Text("call.first", "argmax of a single column is class 0 for every row and gives {value}")
+FIRST = Text(
+    "call.first", "argmax of a single column{line:given( (line {line}) is| would be)} class 0 for every row: {value}"
+)
 IN_ORDER = Text("call.in-order", "with the labels in fit's order, which is not that of these rows, it would be {value}")
+STEPS = Text(
+    "call.steps",
+    "{left_out:,} of {count:,} steps are {by:select(mask=masked|padding=zeros at an end of their row)}: {real} without "
+    "them, {every} with them{counted:given(, as evaluate counts)}",
+)
+LOG_LOSS = Text(
+    "call.log-loss",
+    "a plain log loss of them{line:given( (line {line}))} is {plain}; the compiled loss is of labels smoothed by "
+    "{smoothing}, {compiled}",
+)
 NO_ROWS = Text("call.no-rows", "rows: not known{why:given( ({why}))}")
 COMPARED = Text(
     "call.compared",
@@ -50,15 +63,18 @@ COMPARED = Text(
 )
 NOT_LOGGED = Text("call.not-logged", "fit logged nothing over such rows")
 DOUBT = Text("call.doubt", "replay gives {value}")
+OTHER = Text("call.other", "{value}, fit logged {metric} {logged}{causes:given(: {causes:list})}")
 AMOUNT = Text("call.amount", "{factor} {amount:signed}")
 
 
 @dataclass(frozen=True, slots=True)
 class CallLine:
-    """One call as shown; `reproduced`: whether replay gives its values."""
+    """One call as shown; `reproduced`: whether replay gives its values. `site`: where and what is called, of a call in
+    an epoch."""
 
     text: str
     reproduced: bool | None
+    site: str | None = None
 
 
 def call_line(call: Call) -> CallLine:
@@ -92,8 +108,10 @@ def call_line(call: Call) -> CallLine:
             version=call.version,
             epoch=call.ends_epoch,
             after=call.after_fit,
-            loaded=None if call.same_model else call.loaded or None,
-            strange=len(call.strange),
+            loaded=None if call.same_model else len(call.loaded) or None,
+            variables=len(call.loaded) + len(call.differing) + len(call.absent),
+            differing=len(call.differing) or None,
+            absent=len(call.absent) or None,
             changed=call.changed or None,
             other=not call.same_model,
             compiled=call.same_compile is False,
@@ -101,8 +119,10 @@ def call_line(call: Call) -> CallLine:
         rows=_rows(call, call.rows),
         compared=compared,
         doubt=doubt,
+        others=[_other(other) for other in call.others if _differs(other)] or None if call.returned else None,
     )
-    return CallLine(text, call.reproduced)
+    site = None if call.epoch is None else f"{printable(call.file)}:{call.line} {call.call}"
+    return CallLine(text, call.reproduced, site)
 
 
 def _scored(call: Call) -> str | None:
@@ -112,19 +132,32 @@ def _scored(call: Call) -> str | None:
     return next((_value(name, value) for name, value in call.scored.values.items()), None)
 
 
-def _slips(call: Call) -> str | None:
-    """What a slip in scoring predictions would give in the place of that value, where it is another."""
+def _slips(call: Call) -> list[str] | None:
+    """What other ways of scoring predictions give in the place of that value: those that lines of the script show, or,
+    where its source does not show how they are scored, those that are known."""
     scored = call.scored
     if scored is None:
         return None
     name, right = next(iter(scored.values.items()))
     shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
+    at: dict[str, int] = {line.does: line.line for line in reversed(scored.lines or ())}
+    shown = {"pairs": (PAIRS, scored.pairs), "first": (FIRST, scored.first)}
     found = [
-        text.say(value=_value(name, value), **shapes)
-        for text, value in ((PAIRS, scored.pairs), (FIRST, scored.first), (IN_ORDER, scored.in_order))
-        if value is not None and number(value) != number(right)
+        text.say(value=_value(name, value), line=at.get(does), **shapes)
+        for does, (text, value) in shown.items()
+        if value is not None and number(value) != number(right) and (scored.lines is None or does in at)
     ]
-    return SLIPS.say(slips=found) if found else None
+    if scored.in_order is not None and number(scored.in_order) != number(right):
+        found.append(IN_ORDER.say(value=_value(name, scored.in_order)))
+    steps, loss = scored.steps, scored.log_loss
+    if steps is not None and number(steps.every) != number(steps.real):
+        every, real = (_value(name, value) for value in (steps.every, steps.real))
+        counts = {"left_out": steps.left_out, "count": steps.count, "by": steps.by}
+        found.append(STEPS.say(**counts, real=real, every=every, counted=steps.counted or None))
+    if loss is not None:
+        values = {"plain": number(loss.plain), "compiled": number(loss.compiled), "smoothing": f"{loss.smoothing:g}"}
+        found.append(LOG_LOSS.say(**values, line=at.get("log-loss")))
+    return found or None
 
 
 def _value(metric: str, value: float | None) -> str | None:
@@ -149,12 +182,23 @@ def _rows(call: Call, rows: CallRows | None) -> str:
     )
 
 
-def _largest(call: Call) -> list[_Amount]:
+def _differs(other: CallLedger) -> bool:
+    return number(other.value) != number(other.compared_with.logged)
+
+
+def _other(other: CallLedger) -> str:
+    metric = other.compared_with.metric
+    causes = [AMOUNT.say(factor=_factor(e.factor), amount=e.amount) for e in _largest(other)]
+    value, logged = _value(metric.removeprefix("val_"), other.value), number(other.compared_with.logged)
+    return OTHER.say(value=value, metric=printable(metric), logged=logged, causes=causes or None)
+
+
+def _largest(call: Call | CallLedger) -> list[_Amount]:
     amounts = [_Amount(e.factor, e.amount) for e in call.entries]
     largest = sorted(amounts, key=lambda e: -abs(e.amount))
     rest = call.residual or 0.0
-    gap = sum(e.amount for e in amounts) + rest
-    return [*largest, *([_Amount("residual", rest)] if abs(rest) > 1e-6 * max(abs(gap), 1e-6) else [])]
+    logged = 0.0 if call.compared_with is None else abs(call.compared_with.logged)
+    return [*largest, *([_Amount("residual", rest)] if abs(rest) > 1e-6 * max(logged, 1e-3) else [])]
 
 
 @dataclass(frozen=True, slots=True)

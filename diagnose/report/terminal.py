@@ -3,6 +3,7 @@ the script's own calls; plain characters only in what is ours."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from diagnose.report.prose import Piece
@@ -25,6 +26,9 @@ MORE_FAILED = Text(
     "[{severity:select(wrong=wrong|notable=notable|none=failed)}] {count} more, see the report",
 )
 MORE_CALLS = Text("terminal.more-calls", "{count:plural(# earlier call|# earlier calls)} of the script, see the report")
+SAME_LINE = Text(
+    "terminal.same-line", "{site}: {count:plural(# more call|# more calls)} in earlier epochs, see the report"
+)
 FAILED = Text("terminal.failed", "[{severity:select(wrong=wrong|notable=notable|none=failed)}] {rule}: {title}")
 QUIET = Text("terminal.quiet", "[{status:select(passed=passed|not-applicable=not applicable)}] {rules:list}")
 
@@ -61,9 +65,17 @@ def _summary(diagnosis: Diagnosis) -> str:
 
 
 def _calls(view: FitView) -> list[str]:
-    more = len(view.calls) - CALLS
-    lines = [line for call in view.calls[-CALLS:] for line in _wrap(call.text, 4, "  ")]
-    return [*([MORE_CALLS.say(count=more)] if more > 0 else []), *lines]
+    """The last ones. Of those that a line of a callback makes epoch by epoch, the last stands for all."""
+    times = Counter(call.site for call in view.calls)
+    last = {call.site: i for i, call in enumerate(view.calls) if call.site is not None}
+    kept = [call for i, call in enumerate(view.calls) if call.site is None or last[call.site] == i]
+    more = sum(1 if call.site is None else times[call.site] for call in kept[:-CALLS])
+    lines = [MORE_CALLS.say(count=more)] if more > 0 else []
+    for call in kept[-CALLS:]:
+        others = 0 if call.site is None else times[call.site] - 1
+        lines += _wrap(call.text, 3 if others else 4, "  ")
+        lines += _wrap("  " + SAME_LINE.say(site=call.site or "", count=others), 1) if others else []
+    return lines
 
 
 def one_line(diagnosis: Diagnosis, texts: Texts | None = None) -> str:

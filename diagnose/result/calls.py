@@ -71,11 +71,59 @@ class CallEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class CallLedger:
+    """The way to another `value` of the same call."""
+
+    compared_with: ComparedWith
+    value: Real
+    entries: tuple[CallEntry, ...] = ()
+    residual: Real | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Otherwise:
     """What computes a value in a call, and what computed it in the fit; None: nothing does."""
 
     here: str | None
     fit: str | None
+
+
+Does = Literal["pairs", "first", "every-step", "some-steps", "log-loss"]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLine:
+    """A line of the script that scores predictions: it compares them as they are with labels ("pairs"), takes the place
+    of the largest of a row ("first"), compares every step or row or some of them ("every-step", "some-steps"), or
+    takes their logarithm ("log-loss")."""
+
+    line: Count
+    does: Does
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Predictions for sequences. `count`: steps of all rows; `left_out`: those of them that `by` tells: the model's
+    "mask", or, where it makes none, "padding", zeros at one end of a row's inputs. The first value over `every` step
+    and over the `real` ones, those not left out; `counted`: whether evaluate's own value is the former (None: it is
+    neither, or not known)."""
+
+    count: Count
+    left_out: Count
+    by: Literal["mask", "padding"]
+    every: Real
+    real: Real
+    counted: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLoss:
+    """The `plain` log loss of predictions, and what the compiled loss gives, where that is the same of labels smoothed
+    by `smoothing`."""
+
+    plain: Real
+    compiled: Real
+    smoothing: Real
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +132,9 @@ class Scored:
     row by row ("accuracy", or "mse" and "mae"). What slips of NumPy would give in the place of its first: `pairs`, each
     prediction against each label, where shapes (n, 1) and (n,) are compared as they are; `first`, class 0 for all,
     where `argmax` is taken of a single column; `in_order`, with the labels in the order of fit's arrays, where the rows
-    are in another. None: that cannot happen here."""
+    are in another. None: that cannot happen here. `steps`: of sequences of which not all steps are real; `log_loss`:
+    where the compiled loss smooths labels. `lines`: where the script scores them, as far as its source shows it (None:
+    it does not)."""
 
     predictions: tuple[Count, ...]
     labels: tuple[Count, ...]
@@ -92,6 +142,9 @@ class Scored:
     pairs: Real | None = None
     first: Real | None = None
     in_order: Real | None = None
+    steps: Steps | None = None
+    log_loss: LogLoss | None = None
+    lines: tuple[OwnLine, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +167,18 @@ class Call:
     the fit, or before its first epoch). `returned`: by name, for predictions empty. `version`: of training that the
     model held (None: weights that no update made); `ends_epoch`: the epoch which that one ends; `after_fit`: whether
     these are the weights that fit left; `changed`: how many variables are not as after fit; `strange`: of weights that
-    no update made, the variables that no version had so, by their paths; `loaded`: how many of the fit's variables are
-    there as training made them. `same_model`: whether it is the model object that was fit; `same_compile`: whether its
-    loss and metrics are those of the fit (None: not known), `otherwise`: those that are not, by their names.
+    no update made, the variables that no version had so, by their paths. Of another model object that no version is,
+    the fit's variables that are there as training made them (`loaded`), with other contents (`differing`), or not in
+    their place and shape (`absent`). `same_model`: whether it is the model object that was fit; `same_compile`: whether
+    its loss and metrics are those of the fit (None: not known), `otherwise`: those that are not, by their names.
 
     `batch_size`: None where Keras had no say in it. `replayed`: what replay gives for these weights and rows, also for
-    predictions; `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`:
-    None where nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no
-    ledger was made). `scored`: of predictions, what the recorded labels give for them. `scale`: of rows that fit did
-    not have, where their inputs are on another than fit's. `why`: what is not known of the call, and why."""
+    predictions; `recompiled`: by what the model was compiled with for the call, where that is something else;
+    `reproduced`: whether that is what was returned (None: it could not be replayed). `compared_with`: None where
+    nothing was logged over such rows; `entries` and `residual` add up to the difference (residual None: no ledger was
+    made); `others`: the same of its other values. `scored`: of predictions, what the recorded labels give for them.
+    `scale`: of rows that fit did not have, where their inputs are on another than fit's. `why`: what is not known of
+    the call, and why."""
 
     call: CallKind
     file: str
@@ -144,9 +200,13 @@ class Call:
     residual: Real | None = None
     reproduced: bool | None = None
     replayed: Mapping[str, Real] = field(default_factory=dict)
+    recompiled: Mapping[str, Real] = field(default_factory=dict)
+    others: tuple[CallLedger, ...] = ()
     why: str | None = None
     strange: tuple[str, ...] = ()
-    loaded: Count = 0
+    loaded: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     otherwise: Mapping[str, Otherwise] = field(default_factory=dict)
     scored: Scored | None = None
     scale: OtherScale | None = None

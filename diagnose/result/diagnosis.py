@@ -151,15 +151,15 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class HeldAverage:
-    """Weights that are, to rounding, a mean or a moving average (`momentum`) of what `members` are: (1-based) epochs,
-    whose ends are meant, or versions; 0 of the epochs: the start of the fit. `trainable`: only the trainable ones
-    are."""
+    """A mean or moving average (`momentum`; `ramp`: how it grows to that, by update n) of `members`: ends of epochs (0:
+    the start) or versions. `trainable`: only these weights are it."""
 
     kind: Literal["mean", "moving"]
     of: Literal["epochs", "updates"]
     members: tuple[Count, ...]
     momentum: Real | None = None
     trainable: bool = False
+    ramp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

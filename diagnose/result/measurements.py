@@ -73,6 +73,7 @@ class Measurements:
     weights after fit, and of "rows" whose largest output is at their label.
     `as_logits`: of outputs without an activation that a crossentropy is computed of, the lowest and highest ("low",
     "high"), and for two classes the share of rows right by the metric's threshold ("half") and by the sign ("zero").
+    `step_returned`: what the last step of a model with a train step of its own returns, computed again.
     `origin`: where a number first was not finite.
     `since_fit`: the version that the script put into the model after the fit.
     `no_replay`: why values that need replay are missing, or None.
@@ -93,6 +94,7 @@ class Measurements:
     evaluated_twice: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     rows_right: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     as_logits: Mapping[str, Real] = field(default_factory=dict)
+    step_returned: Mapping[str, Real] = field(default_factory=dict)
     origin: Origin | None = None
     since_fit: Count | None = None
     no_replay: str | None = None

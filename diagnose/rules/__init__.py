@@ -31,6 +31,7 @@ from diagnose.rules import (
     metric_after_update,
     metric_mismatch,
     metric_never_reset,
+    metric_never_updated,
     missing_monitor,
     moving_average_of_weights,
     no_restore,
@@ -112,6 +113,7 @@ RULES: Final[dict[str, Rule]] = {
     "validation-changes": validation_changes.check,
     "file-overwritten": file_overwritten.check,
     "metric-never-reset": metric_never_reset.check,
+    "metric-never-updated": metric_never_updated.check,
     "preprocessing-differs": preprocessing_differs.check,
     "inputs-on-another-scale": inputs_on_another_scale.check,
     "loaded-model-differs": loaded_model_differs.check,
@@ -133,6 +135,7 @@ ROLES: Final[dict[str, Role]] = {
     "trained-on-validation": "spoils-values",
     "random-evaluate": "spoils-values",
     "loss-says-nothing": "spoils-values",
+    "metric-never-updated": "spoils-values",
 }
 """What the findings of a rule do for other parts of the report, by which those know them."""
 

@@ -4,10 +4,12 @@ calls by a metric's name, compiled again, is another metric (tensorflow#42459)."
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diagnose.decide.better import HIGHER_FUNCTIONS
 from diagnose.result.calls import Call
 from diagnose.result.diagnosis import Finding
-from diagnose.result.texts import Text
+from diagnose.result.texts import Said, Text
 from diagnose.rules.common import FIRST_NAMES, not_applicable
 from diagnose.rules.facts import Facts
 from diagnose.rules.size import apart
@@ -19,8 +21,10 @@ SHOWN = 3
 
 FAILED = Text(
     "loaded-model-differs.failed",
-    "{file}:{line}: the model that {call} used holds {known} of this fit's {variables} variables; {names} "
-    "{count:plural(has|have)} contents that no version of training had.",
+    "{file}:{line}: the model that {call} used holds {known} of this fit's {variables} variables as training made them "
+    "({loaded}){differ:given(; {differ:plural(# is|# are)} there with other contents ({differing}))}"
+    "{lacks:given(; {lacks:plural(# is|# are)} not in it, in their place and shape ({absent}))}"
+    "{own:given(; it has {own:plural(# other|# others)} of its own ({owned}))}.",
 )
 PASSED = Text(
     "loaded-model-differs.passed",
@@ -91,17 +95,28 @@ def check(facts: Facts) -> Finding:
 def _parts(facts: Facts, call: Call) -> Finding:
     variables = sum(v.group in ("trainable", "non_trainable") for v in facts.trace.header.variables)
     names = call.strange
+    others = () if call.differing or call.absent else names
     title = FAILED(
         file=call.file,
         line=call.line,
         call=call.call,
-        known=min(call.loaded, variables),
+        known=len(call.loaded),
         variables=variables,
-        names=FIRST_NAMES(names=list(names[:SHOWN]), more=len(names) - SHOWN if len(names) > SHOWN else None),
-        count=len(names),
+        loaded=_first(call.loaded),
+        differ=len(call.differing) or None,
+        differing=_first(call.differing),
+        lacks=len(call.absent) or None,
+        absent=_first(call.absent),
+        own=len(others) or None,
+        owned=_first(others),
     )
-    evidence = {"file": call.file, "line": call.line, "names": list(names)}
+    parts = {"loaded": list(call.loaded), "differing": list(call.differing), "absent": list(call.absent)}
+    evidence = {"file": call.file, "line": call.line, "names": list(names), **parts}
     return Finding(NAME, "failed", title, evidence, ADVICE(whole=WHOLE, weights=WEIGHTS))
+
+
+def _first(names: Sequence[str]) -> Said:
+    return FIRST_NAMES(names=list(names[:SHOWN]), more=len(names) - SHOWN if len(names) > SHOWN else None)
 
 
 def _rows(call: Call) -> int | None:

@@ -54,19 +54,25 @@ class Form:
 
 def form(header: Header) -> Form | None:
     """None for another loss, several outputs, an activation, or where one of them is not known."""
-    architecture = header.model.architecture
-    if not isinstance(architecture, Mapping) or len(header.model.outputs or ()) != 1:
+    architecture, found = header.model.architecture, crossentropy(header)
+    if found is None or not isinstance(architecture, Mapping) or len(header.model.outputs or ()) != 1:
         return None
-    model, compiled = (architecture.get(name) for name in ("model", "compile"))
+    if _last_activation(architecture.get("model")) != "linear":
+        return None
+    return Form(found[0], bool(found[1].get("from_logits", False)))
+
+
+def crossentropy(header: Header) -> tuple[str, Mapping[str, Any]] | None:
+    """The compiled loss by its name, and its settings, where it is one of Keras's crossentropies, of one output."""
+    architecture = header.model.architecture
+    compiled = architecture.get("compile") if isinstance(architecture, Mapping) else None
     loss = compiled.get("loss") if isinstance(compiled, Mapping) else None
     settings: Mapping[str, Any] = {}
     if isinstance(loss, Mapping):
         config = loss.get("config")
         loss, settings = loss.get("class_name"), config if isinstance(config, Mapping) else {}
     name = {part.replace("_", ""): part for part in _LOSSES}.get(str(loss).lower().replace("_", ""))
-    if name is None or _last_activation(model) != "linear":
-        return None
-    return Form(name, bool(settings.get("from_logits", False)))
+    return None if name is None else (name, settings)
 
 
 def _last_activation(model: Any) -> str | None:

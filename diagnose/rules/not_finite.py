@@ -48,8 +48,8 @@ WEIGHTS = Text(
 ORIGIN = Text(
     "not-finite.origin",
     "It began {cause:select(weights=in weights that {name:given({name} wrote|were there)} before that step|"
-    "rows={batch:given(in the data|in the validation data)}: {rows} of x {plural:given(are|is)} not finite|"
-    "labels={batch:given(in the labels|in the validation labels)}: {rows} of y {plural:given(are|is)} not finite|"
+    "rows={batch:given(in the data|in the validation data)}: {rows} {plural:given(are|is)} not finite|"
+    "labels={batch:given(in the labels|in the validation labels)}: {rows} {plural:given(are|is)} not finite|"
     "sample-weights=in the {batch:given(|validation )}sample weights: {rows} {plural:given(are|is)} not finite|"
     "layer=in {name:given(layer '{name}' ({kind})|the model)}, whose output is not finite{rows:given( for {rows})} "
     "though its inputs and the weights are|"
@@ -63,8 +63,7 @@ ORIGIN = Text(
 )
 NAMED = Text(
     "not-finite.named",
-    "{plural:given(rows|row)} {rows:list}{more:given(, …)} (from 0{given:given( in the arrays given to fit|"
-    "{batch:given( in the batch)})})",
+    "{rows:list}{more:given(, …)}{given:given( of the arrays given to fit|{batch:given( of the batch)})}",
 )
 PLATEAU = Text(
     "not-finite.plateau",
@@ -189,10 +188,11 @@ def _callbacks(facts: Facts, since: int | None) -> list[Said]:
 def said_of(origin: Origin) -> Said:
     """Where it began, as a sentence."""
     rows = None
+    # As Python's indices, which are seen to count from 0: epochs and batches count from 1.
+    array = {"labels": "y", "sample-weights": "sample_weight"}.get(origin.cause, "x")
     if origin.rows:
         rows = NAMED(
-            plural=origin.count > 1,
-            rows=[str(row) for row in origin.rows],
+            rows=[f"{array}[{row}]" for row in origin.rows],
             more=origin.count > len(origin.rows),
             given=origin.given,
             batch=origin.batch,

@@ -88,6 +88,7 @@ _JUDGES: Final[dict[str, Judge]] = {
     "batch-averaged-metric": _where_watched,
     "partial-batch-weight": _where_watched,
     "masked-metric": _where_watched,
+    "metric-never-updated": _where_watched,
     "partial-epoch": _notable,
     "loss-changed": _notable,
     "random-evaluate": _notable,

@@ -255,11 +255,13 @@ class Previous(Part, frozen=True, kw_only=True):
 
 
 class Start(Part, frozen=True, kw_only=True):
-    """The optimizer before the first step; `learning_rate` None: a schedule."""
+    """The optimizer before the first step; `learning_rate` None: a schedule. `updates`: indices of the variables that
+    it was built for, and without an error updates no others (None: it was not built yet, or an older trace)."""
 
     iterations: Count | None
     learning_rate: Number | None
     slots: Count
+    updates: tuple[Count, ...] | None = None
     previous: Previous | None = None
 
 

@@ -97,6 +97,11 @@ def test_training_rows_after_the_fit_are_compared_with_the_last_epochs_log(made:
     assert call.compared_with.metric == "accuracy" and call.compared_with.logged == made.history["accuracy"][-1]
     assert "dropout" in {e.factor for e in call.entries}
     adds_up(call, made.training[1])
+    (loss,) = call.others
+    assert (loss.compared_with.metric, loss.compared_with.logged) == ("loss", made.history["loss"][-1])
+    assert loss.value == made.training[0] and abs(loss.residual or 0.0) < 1e-5
+    total = math.fsum([loss.compared_with.logged, *(e.amount for e in loss.entries), loss.residual or 0.0])
+    assert total == pytest.approx(made.training[0], abs=1e-12)
     assert abs(call.residual or 0.0) < 1e-6
 
 
@@ -204,11 +209,13 @@ def test_another_compile_is_named() -> None:
         model.evaluate(x, y, verbose=0)
         (found,) = session.diagnose()
     (call,) = found.calls
-    assert call.same_compile is False and call.returned["accuracy"] == 1.0 and call.reproduced is False
+    assert call.same_compile is False and call.returned["accuracy"] == 1.0 and call.reproduced is True
+    assert call.recompiled == {"accuracy": pytest.approx(1.0)} and call.metric == "accuracy"
     assert dict((e.factor, e.amount) for e in call.entries)["other-compile"] == pytest.approx(
         1.0 - call.replayed["accuracy"]
     )
     adds_up(call, 1.0)
+    assert call.residual == pytest.approx(0.0, abs=1e-6)
 
 
 def ones(y_true: Any, y_pred: Any) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from diagnose import Tracer, read_trace
 from diagnose.analysis.headline import headline
 from diagnose.analysis.scored import score
-from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith
+from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith, OwnLine
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.texts import Text
@@ -136,25 +136,31 @@ def test_a_finding_about_the_call_is_said_once(path: Path) -> None:
     assert with_calls(path, own_call(0.7, -0.3), findings=[about]) == title
 
 
-def test_a_slip_in_scoring_is_told_where_the_script_has_no_other_surprise(path: Path) -> None:
-    """Shapes (n, 1) and (n,): what NumPy makes of them is no value of the model."""
+def test_a_slip_in_scoring_is_the_headline_where_a_line_of_the_script_shows_it(path: Path) -> None:
+    """Shapes (n, 1) and (n,): what NumPy makes of them is no value of the model. A script that scores row by row, or
+    whose lines were not read, gets no word of it."""
     rng = np.random.default_rng(0)
     predictions = rng.random((20, 1))
     labels = (predictions[:, 0] > 0.5).astype("int64")
     found = score(predictions, labels)
     assert found is not None
-    by_hand = [float(((predictions > 0.5) == labels).mean()), float((predictions.argmax(1) == labels).mean())]
-    with read_trace(path) as trace:
-        ledger = Ledger(epoch=1, metric="loss", logged=1.0, evaluated=1.001, gap=0.001, entries=(), residual=0.001)
-        call = own_call(
-            0.7, -0.3, call="predict", returned={}, replayed={"loss": 0.7}, scored=found, compared_with=None
-        )
-        measured = Measurements(replayed={1: Replayed(2, 2)})
-        text = headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
-        far = replace(ledger, evaluated=1.3, gap=0.3, entries=(LedgerEntry("dropout", 0.3, 0.3, 0.3),), residual=0.0)
-        other = headline(Facts(trace, (), None, (far,), measured, (call,)), ())
-    assert all(f"{value:.6g}" in text for value in by_hand) and "(20, 1) and (20,)" in text
-    assert "dropout" in other and "(20, 1)" not in other, "a gap between fit and evaluate comes first"
+    pairs, first = float(((predictions > 0.5) == labels).mean()), float((predictions.argmax(1) == labels).mean())
+
+    def text(lines: Any, evaluated: float = 1.001) -> str:
+        gap = evaluated - 1.0
+        entries = (LedgerEntry("dropout", gap, gap, gap),)
+        ledger = Ledger(epoch=1, metric="loss", logged=1.0, evaluated=evaluated, gap=gap, entries=entries, residual=0.0)
+        scored = replace(found, lines=lines)
+        call = own_call(0.7, call="predict", returned={}, replayed={"loss": 0.7}, scored=scored, compared_with=None)
+        with read_trace(path) as trace:
+            measured = Measurements(replayed={1: Replayed(2, 2)})
+            return headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
+
+    for does, value in (("pairs", pairs), ("first", first)):
+        said = text((OwnLine(44, does),), 1.3)  # type: ignore[arg-type]
+        assert said.startswith("train.py:44: ") and f"{value:.6g}" in said and "accuracy 1." in said
+    for lines in (None, (), (OwnLine(44, "every-step"),)):
+        assert "dropout" in text(lines) and "train.py" not in text(lines)
 
 
 def test_predictions_for_a_part_of_the_rows_are_no_number_of_the_script(path: Path) -> None:

@@ -90,6 +90,32 @@ def test_moving_averages(run: Any) -> None:
         assert found.members == tuple(range(first, (6 if of == "epochs" else 24) + 1))
 
 
+def ramped(of: list[Weights], momentum: Any) -> Weights:
+    shadow = of[0]
+    for n, each in enumerate(of[1:]):
+        m = np.float32(momentum(n))
+        shadow = [m * a + (np.float32(1) - m) * b for a, b in zip(shadow, each, strict=True)]
+    return shadow
+
+
+@pytest.mark.parametrize(
+    ("momentum", "ramp", "cap"),
+    [
+        (lambda n: (1 + n) / (10 + n), "(1 + n) / (10 + n)", None),
+        (lambda n: min(0.9, (2 + n) / (11 + n)), "(1 + n) / (10 + n)", None),  # 24 updates do not come to 0.9
+        (lambda n: 1 - (2 + n) ** (-2 / 3), "1 - (1 + n) ** (-2 / 3)", None),
+        (lambda n: min(0.9, n / (n + 1)), "n / (n + 1)", 0.9),
+    ],
+    ids=["TensorFlow's", "from 1", "timm's", "a teacher's"],
+)
+def test_moving_averages_with_a_momentum_that_grows(run: Any, momentum: Any, ramp: str, cap: float | None) -> None:
+    _, updates, trace = run
+    found = told(trace, ramped(updates, momentum))
+    assert found is not None and (found.kind, found.of, found.ramp, found.momentum) == ("moving", "updates", ramp, cap)
+    assert found.members[-1] == 24 and ramp in str(found.text)
+    assert ("at most 0.9" in str(found.text)) == (cap is not None)
+
+
 def test_a_mean_of_the_last_updates(run: Any) -> None:
     _, updates, trace = run
     found = told(trace, mean(updates[20:]))

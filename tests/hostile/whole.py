@@ -80,7 +80,7 @@ def header() -> dict[str, Any]:
             {"class": cb["class"], "settings": {**cb["settings"], "best": None}, "best_weights": None,
              "used_before": False} for cb in CALLBACKS],
         "batch_axis": "fixed", "validation_batch_axis": "fixed",
-        "start": {"iterations": 12, "learning_rate": 0.05, "slots": 2, "previous": {
+        "start": {"iterations": 12, "learning_rate": 0.05, "slots": 2, "updates": [0], "previous": {
             "trace": "before.diag", "epoch": 2, "version": 6, "last_epoch": 3, "logs": {"loss": 2.0},
             "next_logs": {"loss": 1.9}, "then": average, "end": average, "same_optimizer": True,
             "same_settings": True}},

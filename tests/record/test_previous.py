@@ -42,7 +42,7 @@ def epoch(start: Start, number: int, at: int, arrays: list[np.ndarray], loss: fl
 
 def test_finds_the_epoch_and_both_states_of_the_optimizer() -> None:
     first, said = begin("a", 0, optimizer(0))
-    assert said == {"iterations": 0, "learning_rate": pytest.approx(0.1), "slots": 1, "previous": None}
+    assert said == {"iterations": 0, "learning_rate": pytest.approx(0.1), "slots": 1, "updates": None, "previous": None}
     for n in (1, 2, 3):
         epoch(first, n, n, optimizer(4 * n, 0.1 / n, slot=n), loss=1 / n)
     _, said = begin("b", 2, optimizer(12, 0.1 / 3, slot=3))

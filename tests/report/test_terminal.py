@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from diagnose.report.terminal import CALLS, COLUMNS, LINES, summary
+from diagnose.result.calls import Call, CallRows
 from diagnose.result.diagnosis import Diagnosis
 from diagnose.result.text import width
 from tests.report import examples
@@ -60,3 +61,15 @@ def test_what_it_says() -> None:
 def test_an_interrupted_recording_says_so_before_the_verdict() -> None:
     lines = str(examples.interrupted()).split("\n")
     assert lines[1].startswith("! The recording was interrupted")
+
+
+def test_calls_that_a_line_of_a_callback_makes_in_every_epoch_are_folded() -> None:
+    rows = CallRows("other", 4, 0)
+    plain = Call("predict", "train.py", 9, None, {}, 1, None, False, 0, True, None, rows, 32)
+    inside = tuple(replace(plain, epoch=epoch, version=epoch) for epoch in range(1, 11))
+    after = (replace(plain, line=20), replace(plain, line=20))
+    text = str(replace(examples.single_batch(), calls=(*inside, *after)))
+    check(text)
+    assert text.count("train.py:9 predict in epoch") == 1 and "train.py:9 predict in epoch 10" in text
+    assert "train.py:9 predict: 9 more calls in earlier epochs" in text
+    assert text.count("train.py:20 predict made") == 2, "after the fit each stands for itself"

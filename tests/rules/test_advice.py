@@ -39,8 +39,9 @@ ELSEWHERE = {
 }
 
 CURED_BESIDE = (
-    "constant-monitor", "file-overwritten", "loaded-model-differs", "loss-changed", "metric-never-reset", "not-finite",
-    "preprocessing-differs", "random-evaluate", "trained-on-validation", "validation-changes",
+    "constant-monitor", "file-overwritten", "loaded-model-differs", "loss-changed", "metric-never-reset",
+    "metric-never-updated", "not-finite", "preprocessing-differs", "random-evaluate", "trained-on-validation",
+    "validation-changes",
 )  # fmt: skip
 """Rules whose tests mark there what cures them."""
 

@@ -58,6 +58,14 @@ def test_a_model_that_holds_a_part_is_named_with_what_it_lacks(width: int) -> No
     ]
     assert finding.status == "failed" and finding.evidence["names"] == lacks
     assert "holds 2 of this fit's 6 variables" in finding.title and blocks(finding.advice)
+    pairs = list(zip(model.variables, used.variables, strict=True))
+    absent = [v.path for v, w in pairs if v.shape != w.shape]
+    differing = [v.path for v, w in pairs if v.shape == w.shape and v.path in lacks]
+    assert finding.evidence["absent"] == absent and finding.evidence["differing"] == differing
+    assert finding.evidence["loaded"] == [v.path for v in model.variables][:2]
+    said = [f"; {len(differing)} {'is' if len(differing) == 1 else 'are'} there with other contents ("]
+    said += [f"; {len(absent)} are not in it"] if absent else []
+    assert all(part in finding.title for part in said) and ("not in it" in finding.title) == bool(absent)
 
 
 @cures(RULE)
@@ -102,6 +110,8 @@ def test_a_model_of_other_layers_is_told_what_it_holds() -> None:
     lacks = [v.path for v in used.variables if keras.ops.convert_to_numpy(v).tobytes() not in kept]
     assert finding.status == "failed" and finding.evidence["names"] == lacks
     assert "holds 2 of this fit's 6 variables" in finding.title and finding.severity == "wrong"
+    assert [path.partition("/")[2] for path in finding.evidence["loaded"]] == ["a/kernel", "a/bias"]
+    assert len(finding.evidence["absent"]) == 4 and finding.evidence["differing"] == []
 
 
 def compiled(loss: Any, *, loaded: bool) -> Callable[[Any], Any]:

@@ -89,7 +89,7 @@ def test_without_a_callback_the_headline_says_where_it_began() -> None:
     assert math.isnan(history["loss"][-1])
     assert diagnosis.headline == (
         "fit logged loss NaN for epoch 2. What came first: loss was NaN in epoch 1; loss was NaN in batch 3 of epoch 1 "
-        "(step 2). It began in the labels: row 50 (from 0 in the arrays given to fit) of y is not finite."
+        "(step 2). It began in the labels: y[50] of the arrays given to fit is not finite."
     )
 
 
@@ -163,7 +163,7 @@ def test_rule_validation_alone() -> None:
     assert found.status == "failed" and "The weights stayed finite." in found.title
     origin = found.evidence["origin"]  # row 90 is the eleventh of validation
     assert (origin["cause"], origin["rows"], origin["step"]) == ("labels", (10,), None)
-    assert "in the validation labels: row 10 (from 0) of y is not finite" in found.title
+    assert "in the validation labels: y[10] is not finite" in found.title
     assert (found.evidence["rows"], found.evidence["inputs"], found.evidence["labels"]) == (1, 0, 1)
 
 
@@ -173,8 +173,8 @@ def test_advice_trains_and_validates_over_numbers(row: int) -> None:
     """As many epochs of numbers as without the row. Oracle: the loss by NumPy over the other rows."""
     diagnosis, _, _, model = fit([], bad_label=row, epochs=2)
     found = of_rule(diagnosis)
-    named = "labels: row 50 (from 0 in the arrays given to fit)" if row == 50 else "validation labels: row 10 (from 0)"
-    assert f"It began in the {named} of y is not finite." in found.title
+    named = "labels: y[50] of the arrays given to fit" if row == 50 else "validation labels: y[10]"
+    assert f"It began in the {named} is not finite." in found.title
     rng = np.random.default_rng(3)
     x = rng.normal(size=(100, 4)).astype("float32")
     y = (x @ rng.normal(size=(4, 1))).astype("float32")

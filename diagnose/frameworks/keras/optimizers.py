@@ -41,6 +41,16 @@ def updated_by(optimizer: Any) -> list[Any]:
     return list(optimizer._trainable_variables)
 
 
+def updated_in(model: Any) -> list[int] | None:
+    """The places in `model.variables` of those that the compiled optimizer was built for; it refuses to update others.
+    None where it is not built yet, or wraps what is not known."""
+    built = [part for part in parts(model.optimizer) if part.built]
+    if not built or not all(hasattr(part, "_trainable_variables") for part in built):
+        return None
+    ids = {id(v) for part in built for v in updated_by(part)}
+    return [i for i, v in enumerate(model.variables) if id(v) in ids]
+
+
 def own_optimizers(model: Any) -> list[Any]:
     """Optimizers in the attributes of the model and its layers, which its own step may use beside the compiled one."""
     import keras

@@ -61,6 +61,7 @@ RELIED_ON: Final = (
     Relied("keras.Model._jax_state", "the newest values while a fit runs", _JAX),
     Relied("keras.Model._jax_state_synced", "whether the variables hold the newest values", _JAX),
     Relied("keras.src.losses.loss.unscale_loss_for_distribution", "the loss of a replay under tf.distribute"),
+    Relied("keras.src.backend.get_keras_mask", "which steps of the predictions a mask leaves out"),
     Relied("keras.src.backend.set_keras_mask", "on JAX, metrics of a train step see no masks"),
     # ── metrics and losses ──
     Relied(_UTILS + "CompileMetrics._flat_metrics", "which metric is of which output"),

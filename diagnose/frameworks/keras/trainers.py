@@ -12,6 +12,9 @@ MODEL_MODULE: Final = "keras.src.models.model"
 COMPILED: Final = ("_compile_loss", "_compile_metrics", "_loss_tracker", "optimizer")
 """What `compile` made and analysis replays with, so that a later `compile` of the same model does no harm."""
 
+SCORED_BY: Final = COMPILED[:3]
+"""What of it `evaluate` uses."""
+
 FUNCTIONS: Final = ("train_function", "test_function", "predict_function")
 """What `make_train_function` and its like set; `fit` calls it by attribute, step by step."""
 
@@ -58,6 +61,13 @@ def unscaled(loss: Any) -> Any:
     from keras.src.losses.loss import unscale_loss_for_distribution
 
     return unscale_loss_for_distribution(loss)
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer put on its output; None where there is none."""
+    from keras.src.backend import get_keras_mask
+
+    return get_keras_mask(tensor)
 
 
 def drop_mask(tensor: Any) -> None:

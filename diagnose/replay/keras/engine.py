@@ -21,6 +21,7 @@ from diagnose.replay.blocks import Passed, alike
 from diagnose.replay.engine import Mode, NotFinite, Pass, Retrainer, one_by_one
 from diagnose.replay.keras.backends import ReplayBackend, current_backend
 from diagnose.replay.keras.block_loop import BlockLoop
+from diagnose.replay.keras.borrow import borrowed
 from diagnose.replay.keras.data import KERAS_BATCH_SIZE, keras_evaluate
 from diagnose.replay.keras.finite import not_finite
 from diagnose.replay.keras.forward import LayerModes, fresh_metric_values, make_step, metric_results, predict
@@ -271,8 +272,23 @@ class KerasEngine:
         with users_code("asking the model for predictions"):
             for values, x, _, _, _ in run.parts():
                 outputs = predict(self.model, self.variables, values, self.values.tree(x))
-                found.append([np.asarray(self.backend.array(output)) for output in outputs])
+                found.append([np.asarray(self.backend.array(output)) for output, _ in outputs])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+    @contextlib.contextmanager
+    def compiled_as(self, parts: Mapping[str, Any]) -> Iterator[KerasEngine]:
+        """The parts are those of `trainers.COMPILED` of `diagnose.frameworks.keras`."""
+        with borrowed(self.model, parts):
+            yield KerasEngine(self.trace, self.model)
+
+    def masks(self, run: BatchRun) -> list[NDArray | None]:
+        """As metrics of `evaluate` see them."""
+        found = []
+        with users_code("asking the model for predictions"):
+            for values, x, _, _, _ in run.parts():
+                outputs = predict(self.model, self.variables, values, self.values.tree(x))
+                found.append([None if m is None else np.asarray(self.backend.array(m), bool) for _, m in outputs])
+        return [None if any(m is None for m in parts) else np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def not_finite(self, run: BatchRun) -> NotFinite:
         """Layer by layer, outside any graph."""

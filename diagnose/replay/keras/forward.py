@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from diagnose.frameworks.keras.layers import takes_training
-from diagnose.frameworks.keras.trainers import compute_loss, drop_mask, loss_tracker, unscaled
+from diagnose.frameworks.keras.trainers import compute_loss, drop_mask, loss_tracker, mask_of, unscaled
 
 Step = Callable[[Sequence[Any], Sequence[Any], Sequence[Any], Any, Any, Any], list[tuple[list[Any], list[Any], Any]]]
 
@@ -77,11 +77,12 @@ def make_step(
     return step
 
 
-def predict(model: Any, variables: Sequence[Any], values: Sequence[Any], x: Any) -> list[Any]:
-    """The outputs for `x` in inference mode with these values of the variables, which stay as they are."""
+def predict(model: Any, variables: Sequence[Any], values: Sequence[Any], x: Any) -> list[tuple[Any, Any]]:
+    """The outputs for `x`, each with its mask (None: it has none), in inference mode with these values of the
+    variables, which stay as they are."""
     with keras.StatelessScope(list(zip(variables, values, strict=True))):
         y_pred = model(x, training=False) if takes_training(model) else model(x)
-        return list(keras.tree.flatten(y_pred))
+        return [(leaf, mask_of(leaf)) for leaf in keras.tree.flatten(y_pred)]
 
 
 def _drop_masks(y_pred: Any) -> None:

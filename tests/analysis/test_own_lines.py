@@ -1,0 +1,90 @@
+"""What a script's lines do with predictions: held against what NumPy makes of the same lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diagnose.analysis.own_lines import own_lines
+
+N = 12
+RNG = np.random.default_rng(0)
+COLUMN, LABELS = RNG.random((N, 1)), RNG.integers(0, 2, N)
+SEEN: list[Any] = []
+
+
+class Model:
+    def predict(self, x: Any, **_: Any) -> Any:
+        return COLUMN
+
+
+class Seen(np.ndarray):
+    """Labels that note with what shape a comparison or difference comes out."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        found = getattr(ufunc, method)(*(np.asarray(i) for i in inputs), **kwargs)
+        SEEN.append((ufunc.__name__, np.shape(found)))
+        return found
+
+
+PAIRED = [
+    "p = model.predict(x)\nprint(np.mean((p > 0.5) == y))",
+    "p = model.predict(x, verbose=0)\nq = (p > 0.5).astype(int)\nacc = (q == y).mean()",
+    "print(((model.predict(x) - y) ** 2).mean())",
+    "p = np.round(model.predict(x))\nwrong = p != y\nprint(wrong.mean())",
+    "def f():\n    p = model.predict(x)\n    d = p - y[:12]\n    return np.abs(d).mean()\nf()",
+]
+NOT_PAIRED = [
+    "p = model.predict(x).ravel()\nprint(np.mean((p > 0.5) == y))",
+    "p = model.predict(x)\nprint(((p[:, 0] > 0.5) == y).mean())",
+    "p = model.predict(x).flatten()\nprint(np.abs(p - y).mean())",
+    "p = model.predict(x)\np = np.squeeze(p)\nprint((np.round(p) == y).mean())",
+    "y = y.reshape(-1, 1)\np = model.predict(x)\nprint(((p > 0.5) == y).mean())",
+    "p = model.predict(x)\nprint(p.shape, p[:3])",
+]
+
+
+@pytest.mark.parametrize("code", [*PAIRED, *NOT_PAIRED])
+def test_all_pairs_are_said_where_numpy_makes_them(code: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(code, "utf-8")
+    SEEN.clear()
+    exec(compile(code, str(file), "exec"), {"model": Model(), "x": None, "y": LABELS.view(Seen), "np": np})
+    paired = any(shape == (N, N) for name, shape in SEEN if name in ("equal", "not_equal", "subtract"))
+    assert paired == (code in PAIRED), "what the test takes for pairs"
+    line = next(i for i, text in enumerate(code.splitlines(), 1) if "predict(" in text)
+    found = own_lines(str(file), line, "predict")
+    assert found is not None and any(each.does == "pairs" for each in found) == paired
+
+
+@pytest.mark.parametrize(
+    ("code", "does"),
+    [
+        ("p = model.predict(x)\nprint(np.argmax(p, axis=1))", {"first"}),
+        ("print((model.predict(x).argmax(axis=1) == y).mean())", {"first", "every-step"}),
+        ("p = model.predict(x)\nprint(log_loss(y, p))", {"log-loss"}),
+        ("p = model.predict(x)\nprint(-np.log(p[np.arange(len(y)), y]).mean())", {"log-loss"}),
+        ("p = model.predict(x)\nright = p.argmax(-1) == y\nprint(right[mask].mean())", {"first", "some-steps"}),
+        ("p = model.predict(x)\nprint((p.argmax(-1) == y)[mask].mean())", {"first", "some-steps"}),
+        ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y.ravel(), p.ravel()))", {"first", "every-step"}),
+        ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y[mask], p[mask]))", {"first", "some-steps"}),
+    ],
+)
+def test_other_ways_of_scoring(code: str, does: set[str], tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(code, "utf-8")
+    found = own_lines(str(file), 1, "predict")
+    assert found is not None and {each.does for each in found} == does
+
+
+@pytest.mark.parametrize(
+    "code", ["p = model.predict(x)\nscore(p, y)", "p = model.predict(x", "a, b = model.predict(x), model.predict(y)"]
+)
+def test_what_is_not_seen_is_not_told(code: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(code, "utf-8")
+    assert own_lines(str(file), 1, "predict") is None
+    assert own_lines(str(tmp_path / "none.py"), 1, "predict") is None
