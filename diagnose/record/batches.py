@@ -37,6 +37,13 @@ class TakenBatch:
     def whole(self) -> bool:
         return self.signature.leaves[0].whole
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return sum([leaf.nbytes for leaf in self.leaves]) + (
+            0 if self.sample_weight is None else self.sample_weight.nbytes
+        )
+
 
 class NotCaptured(Exception):
     """This batch cannot be recorded; the message says why. Training and everything else is recorded all the same."""

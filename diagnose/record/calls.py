@@ -351,7 +351,7 @@ def _as_keras_has_it(array: NDArray) -> NDArray:
 
 
 def _weights(calls: Calls, model: Any) -> tuple[Digest, ...]:
-    backend, variables = current_backend(), Variables.of(model, once=True)
+    backend, variables = current_backend(), Variables.of(model)
     live = backend.live(model, variables)
     views = [np.asarray(backend.view(value)) for value in list(live.variables)[: len(variables.all)]]
     return calls.keep(views)

@@ -3,6 +3,7 @@ background thread."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,6 +31,7 @@ from diagnose.record.items import (
 )
 from diagnose.record.light import VERSIONS
 from diagnose.record.order import row_order
+from diagnose.record.packs import raw
 from diagnose.record.previous import Start, StartItem
 from diagnose.record.room import Room
 from diagnose.record.saved_files import SavedFiles
@@ -40,7 +42,7 @@ from diagnose.tracefile.digest import row_digests
 from diagnose.tracefile.events import KINDS
 from diagnose.tracefile.format import MAX_JSON_BYTES, MOST_KNOWN_ROWS
 from diagnose.tracefile.jsontext import from_json, to_json
-from diagnose.tracefile.model import BatchRef, Digest, Json, Layout, Leaf, NDArray
+from diagnose.tracefile.model import PLAIN, BatchRef, Digest, Json, Layout, Leaf, NDArray, Signature
 from diagnose.tracefile.replicas import even_shares
 from diagnose.tracefile.rows import pack_rows
 from diagnose.tracefile.sources import source_of
@@ -70,7 +72,10 @@ class Encoder:
         self._writer = writer
         self._room = Room(writer, budget)
         self._states = StateWriter(writer, self._room, every_update=every_update)
-        self._rows: dict[Digest, int] = {}
+        self._rows: list[dict[Digest, int]] = []
+        """Of each signature, the rows that are known by content: the same bytes under another one are another row."""
+        self._known_rows = 0
+        self._last: tuple[Signature, int] | None = None
         self._signatures: dict[tuple[str, tuple[Leaf, ...]], int] = {}
         self.start = Start(writer.path.name)
         self._trained = TrainedRows()
@@ -166,7 +171,7 @@ class Encoder:
     # ── steps and batches ──
 
     def _step(self, item: StepItem) -> None:
-        metrics = len(item.metrics_before or b"") + len(item.metrics_after or b"")
+        metrics = sum(len(state) for state in (item.metrics_before, item.metrics_after) if state is not None)
         generator = 0 if item.generator is None else self._room.content(item.generator.nbytes)
         states = 0 if item.after is None else 512 + 32 * len(item.after.arrays)
         recorded = self._room.open(Tier.STEPS, _reference(item.batch) + metrics + generator + states)
@@ -180,8 +185,8 @@ class Encoder:
                 computed_at=item.step,
                 produced=item.step + 1,
                 batch=batch,
-                metrics_before=item.metrics_before,
-                metrics_after=item.metrics_after,
+                metrics_before=raw(item.metrics_before),
+                metrics_after=raw(item.metrics_after),
                 generator=None if item.generator is None else self._writer.array(item.generator),
                 seconds=item.seconds,
             )
@@ -201,24 +206,32 @@ class Encoder:
         if isinstance(batch, str):
             layout = Layout(fixed, global_seed=global_seed)
             return BatchRef(None, np.empty(0, np.int64), missing=batch, layout=layout)
-        return replace(self._taken(batch), layout=_layout(batch, fixed, global_seed))
+        return self._taken(batch, _layout(batch, fixed, global_seed))
 
-    def _taken(self, batch: TakenBatch) -> BatchRef:
-        known = (repr(batch.signature.structure), batch.signature.leaves)
-        number = self._signatures.get(known)
-        if number is None:
-            number = self._signatures[known] = self._writer.signature(batch.signature)
+    def _taken(self, batch: TakenBatch, layout: Layout = PLAIN) -> BatchRef:
+        number = self._signature(batch.signature)
         weight = None if batch.sample_weight is None else self._weights(batch.sample_weight)
         if batch.whole:
-            return self._whole(number, batch, weight)
+            return replace(self._whole(number, batch, weight), layout=layout)
         packed = pack_rows(batch.leaves)
-        salt = number.to_bytes(4, "little")  # the same bytes under another signature are another row
-        keys = [salt + digest for digest in row_digests(packed)]
-        known_rows = [self._rows.get(key) for key in keys]
-        fresh = {key: i for i, (key, row) in enumerate(zip(keys, known_rows, strict=True)) if row is None}
-        added = self._add_rows(number, fresh, packed) if fresh else {}
-        ids = [added[key] if row is None else row for key, row in zip(keys, known_rows, strict=True)]
-        return BatchRef(number, np.array(ids, np.int64), sample_weight=weight)
+        digests = row_digests(packed)
+        ids = [*map(self._rows[number].get, digests)]
+        if None in ids:
+            fresh = {digest: i for i, (digest, row) in enumerate(zip(digests, ids, strict=True)) if row is None}
+            added = self._add_rows(number, fresh, packed)
+            ids = [added[digest] if row is None else row for digest, row in zip(digests, ids, strict=True)]
+        return BatchRef(number, np.array(ids, np.int64), sample_weight=weight, layout=layout)
+
+    def _signature(self, signature: Signature) -> int:
+        if self._last is not None and self._last[0] is signature:
+            return self._last[1]
+        known = (repr(signature.structure), signature.leaves)
+        number = self._signatures.get(known)
+        if number is None:
+            number = self._signatures[known] = self._writer.signature(signature)
+            self._rows.extend({} for _ in range(number + 1 - len(self._rows)))
+        self._last = signature, number
+        return number
 
     def _weights(self, weights: NDArray) -> Digest:
         """Sample weights of one batch. Where rows are withheld, these are: class weights tell the labels."""
@@ -248,18 +261,19 @@ class Encoder:
         """Adds rows not seen before, by key and place in `packed`. Returns their ids by key."""
         keep = self._keep_rows and self._room.open(Tier.ROWS, self._room.content(len(fresh) * packed.shape[1]))
         contents = packed[list(fresh.values())] if keep else None
-        first = self._writer.rows(signature, [key[4:] for key in fresh], contents)
-        added = {key: first + offset for offset, key in enumerate(fresh)}
-        if len(self._rows) < MOST_KNOWN_ROWS:
-            self._rows.update(added)
-        self._trained.added([key[4:] for key in fresh])
+        first = self._writer.rows(signature, [*fresh], contents)
+        added = {digest: first + offset for offset, digest in enumerate(fresh)}
+        if self._known_rows < MOST_KNOWN_ROWS:
+            self._rows[signature].update(added)
+            self._known_rows += len(added)
+        self._trained.added([*fresh])
         return added
 
     def _order(self, item: OrderItem) -> None:
         """Notes in which order the rows known by now lie in the arrays that fit was given."""
         refs = []
         for (_, leaves), number in self._signatures.items():
-            ids = row_order(item.leaves, leaves, number.to_bytes(4, "little"), self._rows)
+            ids = row_order(item.leaves, leaves, self._rows[number])
             if ids.size:
                 refs.append(BatchRef(number, ids))
         if refs and self._room.open(Tier.STEPS, 1024 + sum(64 + 8 * len(ref.row_ids) for ref in refs)):
@@ -331,7 +345,14 @@ class Encoder:
         self._writer.event("train-end", {"state": state}, epoch=None, step=None)
 
 
+@functools.cache
+def _plain_layout(fixed: bool, bare: bool) -> Layout:
+    return Layout(fixed, bare=bare)
+
+
 def _layout(batch: TakenBatch, fixed: bool, global_seed: tuple[int, int] | None) -> Layout:
+    if batch.shares is None and batch.sample_weight is None and global_seed is None:
+        return _plain_layout(fixed, batch.bare)
     shares = batch.shares
     uneven = shares is not None and shares != even_shares(sum(shares), len(shares))
     tree = None if batch.sample_weight is None else batch.weight_tree

@@ -8,6 +8,7 @@ from typing import Any
 
 from diagnose.record.at_source import Contents
 from diagnose.record.batches import TakenBatch
+from diagnose.record.packs import Look, MetricState
 from diagnose.record.previous import StartItem
 from diagnose.tracefile.model import Json, Layout, NDArray
 
@@ -58,11 +59,11 @@ class StepItem:
     batch_index: int
     batch: TakenBatch | str
     """The batch, or the reason why it cannot be recorded."""
-    metrics_before: bytes | None
-    metrics_after: bytes | None
+    metrics_before: MetricState
+    metrics_after: MetricState
     generator: NDArray | None
     seconds: float
-    after: Snapshot | None
+    after: Snapshot | Look | None
     """None inside an execution of several steps, where nothing is read."""
     fixed: bool = False
     """Whether the step was compiled for the size of its batch."""
@@ -185,8 +186,11 @@ Item = (
 
 def nbytes(item: Item) -> int:
     """About what an item holds in memory."""
+    if isinstance(item, StepItem) and not isinstance(item.after, Snapshot):
+        held = 0 if item.after is None else item.after.nbytes
+        return 1024 + held + (item.batch.nbytes if isinstance(item.batch, TakenBatch) else 0)
     arrays: list[NDArray] = []
-    snapshot = getattr(item, "after", None) or getattr(item, "snapshot", None)
+    snapshot = _snapshot(item)
     if isinstance(snapshot, Snapshot):
         arrays.extend(snapshot.arrays)
     batch = getattr(item, "batch", None)
@@ -201,6 +205,11 @@ def nbytes(item: Item) -> int:
 
 def release(item: Item) -> None:
     """Gives the item's buffers back without writing it (after an error)."""
-    snapshot = getattr(item, "after", None) or getattr(item, "snapshot", None)
+    snapshot = _snapshot(item)
     if isinstance(snapshot, Snapshot):
         snapshot.release()
+
+
+def _snapshot(item: Item) -> Snapshot | Look | None:
+    found: Snapshot | Look | None = getattr(item, "after", None)
+    return getattr(item, "snapshot", None) if found is None else found

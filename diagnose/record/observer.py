@@ -17,8 +17,10 @@ from diagnose.frameworks.keras.optimizers import rate as rate_of
 from diagnose.record import describe
 from diagnose.record.backends.base import Backend, Live, Variables
 from diagnose.record.choice import Choice
+from diagnose.record.handlers import let_through
 from diagnose.record.items import EventItem, InfoItem, Snapshot, SnapshotPool, StateItem
-from diagnose.record.light import DIGESTS, INPUTS, LastStep, metric_state
+from diagnose.record.light import DIGESTS, LastStep, metric_state
+from diagnose.record.packs import Look, MetricState, raw
 from diagnose.record.worker import Ended, Worker
 from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.model import Digest, Json, NDArray
@@ -52,7 +54,9 @@ class Observer:
         self._last = LastStep(lambda item: self.worker.put(item))
         self._pool = SnapshotPool()
         self._observed: tuple[Digest, ...] | None = None
-        self._metrics: bytes | None = None
+        self._metrics: MetricState = None
+        self._sizes: tuple[int, int] | None = None
+        """Bytes of the variables and of the metrics', where steps are looked at in one piece."""
         self._stop_seen = False
         self._optimizer: tuple[Digest, ...] | None = None
         self._rate_seen: float | None = None
@@ -63,9 +67,8 @@ class Observer:
 
     def _live(self, state: Any = None) -> Live:
         if self.variables is None:
-            # At the lightest, they are read at the ends of epochs only.
-            self.variables = Variables.of(self.model, once=self.level == INPUTS)
-            self._metric_variables = replace(self.variables, all=(), prepared={}, once=False)
+            self.variables = Variables.of(self.model)
+            self._metric_variables = replace(self.variables, all=(), prepared={})
             self._describe([id(v) for v in self.variables.all])
         return self.backend.live(self.model, self.variables, state)
 
@@ -86,6 +89,23 @@ class Observer:
         if self._last.waits:
             self._last.seen(self.snapshot(live), metric_state(self.backend, live))
         return live
+
+    def _look(self, state: Any, *, whole: bool) -> Look | None:
+        """What a step left, of all variables or of the metrics' alone, for the background thread to read; None where it
+        cannot be taken so."""
+        variables = self.variables if whole else self._metric_variables
+        if self._sizes is None or variables is None:
+            return None
+        try:
+            pack = self.backend.pack(self.model, variables, state)
+        except Exception as error:
+            let_through(error)
+            pack = None
+        if pack is None:
+            self._sizes = None  # nor will it the next time
+            return None
+        nbytes, metrics = self._sizes
+        return Look(pack, len(variables.all), (nbytes if whole else 0, metrics))
 
     def _metrics_live(self, state: Any) -> Live:
         """The metrics' variables alone."""
@@ -177,7 +197,7 @@ class Observer:
         self._optimizer = digests
 
     def _observe_metrics(self, hook: str, callback: str | None, live: Live) -> None:
-        known = self._metrics
+        known = raw(self._metrics)
         now = None if known is None else metric_state(self.backend, live)
         if now is not None and now != known:
             self.event("metrics-reset", {"callback": callback, "hook": hook})

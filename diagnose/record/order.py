@@ -13,7 +13,7 @@ from diagnose.record.handlers import let_through
 from diagnose.record.items import OrderItem
 from diagnose.record.live import MOST_HELD, is_arrays, nbytes
 from diagnose.tracefile.digest import row_digests
-from diagnose.tracefile.model import Leaf, NDArray
+from diagnose.tracefile.model import Digest, Leaf, NDArray
 from diagnose.tracefile.rows import as_recorded_leaves, leaves_of, pack_rows
 
 PART_BYTES: Final = 16 << 20
@@ -48,15 +48,13 @@ class RowOrder:
             put(OrderItem(arrays))
 
 
-def row_order(
-    arrays: Sequence[Any], recorded: Sequence[Leaf], salt: bytes, known: Mapping[bytes, int]
-) -> npt.NDArray[np.int64]:
+def row_order(arrays: Sequence[Any], recorded: Sequence[Leaf], known: Mapping[Digest, int]) -> npt.NDArray[np.int64]:
     """The ids of those rows that are known, in the order of the arrays. They are told by their contents, so that arrays
     which were changed during the fit, or which Keras makes others of, have none.
 
     Args:
         recorded: how rows are recorded, in the order of the arrays.
-        salt, known: ids of recorded rows, by the salt and the row's digest.
+        known: ids of recorded rows, by digest.
     """
     try:
         leaves = [np.asarray(array) for array in arrays]
@@ -68,13 +66,13 @@ def row_order(
         return np.empty(0, np.int64)
     (count,) = rows
     size = max(1, PART_BYTES * max(count, 1) // max(1, sum(leaf.nbytes for leaf in leaves)))
-    found = [_known([leaf[i : i + size] for leaf in leaves], recorded, salt, known) for i in range(0, count, size)]
+    found = [_known([leaf[i : i + size] for leaf in leaves], recorded, known) for i in range(0, count, size)]
     return np.array([row for part in found for row in part], np.int64)
 
 
-def _known(leaves: Sequence[NDArray], recorded: Sequence[Leaf], salt: bytes, known: Mapping[bytes, int]) -> list[int]:
+def _known(leaves: Sequence[NDArray], recorded: Sequence[Leaf], known: Mapping[Digest, int]) -> list[int]:
     fitted = as_recorded_leaves(leaves, recorded)
     if fitted is None:
         return []
-    rows = (known.get(salt + digest) for digest in row_digests(pack_rows(fitted)))
+    rows = (known.get(digest) for digest in row_digests(pack_rows(fitted)))
     return [row for row in rows if row is not None]

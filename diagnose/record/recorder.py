@@ -30,6 +30,7 @@ from diagnose.record.items import (
 )
 from diagnose.record.light import DIGESTS, INPUTS, METRICS, metric_state
 from diagnose.record.order import RowOrder
+from diagnose.record.packs import MetricState, raw
 from diagnose.record.told import Told
 from diagnose.record.worker import Ended, Worker, describe_error
 from diagnose.tracefile.model import Json
@@ -83,7 +84,7 @@ class Recorder(Told):
     @property
     def metric_state(self) -> bytes | None:
         """The metrics' variables as of the last look: before a step that has begun, or after the last step."""
-        return self._metrics
+        return raw(self._metrics)
 
     # ── steps (StepHook for the train function) ──
 
@@ -149,7 +150,8 @@ class Recorder(Told):
         seconds = time.perf_counter() - self._step_started
         if self._first is not None:
             self._first.end()
-        self._seed.look_back(self.model)
+        if self.level >= DIGESTS or self._batch_index == 0:
+            self._seed.look_back(self.model)
         if self.step == 0:
             self._forget_variables_if_others()  # metrics and slots may have been made in this step
             self.worker.put(InfoItem("metric_variables", describe_metrics.metric_variables(self.model)))
@@ -158,16 +160,20 @@ class Recorder(Told):
         if not self._taken and getattr(self.model, "steps_per_execution", 1) > 1:
             raise DiagnoseError(f"it cannot be told how many steps one execution made: {NOT_SEEN}")
         looks = self.level >= DIGESTS or self.step == 0
-        live = self._live(state) if looks else None
+        look = self._look(state, whole=looks) if looks or self.level == METRICS else None
+        live = self._live(state) if looks and look is None else None
         first, self._first = self._first, None
         if first is not None and self.variables is not None and first.saw(self.variables.all):
             self._seed.state = first.seed
             self.worker.put(StateItem("before-first-step", None, self.epoch or None, self.step, first.snapshot()))
-        after = None
-        if live is not None or self.level == METRICS:
+        after: MetricState = look
+        if live is not None or (look is None and self.level == METRICS):
             after = metric_state(self.backend, live or self._metrics_live(state))
         same = after is not None and len(self._metrics or b"") == len(after)
         before = self._metrics if same or not looks else None
+        made = self.snapshot(live) if live is not None else look if looks else None
+        if self.step == 0 and made is not None and after is not None:
+            self._sizes = sum(array.nbytes for array in made.arrays), len(after)
         batches = self._taken or [NOT_SEEN]
         for place, batch in enumerate(batches):
             last = place == len(batches) - 1
@@ -181,7 +187,7 @@ class Recorder(Told):
                     metrics_after=after if last else None,
                     generator=self._generator,
                     seconds=seconds / len(batches),
-                    after=self.snapshot(live) if last and live is not None else None,
+                    after=made if last else None,
                     fixed=self._axes.get("batch_axis", False),
                     global_seed=self._seed.state if place == 0 else None,
                 )

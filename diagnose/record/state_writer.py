@@ -3,7 +3,7 @@ Runs on the background thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from diagnose.record.budget import Tier
@@ -17,6 +17,8 @@ INSIDE_EPOCHS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin",
 """Hooks that come with every step: what they change goes first as a trace fills up."""
 
 Digests = tuple[Digest, ...]
+Fresh = Mapping[Digest, NDArray]
+"""Contents that the trace does not have yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ class StateWriter:
             self._writer.event("changes-left-out", detail, epoch=first.epoch, step=first.step)
         self._current = _Current(version, digests, digests, None)
         if recorded:
-            keep = self.every_update and self._room.open(Tier.UPDATES, self._contents(digests, arrays))
-            self._current.state = self._write(digests, arrays if keep else None, version=version, label="version")
+            fresh = self._fresh(digests, arrays) if self.every_update else None
+            if fresh is not None and not self._room.open(Tier.UPDATES, self._cost(digests, fresh)):
+                fresh = None
+            self._current.state = self._write(digests, fresh, version=version, label="version")
 
     def seen(self, item: StateItem) -> None:
         """What is seen outside a step: the first weights, or a change."""
@@ -96,8 +100,9 @@ class StateWriter:
         digests = digests_of(arrays)
         current = self._current
         if current is None:
-            kept = arrays if self._room.open(Tier.EPOCH_ENDS, self._contents(digests, arrays)) else None
-            state = self._write(digests, kept, version=0, label="version")
+            fresh = self._fresh(digests, arrays)
+            kept = self._room.open(Tier.EPOCH_ENDS, self._cost(digests, fresh))
+            state = self._write(digests, fresh if kept else None, version=0, label="version")
             self._current = _Current(0, digests, digests, state)
         elif digests != current.digests:
             groups = self._changed_groups(current.digests, digests)
@@ -113,11 +118,12 @@ class StateWriter:
             return
         # Kept as long as there is room: no update can make these weights again.
         tier = Tier.CHANGED if inside else Tier.EPOCH_ENDS
-        self.now(arrays if self._room.open(tier, self._contents(change.digests, arrays)) else None)
+        fresh = self._fresh(change.digests, arrays)
+        self.now(fresh if self._room.open(tier, self._cost(change.digests, fresh)) else None)
 
-    def now(self, arrays: Sequence[NDArray] | None = None) -> int | None:
-        """The record of the weights now, made here where there is none; None where they were not seen yet. `arrays`:
-        their contents, to be kept."""
+    def now(self, fresh: Fresh | None = None) -> int | None:
+        """The record of the weights now, made here where there is none; None where they were not seen yet. `fresh`:
+        what their contents add, to be kept."""
         current = self._current
         if current is None:
             return None
@@ -125,7 +131,7 @@ class StateWriter:
             current.state = self._write(current.made, None, version=current.version, label="version")
         unsaid, current.unsaid = current.unsaid, []
         for place, change in enumerate(unsaid, start=1):
-            contents = arrays if place == len(unsaid) else None
+            contents = fresh if place == len(unsaid) else None
             after = self._write(change.digests, contents, version=current.version, label="changed")
             detail = {
                 "callback": change.callback,
@@ -142,20 +148,21 @@ class StateWriter:
         """The optimizers' state before the first step, where it is not that of new ones."""
         self.now()
         current, slots = self._current, digests_of(optimizer)
-        if current is not None and self._room.open(Tier.EPOCH_ENDS, self._contents(slots, optimizer)):
-            self._store(slots, optimizer)
+        fresh = self._fresh(slots, optimizer)
+        if current is not None and self._room.open(Tier.EPOCH_ENDS, self._cost(slots, fresh)):
+            self._store(fresh)
             self._write(current.digests, None, version=0, label="start", slots=slots)
 
     def end(self, arrays: Sequence[NDArray], optimizer: Sequence[NDArray], *, version: int | None, label: str) -> int:
         """The state at the end of an epoch or of the fit, with the optimizer's."""
         self.now()
         digests, slots = digests_of(arrays), digests_of(optimizer)
-        cost = self._contents(digests, arrays) + self._contents(slots, optimizer)
-        kept = self._room.open(Tier.EPOCH_ENDS, cost)
+        fresh, slots_fresh = self._fresh(digests, arrays), self._fresh(slots, optimizer)
+        kept = self._room.open(Tier.EPOCH_ENDS, self._cost(digests, fresh) + self._cost(slots, slots_fresh))
         if kept:
-            self._store(slots, optimizer)
+            self._store(slots_fresh)
         self.slots = slots
-        return self._write(digests, arrays if kept else None, version=version, label=label, slots=slots)
+        return self._write(digests, fresh if kept else None, version=version, label=label, slots=slots)
 
     def _weights(self, digests: Digests) -> Digest:
         """Whichever of them are trained."""
@@ -165,32 +172,35 @@ class StateWriter:
         names = ("trainable", "non_trainable", "seed")
         return [n for n, group in zip(names, self._groups, strict=True) if any(old[i] != new[i] for i in group)]
 
-    def _contents(self, digests: Digests, arrays: Sequence[NDArray]) -> int:
-        """Most bytes that these contents add, those that the trace has already left out."""
-        fresh = {d: a for d, a in zip(digests, arrays, strict=True) if not self._writer.has_array(d)}
-        return self._record(digests) + sum(256 + self._room.content(array.nbytes) for array in fresh.values())
+    def _fresh(self, digests: Digests, arrays: Sequence[NDArray]) -> Fresh:
+        """Those that the trace does not have yet."""
+        has = self._writer.has_array
+        return {digest: array for digest, array in zip(digests, arrays, strict=True) if not has(digest)}
+
+    def _cost(self, digests: Digests, fresh: Fresh) -> int:
+        """Most bytes that a record with these contents adds."""
+        return self._record(digests) + sum([256 + self._room.content(array.nbytes) for array in fresh.values()])
 
     def _record(self, digests: Digests) -> int:
         return 512 + 32 * len(digests)
 
-    def _store(self, digests: Digests, arrays: Sequence[NDArray]) -> None:
-        for digest, array in zip(digests, arrays, strict=True):
-            if not self._writer.has_array(digest):
-                self._writer.array(array, digest)
+    def _store(self, fresh: Fresh) -> None:
+        for digest, array in fresh.items():
+            self._writer.array(array, digest)
 
     def _write(
         self,
         digests: Digests,
-        arrays: Sequence[NDArray] | None,
+        fresh: Fresh | None,
         *,
         version: int | None,
         label: str,
         slots: Digests | None = None,
     ) -> int:
-        """`arrays`: contents to be kept, None for the digests alone."""
+        """`fresh`: what the contents add that are kept, None for the digests alone."""
         self._room.need(self._record((*digests, *(slots or ()))))
-        if arrays is not None:
-            self._store(digests, arrays)
+        if fresh is not None:
+            self._store(fresh)
         trainable, non_trainable, seeds = (group_digest([digests[i] for i in group]) for group in self._groups)
         return self._writer.state(
             version=version,
@@ -201,7 +211,7 @@ class StateWriter:
             optimizer=None if slots is None else group_digest(slots),
             arrays=digests,
             optimizer_arrays=slots,
-            kept=arrays is not None,
+            kept=fresh is not None,
         )
 
 

@@ -15,6 +15,7 @@ from diagnose.record.handlers import let_through
 from diagnose.record.items import ArraysItem, StepsItem
 from diagnose.record.light import INPUTS, metric_state
 from diagnose.record.measured import Measured
+from diagnose.record.packs import raw
 from diagnose.record.taking import Taker
 from diagnose.record.worker import Worker
 from diagnose.tracefile.model import Json, Layout, NDArray
@@ -96,7 +97,7 @@ class Told(Measured):
                 count=count,
                 rows=self._at_source.rows(first, first + count),
                 batch_size=self._at_source.batch_size,
-                metrics_before=None if first else self._metrics,
+                metrics_before=None if first else raw(self._metrics),
                 metrics_after=None,
                 generator=None if first else self._generator if drawn is None else drawn,
                 seconds=(time.perf_counter() - self._steps_began) / count,

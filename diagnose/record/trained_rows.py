@@ -18,6 +18,7 @@ MOST_ROWS: Final = 1 << 18
 
 Keys = npt.NDArray[np.uint64]
 _NEVER: Final = 2**32 - 1
+_MOST_WAITING: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class TrainedRows:
         self._keys = array("Q")
         self._epochs = array("I")
         self._before = array("B")
+        self._epoch = 0
+        self._waiting: list[npt.NDArray[np.int64]] = []
         self.earlier = NOTHING
         """What the weights this fit began with were trained on."""
 
@@ -83,10 +86,18 @@ class TrainedRows:
 
     def trained(self, ids: npt.NDArray[np.int64], epoch: int) -> None:
         """These rows were in a train step of this epoch."""
-        if len(self._epochs):
+        if epoch != self._epoch or len(self._waiting) >= _MOST_WAITING:
+            self._take_in()
+        self._epoch = epoch
+        self._waiting.append(ids)
+
+    def _take_in(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if len(self._epochs) and waiting:
+            ids = np.concatenate(waiting)
             epochs = np.frombuffer(self._epochs, np.uint32)
             known = ids[(ids >= 0) & (ids < len(epochs))]
-            epochs[known] = np.minimum(epochs[known], epoch)
+            epochs[known] = np.minimum(epochs[known], self._epoch)
 
     def before(self, ids: Iterable[npt.NDArray[np.int64]]) -> int:
         """How many of these rows the weights this fit began with were trained on."""
@@ -97,6 +108,7 @@ class TrainedRows:
 
     def now(self) -> Trained:
         """What the weights are trained on by now."""
+        self._take_in()
         keys, epochs = np.array(self._keys, np.uint64), np.array(self._epochs, np.uint32)
         used = epochs != _NEVER
         return Trained.of(

@@ -64,7 +64,7 @@ class Worker:
         self._encoder = encoder
         self._items: deque[tuple[Item, int]] = deque()
         self._held = 0
-        """Bytes of the items that wait, and of the one that is being written."""
+        """Bytes of the items that wait, and of those that are being written."""
         self._handled = 0
         self._changed = threading.Condition()
         self._ending = False
@@ -103,9 +103,10 @@ class Worker:
     def put(self, item: Item) -> None:
         """Hands an item over. Waits while the queue is full, as long as the disk takes what it gets."""
         size = nbytes(item)
-        waiting = _Waiting(self._beats, MOST_SECONDS)
+        waiting: _Waiting | None = None
         with self._changed:
             while not self._dropping() and self._full(size):
+                waiting = waiting or _Waiting(self._beats, MOST_SECONDS)
                 if waiting.over(STALL_SECONDS):
                     self._give_up()
                 else:
@@ -193,13 +194,13 @@ class Worker:
         last_commit = last_sync = time.monotonic()
         while (found := self._next()) is not _END:
             sync = False
-            if isinstance(found, tuple):
-                item, size = found
+            if isinstance(found, list):
                 try:
-                    sync = self._written(item)
+                    for item, _ in found:
+                        sync = self._written(item) or sync
                 finally:
                     with self._changed:
-                        self._held -= size
+                        self._held -= sum(size for _, size in found)
                         self._changed.notify_all()
             now = time.monotonic()
             sync = sync and now - last_sync > SYNC_SECONDS
@@ -208,13 +209,18 @@ class Worker:
                 last_commit = now
                 last_sync = now if sync else last_sync
 
-    def _next(self) -> tuple[Item, int] | str | None:
-        """The next item with its size; None where there was none for a while, `_END` at the end."""
+    def _next(self) -> list[tuple[Item, int]] | str | None:
+        """The next items with their sizes; None where there was none for a while, `_END` at the end."""
         with self._changed:
             if not self._items and not self._ending:
                 self._changed.wait(COMMIT_SECONDS)
             if self._items:
-                return self._items.popleft()
+                taken = [self._items.popleft()]
+                size = taken[0][1]
+                while self._items and len(taken) < WAKE_ITEMS and size + self._items[0][1] < WAKE_BYTES:
+                    taken.append(self._items.popleft())
+                    size += taken[-1][1]
+                return taken
             return _END if self._ending else None
 
     def _written(self, item: Item) -> bool:

@@ -83,7 +83,10 @@ class Chain:
 
     def add(self, tag: int, row: Sequence[Value]) -> int:
         """Takes in one row: its table's tag and all its columns, `seq` included. Returns the bytes of its encoding."""
-        encoded = bytes((tag, len(row))) + encode_values(row)
+        return self.add_encoded(bytes((tag, len(row))) + encode_values(row))
+
+    def add_encoded(self, encoded: bytes) -> int:
+        """Takes in one row as `add` encodes it."""
         self._hasher.update(encoded)
         return len(encoded)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy.typing as npt
 
 from diagnose.errors import TraceWriteError
 from diagnose.tracefile import format as fmt
-from diagnose.tracefile.chain import Chain, Value
+from diagnose.tracefile.chain import Chain, Value, encode_values
 from diagnose.tracefile.create import create, released
 from diagnose.tracefile.journal import journal_path
 from diagnose.tracefile.jsontext import to_json
@@ -31,6 +33,17 @@ _MOST_WAITING: Final = 256
 _JOURNAL_PAGES: Final = 64
 """Most pages of the file that one transaction writes again, and so most that its journal holds: rows are only added at
 the ends of tables, and no table is more than four pages deep."""
+
+
+_INT: Final = struct.Struct("<cq").pack
+_ARRAY: Final = struct.Struct("<BBcqcQ").pack
+
+
+@functools.lru_cache(maxsize=4096)
+def _described(dtype: str, shape: str, nbytes: int) -> bytes:
+    """These columns of a row of the index, encoded. Raises ValueError where one of them is not valid."""
+    fmt.check_row(fmt.ARRAYS, (1, bytes(16), dtype, shape, nbytes, None))
+    return encode_values((dtype, shape, nbytes))
 
 
 @dataclass(slots=True)
@@ -111,12 +124,16 @@ class TraceStore:
     def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
         """Adds an array: its content, flat, and its entry in the index."""
         self._ready()
-        row = (self._now.arrays + 1, digest, dtype, shape, data.size)
-        fmt.check_row(fmt.ARRAYS, (*row, None))
-        whole = (*row, self.insert_content(data))
-        self._insert("arrays", whole, 64 + len(shape))
-        self._now.index.add(fmt.INDEX_TAG, whole)
-        self._now.arrays += 1
+        if type(digest) is not bytes or len(digest) != 16:
+            raise ValueError("arrays.digest is not a valid digest")
+        middle = _described(dtype, shape, data.size)
+        number = self._now.arrays + 1
+        blob = self.insert_content(data)
+        self._insert("arrays", (number, digest, dtype, shape, data.size, blob), 64 + len(shape))
+        # As `Chain.add` takes in the row: most rows of a long recording are these.
+        last = b"n" if blob is None else _INT(b"i", blob)
+        self._now.index.add_encoded(_ARRAY(fmt.INDEX_TAG, 6, b"i", number, b"b", 16) + digest + middle + last)
+        self._now.arrays = number
 
     def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
         """Adds flat bytes as consecutive parts. Returns the number of the first part; None if there are no bytes."""

@@ -107,7 +107,11 @@ RELIED_ON: Final = (
     Relied(_ARRAYS + "_batch_size", "the rows of a batch of arrays"),
     Relied(_ARRAYS + "_shuffle", "whether one order is drawn for all rows of arrays"),
     Relied(_ARRAYS + "_get_iterator:global_permutation", "the order of the rows of arrays", _JAX),
+    # ── variables ──
+    Relied("keras.src.backend.common.variables.Variable._value", "the tensors of the variables at each step", _TORCH),
     # ── TensorFlow ──
+    Relied("tensorflow.python.eager.execute.execute", "variables read with one operation", _TF),
+    Relied("tensorflow.python.eager.context.context", "variables read with one operation", _TF),
     Relied(
         "tensorflow.python.trackable.base.Trackable._maybe_initialize_trackable:_self_unconditional_checkpoint_dependencies",
         "what begins so in a layer is TensorFlow's, not the layer's",

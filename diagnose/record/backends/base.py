@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.frameworks.keras.optimizers import variables_of
 from diagnose.record.array_source import ArraySource
+from diagnose.record.packs import Pack
 from diagnose.tracefile.composite import Composite
 from diagnose.tracefile.model import NDArray
 
@@ -25,18 +26,15 @@ class Variables:
     metrics: Sequence[Any]
     prepared: dict[str, Any] = field(default_factory=dict)
     """What a backend prepares once for reading these variables fast."""
-    once: bool = False
-    """They are read once, so that nothing is worth preparing."""
 
     @classmethod
-    def of(cls, model: Any, *, once: bool = False) -> Variables:
+    def of(cls, model: Any) -> Variables:
         return cls(
             all=state_variables(model),
             trainable=list(model.trainable_variables),
             non_trainable=list(model.non_trainable_variables),
             optimizer=variables_of(model),
             metrics=list(model.metrics_variables),
-            once=once,
         )
 
     def same(self, other: Variables) -> bool:
@@ -127,6 +125,11 @@ class Backend(Protocol):
 
     def live(self, model: Any, variables: Variables, state: Any = None) -> Live:
         """The current values (those in `state`, if given), without changing what the model's trainer does next."""
+
+    def pack(self, model: Any, variables: Variables, state: Any = None) -> Pack | None:
+        """What `live` gives of the variables and the metrics, taken in one piece: nothing is waited for that the
+        backend does not wait for itself, and what the next step does to its variables does not reach it. None where
+        these cannot be taken so."""
 
     def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
         """Called while a step is traced: copies of what variables hold before it runs. None where nothing is traced

@@ -14,6 +14,7 @@ from diagnose.frameworks.keras.trainers import jax_state
 from diagnose.record.array_source import ArraySource
 from diagnose.record.backends import jax_arrays
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
+from diagnose.record.packs import Pack, places_by_group
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
@@ -52,6 +53,14 @@ class JaxBackend:
             metrics=list(metrics) if metrics is not None else [v.value for v in variables.metrics],
         )
 
+    def pack(self, model: Any, variables: Variables, state: Any = None) -> Pack | None:
+        if state is None:
+            return None
+        if "pack" not in variables.prepared:
+            variables.prepared["pack"] = _Packer(variables, state)
+        packer: _Packer = variables.prepared["pack"]
+        return packer.pack(state)
+
     def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
         return None  # this trainer builds the model before its first step
 
@@ -87,6 +96,42 @@ class JaxBackend:
 
     def generator_state(self) -> NDArray | None:
         return None
+
+
+class _Packer:
+    """Where variables are in a step's state, and how they lie once they are packed."""
+
+    def __init__(self, variables: Variables, state: Any) -> None:
+        groups = ((0, variables.trainable), (1, variables.non_trainable))
+        found = {id(v): (group, place) for group, listed in groups for place, v in enumerate(listed)}
+        self._lengths = len(variables.trainable), len(variables.non_trainable), len(variables.metrics)
+        order = [found.get(id(v)) for v in variables.all]
+        self._order = [place for place in order if place is not None]
+        values = self._values(state) if len(self._order) == len(order) else []
+        # Arrays on several devices are brought together by a function of their own kind.
+        whole = bool(values) and all(isinstance(v, jax.Array) and len(v.devices()) == 1 for v in values)
+        self._places = places_by_group([v.dtype for v in values], [v.shape for v in values]) if whole else []
+
+    def pack(self, state: Any) -> Pack | None:
+        trainable, non_trainable, metrics = self._lengths
+        others = bool(self._order) and (len(state[0]), len(state[1])) != (trainable, non_trainable)
+        if not self._places or others or len(state[3]) != metrics:
+            return None  # a callback set `trainable`, say: places in the state are those of other variables
+        flat: list[Any] = _packed(self._values(state))
+        return Pack(flat, np.asarray, self._places)
+
+    def _values(self, state: Any) -> list[Any]:
+        return [*(state[group][place] for group, place in self._order), *state[3]]
+
+
+@jax.jit  # type: ignore[untyped-decorator, unused-ignore]
+def _packed(values: list[Any]) -> list[Any]:
+    """Flat arrays, one for each dtype. Dispatched like a step, behind the one that made the values and in front of the
+    one that they are donated to: the caller waits for neither."""
+    groups: dict[Any, list[Any]] = {}
+    for value in values:
+        groups.setdefault(value.dtype, []).append(value.reshape(-1))
+    return [jax.numpy.concatenate(group) for group in groups.values()]
 
 
 def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:

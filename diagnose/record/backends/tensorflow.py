@@ -3,7 +3,7 @@ Around it, state is read."""
 
 from __future__ import annotations
 
-import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,19 +15,19 @@ from diagnose.frameworks.keras.tensorflow_tools import (
     is_plain,
     local_parts,
     operations_are_deterministic,
+    reader_of,
     specs_of_parts,
 )
 from diagnose.record.array_source import ArraySource
 from diagnose.record.backends import tensorflow_arrays, tensorflow_distribution, tensorflow_source
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
 from diagnose.record.handlers import let_through
+from diagnose.record.packs import Pack
 from diagnose.tracefile.composite import Composite, Ragged, Sparse, Strings
 from diagnose.tracefile.model import NDArray
 
-PACKED_BYTES = 4 << 20
-"""Models up to this size are read in one piece."""
-
-_PACKED = frozenset({np.float16, np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64, np.uint8, np.bool_})
+_Parts = tuple[list[Any], list[list[Any]], Callable[[], list[Any]] | None]
+"""What this process holds of the variables and of the metrics', and what reads all of it at once, where it can."""
 
 
 class TensorFlowBackend:
@@ -53,21 +53,26 @@ class TensorFlowBackend:
         def optimizer() -> list[Any]:
             return [local_parts(v)[0] for v in variables.optimizer]
 
-        if "reader" not in variables.prepared:
+        parts, metrics, reader = self._parts(variables)
+        if reader is None:
+            return Live(parts, optimizer, self._combined(variables, metrics))
+        arrays = [self.view(value) for value in reader()]
+        return Live(arrays[: len(parts)], optimizer, arrays[len(parts) :], owned=True)
+
+    def pack(self, model: Any, variables: Variables, state: Any = None) -> Pack | None:
+        reader = self._parts(variables)[2]
+        return None if reader is None else Pack(reader(), self.view)
+
+    def _parts(self, variables: Variables) -> _Parts:
+        if "parts" not in variables.prepared:
             held = [local_parts(v) for v in variables.all]
             parts = [p[0] for p in held] + [held[index][replica] for index, replica in self.copies(variables)]
             metrics = [local_parts(v) for v in variables.metrics]
-            variables.prepared["parts"] = parts, metrics
             every = [*parts, *(part for group in metrics for part in group)]
-            variables.prepared["reader"] = None if variables.once else _packed_reader(every)
-        parts, metrics = variables.prepared["parts"]
-        reader = variables.prepared["reader"]
-        if reader is None:
-            return Live(parts, optimizer, self._combined(variables, metrics))
-        arrays = reader()
-        rest = iter(arrays[len(parts) :])
-        read = [[next(rest) for _ in group] for group in metrics]
-        return Live(arrays[: len(parts)], optimizer, self._combined(variables, read), owned=True)
+            plain = bool(every) and all(len(group) == 1 for group in (*held, *metrics)) and all(map(is_plain, every))
+            variables.prepared["parts"] = parts, metrics, reader_of(every) if plain else None
+        found: _Parts = variables.prepared["parts"]
+        return found
 
     def _combined(self, variables: Variables, metrics: list[list[Any]]) -> list[Any]:
         return [
@@ -105,10 +110,12 @@ class TensorFlowBackend:
     def view(self, value: Any) -> NDArray:
         if isinstance(value, np.ndarray):
             return value
-        parts = tensorflow_distribution.batch_parts(value)
-        if parts is not None:
-            return np.concatenate([self.view(part) for part in parts])
-        tensor = value.read_value() if isinstance(value, tf.Variable) else value
+        tensor = value
+        if not isinstance(value, tf.Tensor):
+            parts = tensorflow_distribution.batch_parts(value)
+            if parts is not None:
+                return np.concatenate([self.view(part) for part in parts])
+            tensor = value.read_value() if isinstance(value, tf.Variable) else value
         try:
             # Shares the CPU buffer. Types without a buffer format (bfloat16) and device tensors are copied instead.
             return np.asarray(memoryview(tensor))
@@ -130,47 +137,26 @@ class TensorFlowBackend:
         return None
 
 
-def _packed_reader(variables: list[Any]) -> Callable[[], list[NDArray]] | None:
-    """Reads all variables at once: one graph call and one copy, where reading one by one costs some 20 µs each.
-
-    None where it does not pay (large models) or where the variables are not plain ones (distributed, other dtypes).
-    """
-    nbytes = sum(math.prod(v.shape) * v.dtype.size for v in variables)
-    if not variables or nbytes > PACKED_BYTES:
-        return None
-    if not all(isinstance(v, tf.Variable) and v.dtype.as_numpy_dtype in _PACKED for v in variables):
-        return None
-    if not all(map(is_plain, variables)):
-        return None
-    dtypes = sorted({v.dtype for v in variables}, key=str)
-    places: list[tuple[int, int, int, tuple[int, ...]]] = []
-    used = dict.fromkeys(dtypes, 0)
-    for v in variables:
-        shape = tuple(v.shape)
-        start = used[v.dtype]
-        used[v.dtype] = start + math.prod(shape)
-        places.append((dtypes.index(v.dtype), start, used[v.dtype], shape))
-
-    def read() -> list[Any]:
-        return [tf.concat([tf.reshape(v, [-1]) for v in variables if v.dtype == dtype], 0) for dtype in dtypes]
-
-    concrete = graph_function(read).get_concrete_function()
-
-    def reader() -> list[NDArray]:
-        flats = [BACKEND.view(flat) for flat in concrete()]
-        return [flats[i][start:end].reshape(shape) for i, start, end, shape in places]
-
-    return reader
+def _nothing() -> None:
+    """In the place of a reference."""
 
 
 def _wrap(model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
+    seen: Callable[[], Any] = _nothing
+    fixed = False
+
     def traced(iterator: Any) -> Any:
         if not hook.armed():
             return original(iterator)
-        if isinstance(iterator, tf.distribute.DistributedIterator) and not model.run_eagerly:
-            return _distributed(model, original, hook, iterator)
-        if isinstance(iterator, tf.data.Iterator):
-            hook.batch_axis(model.run_eagerly or _has_fixed_batch_axis(iterator))
+        nonlocal seen, fixed
+        if iterator is not seen():
+            if isinstance(iterator, tf.distribute.DistributedIterator) and not model.run_eagerly:
+                return _distributed(model, original, hook, iterator)
+            seen, fixed = _nothing, False
+            if isinstance(iterator, tf.data.Iterator):
+                seen, fixed = weakref.ref(iterator), _has_fixed_batch_axis(iterator)
+        if iterator is seen():
+            hook.batch_axis(model.run_eagerly or fixed)
             hook.before(None, None)
             outputs = original(iterator)  # where the data has ended it raises, and there was no step
             hook.fetched()

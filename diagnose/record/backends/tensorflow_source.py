@@ -4,6 +4,7 @@ it only wrapped around Keras's, they would draw other numbers."""
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -54,15 +55,16 @@ class DatasetSource(Source):
             raise error
         return [self._drawn.popleft() for _ in range(len(self._drawn))]
 
-    def _note(self, spec: Any, tensors: Any) -> None:
+    def _note(self, packed: Callable[[Any], Any], tensors: Any) -> None:
         try:
             if self._wanted():
-                self._drawn.append(_packed(spec, tensors))
+                self._drawn.append(packed(tensors))
         except Exception as error:  # raised here it would end the user's pipeline
             self._error = error
 
     def _with_map(self, dataset: Any) -> Any:
         spec = dataset.element_spec
+        packed = _packer(spec)
         several = type(spec) is tuple  # such elements reach a map as several arguments
         # TensorFlow keeps `note` for good (`py_function` hangs it on the outermost graph): it holds nothing of a fit.
         reference = weakref.ref(self)
@@ -70,7 +72,7 @@ class DatasetSource(Source):
         def note(*tensors: Any) -> None:
             source = reference()
             if source is not None:
-                source._note(spec, tensors)
+                source._note(packed, tensors)
 
         @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator, unused-ignore]
         def tap(*data: Any) -> Any:
@@ -107,6 +109,13 @@ def is_noted(leaf: Any) -> bool:
 def _components(leaf: Any) -> list[Any]:
     found: list[Any] = tf.nest.flatten(leaf, expand_composites=True)
     return found
+
+
+def _packer(spec: Any) -> Callable[[Any], Any]:
+    """Makes elements of this spec again from their noted tensors."""
+    if type(spec) is tuple and all(type(leaf) is tf.TensorSpec for leaf in spec):
+        return tuple  # as nearly all are
+    return functools.partial(_packed, spec)
 
 
 def _packed(spec: Any, tensors: Any) -> Any:

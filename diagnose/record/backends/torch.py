@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from diagnose.frameworks.keras.torch_tools import value_of
 from diagnose.frameworks.torch_generators import generator_state
 from diagnose.record.array_source import ArraySource
 from diagnose.record.backends import torch_arrays
 from diagnose.record.backends.base import Distribution, Live, Source, StepHook, Variables
+from diagnose.record.packs import Pack, places_by_group
 from diagnose.tracefile.composite import Composite, Sparse
 from diagnose.tracefile.model import NDArray
 
@@ -41,6 +43,13 @@ class TorchBackend:
             optimizer=lambda: [v.value for v in variables.optimizer],
             metrics=[v.value for v in variables.metrics],
         )
+
+    def pack(self, model: Any, variables: Variables, state: Any = None) -> Pack | None:
+        packer = variables.prepared.get("pack")
+        if packer is None or not packer.holds():
+            packer = variables.prepared["pack"] = _Packer([*variables.all, *variables.metrics])
+        held = [self.view(torch.cat(group)) for group in packer.groups]
+        return Pack(held, _as_it_is, packer.places)
 
     def before_run(self, variables: Sequence[Any]) -> list[NDArray] | None:
         return None  # this trainer builds the model before its first step
@@ -77,6 +86,33 @@ class TorchBackend:
 
     def generator_state(self) -> NDArray | None:
         return generator_state()
+
+
+class _Packer:
+    """The variables' tensors, flat, by dtype and device: views, which see what is written into the variables."""
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = variables
+        self._tensors = [value_of(v) for v in variables]
+        self._addresses = [tensor.data_ptr() for tensor in self._tensors]
+        keys = [(tensor.dtype, tensor.device) for tensor in self._tensors]
+        groups: dict[Any, list[torch.Tensor]] = {}
+        for key, tensor in zip(keys, self._tensors, strict=True):
+            groups.setdefault(key, []).append(tensor.detach().reshape(-1))
+        self.groups = list(groups.values())
+        self.places = places_by_group(keys, [tuple(tensor.shape) for tensor in self._tensors])
+
+    def holds(self) -> bool:
+        """Whether the variables still hold these tensors, and these the same memory: the views keep that from being
+        given to others."""
+        for variable, tensor, address in zip(self._variables, self._tensors, self._addresses, strict=True):
+            if value_of(variable) is not tensor or tensor.data_ptr() != address:
+                return False
+        return True
+
+
+def _as_it_is(array: NDArray) -> NDArray:
+    return array
 
 
 def _wrap(original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:

@@ -281,7 +281,7 @@ class KerasEngine:
     def compiled_as(self, parts: Mapping[str, Any]) -> Iterator[KerasEngine]:
         """The parts are those of `trainers.COMPILED` of `diagnose.frameworks.keras`."""
         with borrowed(self.model, parts):
-            yield KerasEngine(self.trace, self.model)
+            yield KerasEngine(self.trace, self.model, Kept())
 
     def masks(self, run: BatchRun) -> list[NDArray | None]:
         """As metrics of `evaluate` see them."""
