@@ -59,23 +59,23 @@ class _StandIn:
     the model itself.)"""
 
     def __init__(self, model: Any) -> None:
-        object.__setattr__(self, "_itself", weakref.ref(model))
+        object.__setattr__(self, "its_model", weakref.ref(model))
 
     def __getattr__(self, name: str) -> Any:
-        model = object.__getattribute__(self, "_itself")()
+        model = object.__getattribute__(self, "its_model")()
         method = inspect.getattr_static(type(model), name, None)
         if isinstance(method, types.FunctionType) and by_keras(method) and name not in vars(model):
             return types.MethodType(method, self)
         return getattr(model, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._itself(), name, value)
+        setattr(self.its_model(), name, value)
 
     def train_step(self, *arguments: Any) -> Any:
-        return self._itself().train_step(*arguments)
+        return self.its_model().train_step(*arguments)
 
     def test_step(self, *arguments: Any) -> Any:
-        return self._itself().test_step(*arguments)
+        return self.its_model().test_step(*arguments)
 
 
 @contextlib.contextmanager

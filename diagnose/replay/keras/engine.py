@@ -14,7 +14,6 @@ import numpy as np
 from diagnose.errors import ReplayError
 from diagnose.frameworks.keras.layers import layers_of, model_and_layers, takes_training
 from diagnose.frameworks.keras.model_state import state_variables
-from diagnose.frameworks.keras.optimizers import own_optimizers
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.frameworks.keras.seeds import global_seed, global_seed_set
 from diagnose.replay.blocks import Passed, alike
@@ -29,6 +28,7 @@ from diagnose.replay.keras.kept import Kept
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
 from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
+from diagnose.replay.keras.unrecorded import unrecorded
 from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import Recorded
 from diagnose.replay.runs import BatchRun, EvaluationData
@@ -304,31 +304,17 @@ class KerasEngine:
 
     def unrecorded(self) -> str | None:
         """What the model's own train step works with and no trace holds, as a reason why steps come out otherwise."""
-        recorded = any(v.role == "own" for v in self.trace.header.optimizer_variables)
-        count = len([o for o in own_optimizers(self.model) if o.built]) if self.own_train and not recorded else 0
-        if not count:
-            return self._draws()
-        which = "an optimizer" if count == 1 else f"{count} optimizers"
-        return (
-            f"the model's own train step has {which} beside the compiled one, whose state is not recorded: what it "
-            "computes after their updates comes out otherwise"
-        )
+        return unrecorded(self.trace, self.model, self.own_train, self.draws_of_its_own)
 
-    def _draws(self) -> str | None:
-        """That train steps draw from TensorFlow's own random operations, which keep their state to themselves."""
+    def draws_of_its_own(self) -> list[str]:
+        """TensorFlow's own random operations that train steps draw from: these keep their state to themselves."""
         kept: list[dict[Any, Any]] = [self._kept.steps, self._kept.loops]
         made: list[Any] = [
             function for each in kept for modes, function in each.items() if any(mode.training for mode in modes)
         ]
         if isinstance(self.retrainer, KerasRetrainer):
             made.append(self.retrainer.runner)
-        drawing = self.backend.draws_of_its_own([*made, *self._own.trained_by])
-        if not drawing:
-            return None
-        return (
-            f"train steps draw random numbers from operations of tf.random ({', '.join(drawing)}), whose state no "
-            "trace holds: they come out otherwise"
-        )
+        return self.backend.draws_of_its_own([*made, *self._own.trained_by])
 
     def read_metrics(self, raw: bytes) -> list[NDArray] | None:
         """Recorded metric state as arrays; None if it belongs to other metrics."""

@@ -47,9 +47,9 @@ class Kept:
 
         return function
 
-    def made_for(self, key: Any, model: Any, *, training: bool) -> Made:
+    def made_for(self, key: Any, model: Any, *, training: bool, anew: bool = False) -> Made:
         """Keras's own function, made once; for `key`, which tells apart the sets of layers it is traced with."""
-        if (key, training) not in self.made:
+        if anew or (key, training) not in self.made:
             run, holds_model = made_anew(model, training=training)
             if holds_model:
                 return Made(run)
@@ -82,6 +82,9 @@ def kept_for(model: Any, trace: Trace, *, compiles: bool) -> Iterator[Kept]:
     try:
         yield found
     finally:
+        if found.engine is not None and found.engine.draws_of_its_own():
+            # Such operations count their calls: kept, they would not draw the next time what they drew this time.
+            _entries[:] = [entry for entry in _entries if entry.kept is not found]
         found.engine = None
 
 

@@ -50,10 +50,11 @@ class KerasRetrainer:
 
     def start(self, variables: Sequence[NDArray], optimizer: OptimizerStart) -> None:
         backend = self._values.backend
-        if self._runner is None:
-            made = self._kept.made_for("again", self._model, training=True)
-            self._runner = backend.runner(self._model, made, training=True, fixed=self._fixed)
         runner = self._runner
+        if runner is None or backend.draws_of_its_own([runner]):
+            # Operations that draw by themselves count their calls: only a new function begins where a fit began.
+            made = self._kept.made_for("again", self._model, training=True, anew=runner is not None)
+            runner = self._runner = backend.runner(self._model, made, training=True, fixed=self._fixed)
         runner.set_weights(variables)
         runner.set_optimizer(optimizer_state(self._model, backend, optimizer))
         runner.set_metrics(self._fresh())
