@@ -142,3 +142,20 @@ def test_what_was_compiled_is_used_again_for_a_model_that_is_as_it_was_and_holds
     keras.backend.clear_session()
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="others have no operations with a state of their own")
+def test_what_draws_from_a_state_of_its_own_is_compiled_anew(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Noise(keras.layers.Layer):
+        def call(self, x: Any, training: bool = False) -> Any:
+            return x + tf.random.normal(tf.shape(x)) if training else x
+
+    x, y = labels()
+    tracer = Tracer(tmp_path / "fit.diag")
+    keras.utils.set_random_seed(5)
+    classifier(Noise()).fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[tracer])
+    first, again = (tracer.diagnose().replay for _ in range(2))
+    assert first is not None and again is not None
+    assert (first.steps, first.reproduced, first.max_abs_error) == (again.steps, again.reproduced, again.max_abs_error)
