@@ -169,7 +169,7 @@ def test_limit_for_all_fits_together(tmp_path: Path) -> None:
     first, *_, last = session.diagnose()
     assert first.notice is None and first.replay is not None and first.replay.reproduced == 4 * STEPS
     assert last.notice is not None and last.notice.startswith("All fits of this run together may take 1 MiB.")
-    assert "rows seen for the first time" in last.notice and last.versions["kept"] < last.versions["total"]
+    assert "As it filled up" in last.notice and last.versions["kept"] < last.versions["total"]
     with read_trace(session.runs[-1].path) as trace:
         assert all(trace.index.kept(trace.states[epoch.state]) for epoch in trace.epochs)
         assert len(trace.steps) == 4 * STEPS
