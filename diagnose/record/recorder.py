@@ -292,6 +292,7 @@ class Recorder(Told):
         self._pool = SnapshotPool()
         self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None
+        self.level_changed = lambda level: None  # the one of the fit holds its model
 
     def ended_elsewhere(self) -> bool:
         """Whether another thread ended this recording, in the middle of whatever this one does."""
