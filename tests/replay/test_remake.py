@@ -118,7 +118,7 @@ class Twice(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         variables = self.model.trainable_variables
-        self.model.optimizer.apply([keras.ops.ones_like(v) for v in variables], variables)
+        self.model.optimizer.apply([keras.ops.ones(v.shape) for v in variables], variables)
 
 
 def test_an_epoch_that_ends_in_other_weights_is_not_known_inside() -> None:
