@@ -13,6 +13,7 @@ from typing import Any
 from diagnose.errors import DiagnoseError
 from diagnose.frameworks.keras.fits import fit_runs
 from diagnose.frameworks.keras.model_state import variables_exist
+from diagnose.frameworks.keras.origin import code_by_keras
 from diagnose.record.backends import Backend, Source, current_backend
 from diagnose.record.budget import Budget
 from diagnose.record.calls import known
@@ -143,7 +144,8 @@ def source_of(recorder: Recorder, epoch_iterator: Any) -> Source | None:
     each step took; else each batch that the wrapped function does not get."""
     choice = recorder.choice
     light = recorder.level == INPUTS or (choice is not None and choice.least == INPUTS)
-    if light and not recorder.batch_hooks_present:
+    # A function of the user's may take several batches at a time, or none.
+    if light and not recorder.batch_hooks_present and code_by_keras(recorder.model.train_function):
         try:
             arrays = recorder.backend.tap_arrays(epoch_iterator)
         except Exception as error:  # Keras has another inside than known

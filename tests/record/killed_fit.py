@@ -26,4 +26,4 @@ class Reports(keras.callbacks.Callback):
 
 if __name__ == "__main__":
     x, y = rows(12)
-    linear().fit(x, y, batch_size=1, epochs=10**6, verbose=0, callbacks=[Reports(), Tracer(Path(sys.argv[1]))])
+    linear().fit(x, y, batch_size=1, epochs=10**6, verbose=0, callbacks=[Reports(), Tracer(Path(sys.argv[1]), level=3)])

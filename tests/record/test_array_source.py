@@ -13,6 +13,7 @@ from diagnose import Tracer, read_trace
 from diagnose.record.at_source import CHANGED, AtSource
 from diagnose.record.backends import current_backend
 from diagnose.record.taking import Taker
+from diagnose.record.told import OTHER_FUNCTION
 
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
@@ -241,3 +242,21 @@ def test_an_order_that_cannot_be_is_not_used(order: str) -> None:
         source.note(np.arange(ROWS if order == "twice" else 3))
     source._used = source._made
     assert source.places(0, 1) is None
+
+
+class Replaces(keras.callbacks.Callback):
+    """Has the second epoch made by a function of its own."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 1:
+            inner = self.model.train_function
+            self.model.train_function = lambda *arguments: inner(*arguments)
+
+
+def test_of_steps_that_another_function_made_no_row_is_said(tmp_path: Path) -> None:
+    x, y = data()
+    path = tmp_path / "fit.diag"
+    trained().fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Tracer(path, level=0), Replaces()])
+    with read_trace(path) as trace:
+        missing = [step.batch.missing for step in trace.steps]
+    assert missing == [None] * 3 + [OTHER_FUNCTION] * 3
