@@ -207,7 +207,7 @@ def _stored_epochs(value: dict[str, Any]) -> None:
     first = value["epochs"][0]
     value["epochs"] = [
         {**first, "epoch": i + 1, "first_version": i, "last_version": i + 1, "logged": {"loss": (i * 7919) % 1009 / 7}}
-        for i in range(MANY)
+        for i in range(MANY * 9 // 10)
     ]
 
 
