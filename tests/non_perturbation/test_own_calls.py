@@ -296,9 +296,14 @@ def over_pipelines() -> list[Any]:
     if BACKEND == "tensorflow":
         pipeline = shuffled()
         made += [lambda: model.evaluate(pipeline, verbose=0), lambda: model.predict(pipeline, steps=2, verbose=0)] * 2
-    found = [attempt(call) for call in made]
+    found, asked = [], []
+    for number, call in enumerate(made):
+        parts.asked = []
+        found.append(attempt(call))
+        # How far ahead of a call that ends early Keras's own thread has come is a matter of time.
+        asked.append(parts.asked[:1] if number == 1 else parts.asked)
     state = sorted(k for k in vars(model) if "function" not in k)
-    left = [seen, parts.asked, len(given.callbacks), state]
+    left = [seen, asked, len(given.callbacks), state]
     return [found, left, bits(model.variables), bits(model.metrics_variables), _generators()]
 
 
