@@ -245,8 +245,9 @@ def step_returned(replayer: Replayer | None) -> dict[str, float]:
         (done,) = engine.forward(replayer.step_run(replayer.trace.steps[-1]), [engine.fresh()], [TRAINING])
     except ReplayError:
         return {}
+    # A step may return anything, a text or a dict among it.
     found = {name: np.asarray(engine.array(value)) for name, value in (done.logs or {}).items() if value is not None}
-    return {name: float(value) for name, value in found.items() if value.ndim == 0}
+    return {name: float(value) for name, value in found.items() if value.ndim == 0 and value.dtype.kind in "biuf"}
 
 
 def end_of_epoch(replayer: Replayer, epochs: Iterable[int]) -> dict[int, dict[str, float]]:
