@@ -12,7 +12,7 @@ import numpy.typing as npt
 from diagnose.frameworks.keras.array_data import ArrayData, Progress
 from diagnose.tracefile.digest import array_digest, group_digest
 from diagnose.tracefile.model import DTYPES, Digest, NDArray
-from diagnose.tracefile.rows import leaves_of
+from diagnose.tracefile.rows import leaves_of, mapped
 
 COPIED_BYTES: Final = 32 << 20
 """Arrays of up to so much, which somebody may write into, are copied once, and looked at after each epoch."""
@@ -136,32 +136,21 @@ class ArraySource:
 
 def batch_of(tree: Any, places: Places) -> Any:
     """The rows of these places, in the structure of a batch."""
-    if isinstance(tree, dict):
-        return {name: batch_of(value, places) for name, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(batch_of(value, places) for value in tree)
-    return None if tree is None else tree[places]
+    return mapped(tree, lambda array: array[places])
 
 
 def shared(inputs: Any) -> Any:
     """What an adapter holds, as NumPy arrays that share its memory. Raises TypeError for anything but such arrays, and
     arrays of JAX and torch in the memory of the host."""
-    if inputs is None:
-        return None
-    if isinstance(inputs, dict):
-        return {name: shared(value) for name, value in inputs.items()}
-    if isinstance(inputs, (list, tuple)):
-        return type(inputs)(shared(value) for value in inputs)
-    numpy = isinstance(inputs, np.ndarray)
-    found = inputs if numpy else inputs.numpy() if hasattr(inputs, "numpy") else None
+    return mapped(inputs, _in_memory)
+
+
+def _in_memory(array: Any) -> NDArray:
+    numpy = isinstance(array, np.ndarray)
+    found = array if numpy else array.numpy() if hasattr(array, "numpy") else None
     if found is None or type(found) is not np.ndarray or found.dtype.name not in DTYPES or not found.ndim:
         raise TypeError("no plain array")
     return found
-
-
-def nbytes_of(tree: Any) -> int:
-    """What the arrays hold."""
-    return sum(int(leaf.nbytes) for leaf in leaves_of(tree))
 
 
 def contents(tree: Any) -> Digest:

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from diagnose.record.array_source import COPIED_BYTES, ArraySource, Places, batch_of, contents, nbytes_of
+from diagnose.record.array_source import COPIED_BYTES, ArraySource, Places, batch_of, contents
 from diagnose.record.batches import TakenBatch
+from diagnose.record.live import nbytes
 from diagnose.record.taking import Taker
 from diagnose.tracefile.model import Digest, NDArray
-from diagnose.tracefile.rows import as_recorded_leaves, leaves_of
+from diagnose.tracefile.rows import as_recorded_leaves, leaves_of, mapped
 
 CHANGED: Final = "the arrays that fit was given were written into since the epoch before it ended"
 NOT_NOTED: Final = "the order of its rows was not seen where Keras draws it"
@@ -114,18 +115,10 @@ class AtSource:
 
     def _now(self, batch: TakenBatch) -> Contents:
         source = self._source
-        if not source.changing or nbytes_of(source.tree) > COPIED_BYTES:
+        if not source.changing or nbytes(source.tree) > COPIED_BYTES:
             return Contents(source.tree, batch, source.changing)
-        copied = _copied(source.tree)
+        copied = mapped(source.tree, np.array)
         return Contents(copied, batch, False, contents(copied))
-
-
-def _copied(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _copied(value) for name, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_copied(value) for value in tree)
-    return None if tree is None else np.array(tree)
 
 
 def _leaves(tree: Any, places: Places, like: TakenBatch) -> list[NDArray] | None:

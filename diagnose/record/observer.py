@@ -125,7 +125,7 @@ class Observer:
 
     def change_level(self, level: int) -> None:
         """Records steps at another level from the next one on."""
-        self.level, self.variables = level, None
+        self.level = level
         self.level_changed(level)
 
     def _forget_variables_if_others(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import ReplayError
+from diagnose.tracefile.rows import mapped
 
 if TYPE_CHECKING:
     from diagnose.tracefile.reader import Trace
@@ -68,10 +69,4 @@ class Spread:
 
 def part(tree: Any, start: int, stop: int) -> Any:
     """Rows `start` to `stop` of every array of a tree."""
-    if tree is None:
-        return None
-    if isinstance(tree, dict):
-        return {k: part(v, start, stop) for k, v in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(part(v, start, stop) for v in tree)
-    return tree[start:stop]
+    return mapped(tree, lambda array: array[start:stop])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -124,6 +124,17 @@ def leaves_of(tree: Any) -> list[Any]:
     if isinstance(tree, (list, tuple)):
         return [leaf for value in tree for leaf in leaves_of(value)]
     return [tree]
+
+
+def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
+    """The tree with what `function` gives of each of its arrays; None stays None."""
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {name: mapped(value, function) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(mapped(value, function) for value in tree)
+    return function(tree)
 
 
 def rows_in(tree: Any) -> int:
