@@ -89,13 +89,16 @@ class Known:
         # What a restore left has the number of its time, not of its weights: the index has those that updates made.
         versions = self.trace.index.versions_of(states[0]) if states else ()
         ends = [e for e in self.trace.epochs if e.last_version in versions or self.trace.states[e.state] in states]
-        own = [e.epoch for e in ends if e.epoch == call.epoch] or [e.epoch for e in ends]
+        own = [e for e in ends if e.epoch == call.epoch] or ends
+        last = max(own, key=lambda e: e.epoch, default=None)
+        # Updates that change nothing make more versions of these weights: the one that ends the epoch is its own.
+        ended = last is not None and last.last_version in versions
         changed = 0 if end is None else sum(a != b for a, b in zip(key, end, strict=True))
         known = list(zip(self._paths, key, self._recorded, strict=True))
         return Held(
             state=next((s for s in states if s.version is not None), states[0] if states else None),
-            version=max(versions, default=None),
-            ends_epoch=max(own, default=None),
+            version=last.last_version if last is not None and ended else max(versions, default=None),
+            ends_epoch=None if last is None else last.epoch,
             after_fit=key == end,
             changed=changed,
             strange=tuple(path for path, digest, (every, trained) in known if digest not in (trained or every)),

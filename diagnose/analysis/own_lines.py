@@ -1,5 +1,6 @@
 """What the script's own lines do with the predictions of a call, read from its source: which of the known ways of
-scoring them stands there. Runs nothing, and says nothing where it cannot tell."""
+scoring them stands there. Runs nothing, and says nothing where it cannot tell: labels are what the source gives to fit,
+evaluate or a data set as such, whatever their name."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import linecache
 from collections.abc import Iterator
 from typing import Final
 
+from diagnose.analysis.label_names import LabelNames
 from diagnose.result.calls import Does, OwnLine
 
 _KEEP: Final = frozenset(("astype", "round", "copy", "clip", "numpy"))
@@ -37,14 +39,14 @@ def _read(source: str, line: int, call: str) -> tuple[OwnLine, ...] | None:
     if len(made) != 1:
         return None
     scopes = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.Module)) and made[0] in ast.walk(n)]
-    return _Use(scopes[-1], made[0]).found()
+    return _Use(scopes[-1], made[0], LabelNames(tree)).found()
 
 
 class _Use:
     """How predictions are used in one function, or at the level of the module."""
 
-    def __init__(self, scope: ast.AST, call: ast.Call) -> None:
-        self.call, self.names = call, dict[str, str]()
+    def __init__(self, scope: ast.AST, call: ast.Call, labels: LabelNames) -> None:
+        self.call, self.labels, self.names = call, labels, dict[str, str]()
         self.first = call.lineno
         self.handed_on = False
         nodes = [node for node in ast.walk(scope) if getattr(node, "lineno", 0) >= self.first]
@@ -114,7 +116,7 @@ class _Use:
         kind, other = (kinds[0], pair[1]) if kinds[0] else (kinds[1], pair[0])
         if kind == "as-is" and self._is_labels(other):
             yield "pairs"
-        if isinstance(node, ast.Compare) and kind in ("as-is", "classes", "flat"):
+        if isinstance(node, ast.Compare) and kind in ("as-is", "classes", "flat") and self.labels.in_(other):
             yield "some-steps" if self._in_part(node, pair) else "every-step"
 
     def _calls(self, node: ast.Call) -> Iterator[Does]:
@@ -124,8 +126,9 @@ class _Use:
             yield "first"
         given = [x for x in node.args if self._mentions(x)]
         if given and name in ("log_loss", "log"):
-            yield "log-loss"
-        elif given and name in _SCORES:
+            if self.labels.in_(self._statement(node)):
+                yield "log-loss"
+        elif given and name in _SCORES and self.labels.in_(node):
             masked = any(isinstance(n, ast.Subscript) for x in node.args for n in ast.walk(x))
             yield "some-steps" if masked or node.keywords else "every-step"
         elif given and node is not self.call and isinstance(node.func, ast.Name) and name not in _BUILTINS:
@@ -139,11 +142,17 @@ class _Use:
             return True
         if self._picked(node):
             return True
-        above = self.above.get(id(node))
-        while isinstance(above, ast.expr):
-            above = self.above.get(id(above))
+        above = self._statement(node)
         names = {t.id for t in above.targets if isinstance(t, ast.Name)} if isinstance(above, ast.Assign) else set()
         return any(isinstance(n, ast.Name) and n.id in names and self._picked(n) for n in self.nodes)
+
+    def _statement(self, node: ast.AST) -> ast.AST:
+        """The statement it is part of."""
+        while isinstance(node, (ast.expr, ast.keyword, ast.comprehension)):
+            node = self.above.get(id(node), self.call)
+            if node is self.call:
+                break
+        return node
 
     def _picked(self, node: ast.AST) -> bool:
         """Whether a part of this value is taken, or its parts are weighted, on the way to a number."""
@@ -159,7 +168,7 @@ class _Use:
     def _is_labels(self, other: ast.expr) -> bool:
         if isinstance(other, ast.Subscript) and isinstance(other.slice, ast.Slice):
             other = other.value
-        return isinstance(other, ast.Name) and other.id not in self.reshaped
+        return self.labels.given(other) and not (isinstance(other, ast.Name) and other.id in self.reshaped)
 
     def _mentions(self, e: ast.AST) -> bool:
         return any(n is self.call or (isinstance(n, ast.Name) and n.id in self.names) for n in ast.walk(e))

@@ -14,9 +14,14 @@ N = 12
 RNG = np.random.default_rng(0)
 COLUMN, LABELS = RNG.random((N, 1)), RNG.integers(0, 2, N)
 SEEN: list[Any] = []
+GIVEN = "\nmodel.fit(x, y)\n"
+"""What makes a name that of labels."""
 
 
 class Model:
+    def fit(self, x: Any, y: Any) -> None:
+        pass
+
     def predict(self, x: Any, **_: Any) -> Any:
         return COLUMN
 
@@ -50,9 +55,9 @@ NOT_PAIRED = [
 @pytest.mark.parametrize("code", [*PAIRED, *NOT_PAIRED])
 def test_all_pairs_are_said_where_numpy_makes_them(code: str, tmp_path: Path) -> None:
     file = tmp_path / "script.py"
-    file.write_text(code, "utf-8")
+    file.write_text(code + GIVEN, "utf-8")
     SEEN.clear()
-    exec(compile(code, str(file), "exec"), {"model": Model(), "x": None, "y": LABELS.view(Seen), "np": np})
+    exec(compile(code + GIVEN, str(file), "exec"), {"model": Model(), "x": None, "y": LABELS.view(Seen), "np": np})
     paired = any(shape == (N, N) for name, shape in SEEN if name in ("equal", "not_equal", "subtract"))
     assert paired == (code in PAIRED), "what the test takes for pairs"
     line = next(i for i, text in enumerate(code.splitlines(), 1) if "predict(" in text)
@@ -75,13 +80,58 @@ def test_all_pairs_are_said_where_numpy_makes_them(code: str, tmp_path: Path) ->
 )
 def test_other_ways_of_scoring(code: str, does: set[str], tmp_path: Path) -> None:
     file = tmp_path / "script.py"
-    file.write_text(code, "utf-8")
+    file.write_text(code + GIVEN, "utf-8")
     found = own_lines(str(file), 1, "predict")
     assert found is not None and {each.does for each in found} == does
 
 
 @pytest.mark.parametrize(
-    "code", ["p = model.predict(x)\nscore(p, y)", "p = model.predict(x", "a, b = model.predict(x), model.predict(y)"]
+    "line",
+    [
+        "print((p - threshold).mean())",
+        "print((p == 1).mean(), (p > 0.5).mean() == share)",
+        "print(-(p * np.log(p)).sum())",
+    ],
+)
+def test_what_is_not_given_as_labels_is_none(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(f"p = model.predict(x)\n{line}{GIVEN}", "utf-8")
+    assert own_lines(str(file), 1, "predict") == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "model.evaluate(x, y)",
+        "model.fit(a, b, validation_data=(x, y))",
+        "tf.data.Dataset.from_tensor_slices((x, y)).batch(2)",
+        "model.fit(x, z)\ny = z",
+        "def f(x, y):\n    p = model.predict(x)\nmodel.fit(x, z)\nf(x, z)",
+    ],
+)
+def test_ways_to_give_labels(given: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(f"p = model.predict(x)\nprint(((p > 0.5) == y).mean())\n{given}\n", "utf-8")
+    found = own_lines(str(file), 1, "predict")
+    assert found is not None and {each.does for each in found} == {"pairs", "every-step"}
+
+
+@pytest.mark.parametrize("made", ["b = to_categorical(y)", "a, c, b, d = train_test_split(x, y)", "b = np.array(y)"])
+def test_what_the_labels_were_made_from_scores_too_but_has_not_their_shape(made: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(f"p = model.predict(x)\nprint(log_loss(y, p), p - y)\n{made}\nmodel.fit(a, b)\n", "utf-8")
+    found = own_lines(str(file), 1, "predict")
+    assert found is not None and {each.does for each in found} == {"log-loss"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "p = model.predict(x)\nscore(p, y)",
+        "p = model.predict(x)\nprint(accuracy_score(other, p.ravel()))",
+        "p = model.predict(x",
+        "a, b = model.predict(x), model.predict(y)",
+    ],
 )
 def test_what_is_not_seen_is_not_told(code: str, tmp_path: Path) -> None:
     file = tmp_path / "script.py"
