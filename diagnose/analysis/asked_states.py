@@ -17,7 +17,7 @@ from diagnose.decide.kept import MOST_EVALUATED, kept_by, saved_models, state_sa
 from diagnose.decide.watched import Watcher
 from diagnose.errors import ReplayError
 from diagnose.result.diagnosis import SavedModel
-from diagnose.result.measurements import Scored
+from diagnose.result.measurements import Scored, Tested
 from diagnose.rules import logits
 from diagnose.rules.labels import flat_labels, one_hot
 from diagnose.rules.random_evaluate import alike
@@ -25,6 +25,7 @@ from diagnose.tracefile.about import Metric
 from diagnose.tracefile.model import NDArray, State
 
 if TYPE_CHECKING:
+    from diagnose.replay.engine import Engine
     from diagnose.replay.replayer import Replayer
     from diagnose.replay.runs import EvaluationData
 
@@ -245,8 +246,35 @@ def step_returned(replayer: Replayer | None) -> dict[str, float]:
         (done,) = engine.forward(replayer.step_run(replayer.trace.steps[-1]), [engine.fresh()], [TRAINING])
     except ReplayError:
         return {}
-    # A step may return anything, a text or a dict among it.
-    found = {name: np.asarray(engine.array(value)) for name, value in (done.logs or {}).items() if value is not None}
+    return _numbers(engine, done.logs)
+
+
+def tested(replayer: Replayer | None) -> Tested | None:
+    """What a test step of the model's own does with the first batch of the evaluation data and the weights after fit;
+    None where it has none, or it returns other names than those of its metrics."""
+    from diagnose.replay.engine import Mode
+
+    final = None if replayer is None else replayer.trace.final
+    if replayer is None or final is None or not replayer.engine.own_test or not replayer.evaluation:
+        return None
+    engine, described = replayer.engine, replayer.trace.header.metric_variables
+    began = [np.array(engine.array(value)) for value in engine.fresh()]
+    reset = engine.results(engine.fresh())
+    if len(began) != len(described):
+        return None
+    run = next(iter(replayer.one_state(final, replayer.evaluation[:1])))
+    (done,) = engine.forward(run, [engine.fresh()], [Mode(frozenset(), False)])
+    if set(done.logs or {}) != set(reset):
+        return None  # then what the step returns is logged, not what metrics have
+    same = [a.tobytes() == engine.array(b).tobytes() for a, b in zip(began, done.metrics, strict=True)]
+    unmoved = {v.log for v in described} - {v.log for v, alike in zip(described, same, strict=True) if not alike}
+    found = {name: value for name, value in reset.items() if name in unmoved}
+    return Tested(found, _numbers(engine, done.logs))
+
+
+def _numbers(engine: Engine, logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """A step may return anything, a text or a dict among it."""
+    found = {name: np.asarray(engine.array(value)) for name, value in (logs or {}).items() if value is not None}
     return {name: float(value) for name, value in found.items() if value.ndim == 0 and value.dtype.kind in "biuf"}
 
 

@@ -109,6 +109,7 @@ class Analysis:
             other_loss=attempt("other loss", {}, lambda: self._other_losses(checks)),
             evaluated_twice=twice,
             step_returned=attempt("what a step returns", {}, lambda: asked_states.step_returned(replayer)),
+            tested=attempt("what a test step does", None, lambda: asked_states.tested(replayer)),
             origin=attempt("not finite", None, lambda: origin(trace, replayer)),
             no_replay=None if ledgers else (self._why_no_steps or self.problems.reason),
             **self._asked(chosen, {} if drawn else evaluated, ledgers),

@@ -194,7 +194,7 @@ class Replayer:
         if state is None:
             raise ReplayError("evaluation data has no step of its own to take weights from")
         weights = self._row_weights(s.batch for s in steps) if setting.weighted else None
-        return self._one_state(state, self.evaluation, weights)
+        return self.one_state(state, self.evaluation, weights)
 
     def _left(self, mode: Mode, setting: Setting, epoch: int) -> list[Any] | None:
         """What stateful layers start from: what `evaluate` finds once "other-training-mode" is walked, until then what
@@ -218,7 +218,7 @@ class Replayer:
         Args:
             evaluation: the number of the recorded validation pass that went over them, if one did.
         """
-        runs = self._one_state(state, batches, fixed=fixed, evaluation=evaluation)
+        runs = self.one_state(state, batches, fixed=fixed, evaluation=evaluation)
         return self._inference(runs, carry=True)
 
     def with_weights(self, arrays: Sequence[NDArray], batches: Iterable[Batch]) -> dict[str, float]:
@@ -267,7 +267,7 @@ class Replayer:
             return {}
         arrays = self.states.arrays(state)
         zeros = [self.engine.value(np.zeros_like(arrays[place])) for place in self.engine.carried]
-        runs = self._one_state(state, self.evaluation)
+        runs = self.one_state(state, self.evaluation)
         return self._inference(runs, carry=True, left=zeros)
 
     @property
@@ -278,7 +278,7 @@ class Replayer:
             return self.engine.replicas == 1
         return self.spread.partial is None and self.engine.replicas == self.spread.count
 
-    def _one_state(
+    def one_state(
         self,
         state: State,
         batches: Iterable[Batch],
@@ -286,6 +286,7 @@ class Replayer:
         fixed: bool | None = None,
         evaluation: int | None = None,
     ) -> Iterable[BatchRun]:
+        """One state over given batches."""
         return self._one_weights(self.states.values(state), batches, weights, fixed, evaluation)
 
     def _one_weights(

@@ -27,6 +27,15 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Tested:
+    """What a test step of the model's own did, computed again, with one batch and metrics that were just reset.
+    `unmoved`: the metrics it left so, with what they report then; `returned`: what it returned."""
+
+    unmoved: Mapping[str, Real]
+    returned: Mapping[str, Real]
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a number first was not finite: in step `step` (from 0), batch `batch` (1-based) of its epoch; of a
     validation pass, None. `cause`: the "weights" the step began with (`name`: who wrote them), "rows", "labels" or
@@ -74,6 +83,7 @@ class Measurements:
     `as_logits`: of outputs without an activation that a crossentropy is computed of, the lowest and highest ("low",
     "high"), and for two classes the share of rows right by the metric's threshold ("half") and by the sign ("zero").
     `step_returned`: what the last step of a model with a train step of its own returns, computed again.
+    `tested`: of a model with a test step of its own.
     `origin`: where a number first was not finite.
     `since_fit`: the version that the script put into the model after the fit.
     `no_replay`: why values that need replay are missing, or None.
@@ -95,6 +105,7 @@ class Measurements:
     rows_right: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)
     as_logits: Mapping[str, Real] = field(default_factory=dict)
     step_returned: Mapping[str, Real] = field(default_factory=dict)
+    tested: Tested | None = None
     origin: Origin | None = None
     since_fit: Count | None = None
     no_replay: str | None = None

@@ -1,5 +1,5 @@
-"""Rule `metric-never-updated`: the model's own train step never updates the metric of a name that it returns, so `fit`
-logs what the metric began with, 0, and not what the step computes."""
+"""Rule `metric-never-updated`: the model's own train or test step never updates the metric of a name that it returns,
+so `fit` and `evaluate` have what the metric began with, 0, and not what the step computes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,20 @@ FAILED = Text(
     "names of the model's metrics, fit logs these: {logged:number} in {epochs:plural(the one epoch|all # epochs)}."
     "{returned:given( Computed again, the last step returns {metric} {returned:number}.)}",
 )
+FAILED_TEST = Text(
+    "metric-never-updated.failed-test",
+    "{metrics:quoted} {count:plural(is not what the test step computes: computed again, it leaves its metric|are not "
+    "what the test step computes: computed again, it leaves their metrics)} as after a reset. As test_step returns "
+    "just the names of the model's metrics, evaluate and validation give these: {logged:number} "
+    "{epochs:given(in {epochs:plural(the one epoch|all # epochs)}|in the script's own evaluate)}."
+    "{returned:given( For its first batch the step returns {metric} {returned:number}.)}",
+)
 ADVICE = Text(
     "metric-never-updated.advice",
-    "{returned:given(Give `{name}` a metric for what its train step returns, and update it there, each batch by its "
-    "rows|Update the metrics in the train step of `{name}`, before it returns their results)}:\n\n{code:python}\n",
+    "{returned:given(Give `{name}` a metric for what its {step:select(train_step=train|test_step=test)} step returns, "
+    "and update it there, each batch by its rows|Update the metrics in the "
+    "{step:select(train_step=train|test_step=test)} step of `{name}`, before it returns their results)}:\n\n"
+    "{code:python}\n",
 )
 _MEAN = """\
 class Updated({name}):  # or in {name} itself
@@ -49,8 +59,8 @@ class Updated({name}):  # or in {name} itself
 CODE = (
     _MEAN
     + """\
-    def train_step(self, data):
-        logs = super().train_step(data)
+    def {step}(self, data):
+        logs = super().{step}(data)
         rows = keras.ops.shape(keras.tree.flatten(data)[0])[0]
         self.own_{metric}.update_state(logs["{metric}"], sample_weight=rows)
         return {{**logs, "{metric}": self.own_{metric}.result()}}"""
@@ -58,8 +68,8 @@ CODE = (
 CODE_JAX = (
     _MEAN
     + """\
-    def train_step(self, state, data):
-        logs, (*others, held) = super().train_step(state, data)
+    def {step}(self, state, data):
+        logs, (*others, held) = super().{step}(state, data)
         rows = keras.ops.shape(keras.tree.flatten(data)[0])[0]
         own = self.own_{metric}.stateless_update_state(state[-1][-2:], logs["{metric}"], sample_weight=rows)
         logs = {{**logs, "{metric}": self.own_{metric}.stateless_result(own)}}
@@ -81,7 +91,39 @@ for metric in self.metrics:
 
 def check(facts: Facts) -> Finding:
     """Fails where a train step of the model's own ran, no recorded step changed the state of a metric that stands in
-    the logs, and the log has one value for it in every epoch: what a metric has that saw nothing."""
+    the logs, and the log has one value for it in every epoch: what a metric has that saw nothing; or where a test step
+    of its own, computed again, changes no state of one of which validation and evaluate give just that."""
+    found = _trained(facts)
+    if found.status == "failed":
+        return found
+    tested = _tested(facts)
+    return found if tested is None else tested
+
+
+def _tested(facts: Facts) -> Finding | None:
+    """Of the test step; None where there is nothing to be said of it."""
+    tested = facts.measured.tested
+    if tested is None:
+        return None
+    given = {name: _given(facts, name) for name in tested.unmoved}
+    found = [name for name, values in given.items() if values == {tested.unmoved[name]}]
+    if not found:
+        return None
+    logged = [f"val_{name}" for name in found] if facts.validated else found
+    returned = tested.returned.get(found[0])
+    epochs = len(facts.epochs) if facts.validated else None
+    return _found(facts, logged, tested.unmoved[found[0]], returned, FAILED_TEST, "test_step", epochs)
+
+
+def _given(facts: Facts, name: str) -> set[float]:
+    """What validation gave for a metric, or, without it, the script's own calls of evaluate."""
+    if facts.validated:
+        return {v for e in facts.epochs if isinstance(v := e.logs.get(f"val_{name}"), (int, float))}
+    return {c.returned[name] for c in facts.calls if c.call == "evaluate" and name in c.returned}
+
+
+def _trained(facts: Facts) -> Finding:
+    """Of the train step."""
     trace = facts.trace
     header = trace.header
     if not facts.epochs:
@@ -126,16 +168,28 @@ def _shown(facts: Facts, name: str, slots: Sequence[metric_state.Slot], state: b
 
 
 def _failed(facts: Facts, names: Sequence[str], steps: int) -> Finding:
-    header, name = facts.trace.header, names[0]
-    logged = facts.epochs[-1].logs.get(name)
-    returned = facts.measured.step_returned.get(name)
+    logged, returned = facts.epochs[-1].logs.get(names[0]), facts.measured.step_returned.get(names[0])
+    return _found(facts, names, logged, returned, FAILED, "train_step", len(facts.epochs), steps)
+
+
+def _found(
+    facts: Facts,
+    names: Sequence[str],
+    logged: Any,
+    returned: float | None,
+    text: Text,
+    step: str,
+    epochs: int | None,
+    steps: int | None = None,
+) -> Finding:
+    header, name = facts.trace.header, names[0].removeprefix("val_")
     returned = None if returned == logged else returned
-    title = FAILED(
+    title = text(
         metrics=list(names),
         count=len(names),
         steps=steps,
         logged=logged,
-        epochs=len(facts.epochs),
+        epochs=epochs,
         metric=name,
         returned=returned,
     )
@@ -143,6 +197,6 @@ def _failed(facts: Facts, names: Sequence[str], steps: int) -> Finding:
     code = (CODE_JAX if jax else CODE) if returned is not None else (CODE_LINES_JAX if jax else CODE_LINES)
     own = header.model.class_name
     evidence: dict[str, Any] = {"metrics": list(names), "steps": steps, "logged": logged, "returned": returned}
-    filled = code.format(name=own, metric=name) if returned is not None else code
-    advice = ADVICE(name=own, returned=returned, code=filled)
-    return Finding(NAME, "failed", title, evidence, advice, name)
+    filled = code.format(name=own, metric=name, step=step) if returned is not None else code
+    advice = ADVICE(name=own, returned=returned, code=filled, step=step)
+    return Finding(NAME, "failed", title, evidence, advice, names[0])

@@ -105,8 +105,9 @@ def ramped(of: list[Weights], momentum: Any) -> Weights:
         (lambda n: min(0.9, (2 + n) / (11 + n)), "(1 + n) / (10 + n)", None),  # 24 updates do not come to 0.9
         (lambda n: 1 - (2 + n) ** (-2 / 3), "1 - (1 + n) ** (-2 / 3)", None),
         (lambda n: min(0.9, n / (n + 1)), "n / (n + 1)", 0.9),
+        (lambda n: 1 - 0.004 * (np.cos(np.pi * n / 24) + 1) / 2, "1 - 0.004 * (cos(pi * n / N) + 1) / 2", None),
     ],
-    ids=["TensorFlow's", "from 1", "timm's", "a teacher's"],
+    ids=["TensorFlow's", "from 1", "timm's", "a teacher's", "BYOL's"],
 )
 def test_moving_averages_with_a_momentum_that_grows(run: Any, momentum: Any, ramp: str, cap: float | None) -> None:
     _, updates, trace = run

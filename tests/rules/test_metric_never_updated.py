@@ -79,6 +79,31 @@ class OtherName(Base):
         return {"own": loss}
 
 
+class Untold(keras.Model):  # type: ignore[misc]
+    """A test step of its own whose loss no metric is told."""
+
+    def its_loss(self, data: Any) -> Any:
+        x, y = data
+        return keras.ops.mean((self(x, training=False) - y) ** 2)
+
+    if BACKEND == "jax":
+
+        def test_step(self, state: Any, data: Any) -> Any:
+            x, y = data
+            y_pred, _ = self.stateless_call(*state[:2], x, training=False)
+            return {"loss": keras.ops.mean((y_pred - y) ** 2)}, state
+
+    else:
+
+        def test_step(self, data: Any) -> Any:
+            return {"loss": self.its_loss(data)}
+
+
+class AsKerasTests(keras.Model):  # type: ignore[misc]
+    def test_step(self, *args: Any) -> Any:
+        return super().test_step(*args)
+
+
 def made(kind: Any) -> Any:
     keras.utils.set_random_seed(1)
     inputs = keras.Input((3,))
@@ -137,3 +162,22 @@ def test_advice_for_a_step_that_returns_the_metrics_updates_them() -> None:
 @pytest.mark.parametrize("kind", [OtherName, keras.Model], ids=["another name", "Keras's step"])
 def test_does_not_apply_where_what_is_logged_is_computed(kind: Any) -> None:
     assert fit(kind).finding(RULE).status == "not-applicable"
+
+
+def test_a_test_step_that_updates_nothing_is_told_by_what_it_leaves() -> None:
+    model = made(Untold)
+    run = traced(model, X[:24], Y[:24], epochs=2, batch_size=8, validation_data=(X[24:], Y[24:]))
+    finding = run.finding(RULE)
+    assert (finding.status, finding.metric) == ("failed", "val_loss") and run.history["val_loss"] == [0.0, 0.0]
+    assert run.history["loss"][1] > 0.0 and "test step" in finding.title
+    first = float(np.mean((model.predict(X[:8], verbose=0) - Y[:8]) ** 2))
+    assert finding.evidence["returned"] == pytest.approx(first, rel=1e-5)
+    scope = paste(finding.advice, Untold=Untold)
+    cured = made(scope["Updated"])
+    whole = float(np.mean((cured.predict(X, verbose=0) - Y) ** 2))
+    assert cured.evaluate(X, Y, batch_size=12, verbose=0) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_test_step_that_updates_its_metrics_is_none_of_these() -> None:
+    run = traced(made(AsKerasTests), X, Y, batch_size=8, validation_data=(X, Y))
+    assert run.history["val_loss"][0] > 0.0 and run.finding(RULE).status == "not-applicable"
