@@ -251,7 +251,7 @@ class Known:
         if count and len(trained) == count:
             ordered = self._in_order(trained, self.order, of_inputs=of_inputs)
             return RowsFound("training", count, count, self.training.total(), ordered=ordered)
-        return RowsFound("other", count, len(known))
+        return RowsFound("other", count, len(known), validated=len([row for row in known if row not in self.training]))
 
     def _in_order(self, rows: list[int], order: list[int], *, of_inputs: bool) -> bool | None:
         """Whether they are the first of these arrays that fit was given; None where their order is not known."""

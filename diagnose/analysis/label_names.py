@@ -20,12 +20,14 @@ class LabelNames:
         nodes = list(ast.walk(tree))
         calls = [node for node in nodes if isinstance(node, ast.Call)]
         self._given = {name for node in calls for e in _labels(node) for name in _names(e, whole=True)}
-        made = [pair for node in nodes if isinstance(node, ast.Assign) for pair in _assigned(node)]
+        assigned = [node for node in nodes if isinstance(node, ast.Assign)]
+        made = [pair for node in assigned for pair in _assigned(node)]
+        same = [pair for node in assigned if not isinstance(node.value, ast.Call) for pair in _assigned(node)]
         functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
         # A function's own name for what it is called with, and a second name for the same.
         for _ in range(ROUNDS):
             self._given |= {a for f in functions for a, e in _arguments(f, calls) if self.given(e)}
-            self._given |= {name for name, e in made if self.given(e)}
+            self._given |= {name for name, e in same if self.given(e)}
         self._known = set(self._given)
         self._known |= {name for node in calls for e in _labels(node) for name in _names(e)}
         for _ in range(ROUNDS):
@@ -34,7 +36,7 @@ class LabelNames:
         self._known -= {(a.asname or a.name).partition(".")[0] for node in imports for a in node.names}
 
     def given(self, e: ast.AST) -> bool:
-        """Whether these are labels just as they were given, or the same in another place."""
+        """Whether these are labels just as they were given, or a piece of them."""
         return any(name in self._given for name in _names(e, whole=True))
 
     def in_(self, e: ast.AST) -> bool:
@@ -84,8 +86,8 @@ def _arguments(function: ast.FunctionDef, calls: list[ast.Call]) -> Iterator[tup
 
 
 def _names(e: ast.AST, whole: bool = False) -> Iterator[str]:
-    """Dotted names in this; `whole`: only where it is one, or some of its rows."""
-    if isinstance(e, ast.Subscript) and isinstance(e.slice, (ast.Slice, ast.Name)):
+    """Dotted names in this; `whole`: only where it is one, or a piece of one."""
+    if isinstance(e, ast.Subscript) and isinstance(e.slice, ast.Slice):
         yield from _names(e.value, whole)
     elif (name := _written(e)) is not None:
         yield name

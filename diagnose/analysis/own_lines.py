@@ -117,6 +117,8 @@ class _Use:
         if kind == "as-is" and self._is_labels(other):
             yield "pairs"
         if isinstance(node, ast.Compare) and kind in ("as-is", "classes", "flat") and self.labels.in_(other):
+            if self.labels.given(other):
+                yield "in-order"
             yield "some-steps" if self._in_part(node, pair) else "every-step"
 
     def _calls(self, node: ast.Call) -> Iterator[Does]:
@@ -129,7 +131,10 @@ class _Use:
             if self.labels.in_(self._statement(node)):
                 yield "log-loss"
         elif given and name in _SCORES and self.labels.in_(node):
-            masked = any(isinstance(n, ast.Subscript) for x in node.args for n in ast.walk(x))
+            if any(self.labels.given(x) for x in (*node.args, *(k.value for k in node.keywords))):
+                yield "in-order"
+            parts = [n for x in node.args for n in ast.walk(x) if isinstance(n, ast.Subscript)]
+            masked = any(not isinstance(n.slice, ast.Slice) for n in parts)
             yield "some-steps" if masked or node.keywords else "every-step"
         elif given and node is not self.call and isinstance(node.func, ast.Name) and name not in _BUILTINS:
             self.handed_on = True

@@ -58,6 +58,10 @@ PAIRS = Text(
     "pairs of them and gives {value:number}",
 )
 FIRST = Text("headline.slip-first", "argmax of a single column is class 0 for every row, and gives {value:number}")
+IN_ORDER = Text(
+    "headline.slip-in-order",
+    "these rows come in another order than fit was given them, and the labels in fit's, which gives {value:number}",
+)
 EVERY = Text(
     "headline.slip-every-step",
     "all {count:,} steps count here, {left_out:,} that the model's mask leaves out among them: {value:number}; "
@@ -125,6 +129,8 @@ def _slipped(call: Call, scored: Scored, line: OwnLine) -> Said | None:
         how = PAIRS(value=scored.pairs, **shapes)
     elif line.does == "first" and scored.first is not None and _far(scored.first, right):
         how = FIRST(value=scored.first)
+    elif line.does == "in-order" and scored.in_order is not None and _far(scored.in_order, right):
+        how = IN_ORDER(value=scored.in_order)
     elif line.does == "every-step" and steps is not None and steps.counted is False and _far(steps.every, right):
         how = EVERY(count=steps.count, left_out=steps.left_out, value=steps.every) if steps.by == "mask" else None
     elif line.does == "some-steps" and steps is not None and steps.counted and _far(steps.real, right):

@@ -12,8 +12,8 @@ from diagnose.result.texts import Text
 LINE = Text(
     "call.line",
     "{file}:{line} {call}{epoch:given( in epoch {epoch})} {returned:given(returned {returned}|"
-    "made predictions{scored:given(, {scored} by the labels of these rows|{replayed:given(, of which evaluate "
-    "gives {replayed})})})} · {weights} · {rows}"
+    "made predictions{scored:given(, {scored} by the labels of these rows)}{replayed:given(, of which evaluate gives "
+    "{replayed})})} · {weights} · {rows}"
     "{compared:given( · {compared})}{slips:given( · {slips:list})}{doubt:given( · {doubt})}"
     "{others:given( · {others:list})}",
 )
@@ -33,7 +33,8 @@ ROWS = Text(
     "validation={whole:given(the {known:,} validation rows|{count:,} of the {known:,} validation rows)}|"
     "changed={whole:given(the {known:,}|{count:,} of the {known:,})} {of:select(training=fit trained on|"
     "validation=validation rows)}, but {map}|"
-    "other={same:given({count:,}, of which fit had {same:,}|{count:,} that fit did not have)})}"
+    "other={mixed:given({count:,}, {mixed:,} that fit trained on and {validated:,} of its validation rows|"
+    "{same:given({count:,}, of which fit had {same:,}|{count:,} that fit did not have)})})}"
     "{before:given(, {before:,} of them trained on by an earlier fit)}"
     "{ordered:given(, in order)}{weighted:given(, weighted)}{size:given(, batches of {size})}",
 )
@@ -45,7 +46,10 @@ PAIRS = Text(
 FIRST = Text(
     "call.first", "argmax of a single column{line:given( (line {line}) is| would be)} class 0 for every row: {value}"
 )
-IN_ORDER = Text("call.in-order", "with the labels in fit's order, which is not that of these rows, it would be {value}")
+IN_ORDER = Text(
+    "call.in-order",
+    "with the labels in fit's order{line:given( (line {line}))}, which is not that of these rows, it would be {value}",
+)
 STEPS = Text(
     "call.steps",
     "{left_out:,} of {count:,} steps are {by:select(mask=masked|padding=zeros at an end of their row)}: {real} without "
@@ -91,7 +95,7 @@ def call_line(call: Call) -> CallLine:
             causes=causes,
             same=call.residual is not None,
         )
-    elif call.rows is not None and call.rows.kind == "other" and call.rows.same < call.rows.count:
+    elif call.rows is not None and call.rows.kind == "other":
         compared = NOT_LOGGED.say()
     doubted = call.reproduced is False and metric not in call.otherwise
     doubt = DOUBT.say(value=_value(metric, call.replayed.get(metric))) if doubted else None
@@ -101,7 +105,7 @@ def call_line(call: Call) -> CallLine:
         call=call.call,
         epoch=call.epoch,
         returned=_value(metric, call.returned.get(metric)),
-        replayed=_value(metric, call.replayed.get(metric)),
+        replayed=_evaluated(call),
         scored=_scored(call),
         slips=_slips(call),
         weights=WEIGHTS.say(
@@ -132,6 +136,14 @@ def _scored(call: Call) -> str | None:
     return next((_value(name, value) for name, value in call.scored.values.items()), None)
 
 
+def _evaluated(call: Call) -> str | None:
+    """What evaluate gives for predictions, where that is not the value beside it."""
+    value, scored = call.replayed.get(call.metric), {} if call.scored is None else call.scored.values
+    beside = next(iter(scored.values()), None)
+    same = value is not None and beside is not None and number(value) == number(beside)
+    return None if same else _value(call.metric, value)
+
+
 def _slips(call: Call) -> list[str] | None:
     """What other ways of scoring predictions give in the place of that value: those that lines of the script show, or,
     where its source does not show how they are scored, those that are known."""
@@ -148,7 +160,7 @@ def _slips(call: Call) -> list[str] | None:
         if value is not None and number(value) != number(right) and (scored.lines is None or does in at)
     ]
     if scored.in_order is not None and number(scored.in_order) != number(right):
-        found.append(IN_ORDER.say(value=_value(name, scored.in_order)))
+        found.append(IN_ORDER.say(value=_value(name, scored.in_order), line=at.get("in-order")))
     steps, loss = scored.steps, scored.log_loss
     if steps is not None and number(steps.every) != number(steps.real):
         every, real = (_value(name, value) for value in (steps.every, steps.real))
@@ -173,6 +185,8 @@ def _rows(call: Call, rows: CallRows | None) -> str:
         count=rows.count,
         known=rows.known or 0,
         same=rows.same or None,
+        mixed=rows.count - rows.validated if rows.validated and rows.same == rows.count else None,
+        validated=rows.validated,
         map=rows.mapped,
         of=rows.of or "training",
         before=rows.before or None,

@@ -27,7 +27,7 @@ _NAMES = """
     rate_lowered_in_epochs recognised_by relative replaced_epoch replaced_trace replaced_value residual
     restored returned restored_epoch restored_logged restored_value rows rows_done rows_in_all rows_in_every_pass
     rows_of_all_epochs rows_of_an_epoch rows_on_both_sides rows_right same_function same_optimizer_object
-    saved saved_epochs saved_value saved_weights saved_without scored_after scored_before second_value
+    saved saved_epochs saved_value saved_weights saved_without scored_after scored_before script second_value
     settings steps steps_checked steps_per_epoch steps_with_another_loss stopped stopping threshold
     total_variation_distance training_counts training_rows training_rows_of_an_epoch unchanged updated_in_steps updates
     validated validation_counts validation_proof validation_rows validation_rows_not_in_an_earlier_pass

@@ -32,7 +32,8 @@ class CallRows:
     trained or validated on; `known`: how many fit trained (or validated) on. `map`: what was done to the inputs, `of`
     which rows these were; fit's inputs are `scale` times these, plus `shift`, where that is one number for all.
     `ordered`: whether they are in the order of the arrays given to fit (None: not known). `before`: how many of them
-    earlier fits had trained the weights on that this one began with; `redrawn`: how many fit trained on in some of its
+    earlier fits had trained the weights on that this one began with; `validated`: how many of other rows fit validated
+    on and did not train on; `redrawn`: how many fit trained on in some of its
     epochs, but not in all, though they are not from what fit was given."""
 
     kind: Literal["training", "validation", "other", "changed"]
@@ -45,6 +46,7 @@ class CallRows:
     shift: Real | None = None
     ordered: bool | None = None
     before: Count = 0
+    validated: Count = 0
     redrawn: Count = 0
 
     @property
@@ -88,14 +90,14 @@ class Otherwise:
     fit: str | None
 
 
-Does = Literal["pairs", "first", "every-step", "some-steps", "log-loss"]
+Does = Literal["pairs", "first", "in-order", "every-step", "some-steps", "log-loss"]
 
 
 @dataclass(frozen=True, slots=True)
 class OwnLine:
     """A line of the script that scores predictions: it compares them as they are with labels ("pairs"), takes the place
-    of the largest of a row ("first"), compares every step or row or some of them ("every-step", "some-steps"), or
-    takes their logarithm ("log-loss")."""
+    of the largest of a row ("first"), compares every step or row or some of them ("every-step", "some-steps"), with
+    labels just as fit or a data set was given them ("in-order"), or takes their logarithm ("log-loss")."""
 
     line: Count
     does: Does

@@ -10,6 +10,9 @@ from diagnose.rules.facts import Facts
 
 NAME = "loss-says-nothing"
 
+ROUNDED = 1e-6
+"""What the logarithm of a probability of 1 is at most, as backends clip it (torch: to 1 - 1e-7)."""
+
 NONE_TRAINED = Text("loss-says-nothing.none-trained", "No variable of the model is trained.")
 NOT_KEPT = Text("loss-says-nothing.not-kept", "The trace has no two versions to compare.")
 ACCUMULATED = Text(
@@ -24,8 +27,8 @@ FAILED = Text(
 )
 ONE_UNIT = Text(
     "loss-says-nothing.one-unit",
-    "The loss says nothing about the model: categorical_crossentropy of an output of one unit is 0 whatever that is, "
-    "and 0 was logged in {epochs:plural(the one epoch|all # epochs)}.",
+    "The loss says nothing about the model: categorical_crossentropy of an output of one unit is 0{rounded:given( but "
+    "for rounding|)} whatever that is, and {loss:number} was logged in {epochs:plural(the one epoch|all # epochs)}.",
 )
 ADVICE = Text(
     "loss-says-nothing.advice",
@@ -53,10 +56,12 @@ def check(facts: Facts) -> Finding:
     shapes = [o.shape for o in trace.header.model.outputs or ()]
     losses = [e.logs.get("loss") for e in facts.epochs]
     form = trace.header.compile.loss == "categorical_crossentropy" and [s and s[-1] for s in shapes] == [1]
-    if form and set(losses) == {0.0}:
-        by_form = {"loss": 0.0, "epochs": len(losses), "output_units": 1}
+    values = [v for v in losses if isinstance(v, (int, float)) and abs(v) <= ROUNDED]
+    if form and len(values) == len(losses):
+        by_form = {"loss": values[-1], "epochs": len(losses), "output_units": 1}
         advice = ADVICE(one=True, code=CODE_ONE)
-        return Finding(NAME, "failed", ONE_UNIT(epochs=len(losses)), by_form, advice, "loss")
+        title = ONE_UNIT(epochs=len(losses), loss=values[-1], rounded=values[-1] != 0.0)
+        return Finding(NAME, "failed", title, by_form, advice, "loss")
     if not any(v.group == "trainable" for v in trace.header.variables):
         return not_applicable(NAME, NONE_TRAINED())
     versions = [s for s in trace.states if s.label == "version"]

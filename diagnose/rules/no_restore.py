@@ -38,6 +38,12 @@ IN_A_FILE = Text(
     "The model after fit holds the last weights (epoch {epoch}); those of its best epoch {best_epoch} "
     "({monitor} {best:number}) are in {callback}'s file{file:given( '{file}'|)}.",
 )
+UNUSED = Text(
+    "no-restore.unused",
+    "The model after fit holds the last weights (epoch {epoch}), and {script}:{line} goes by these; those of its best "
+    "epoch {best_epoch} ({monitor} {best:number}) are in {callback}'s file{file:given( '{file}'|)}, of which no "
+    "evaluate and no predict of the script makes use.",
+)
 FAILED = Text(
     "no-restore.failed",
     "The model after fit holds the last weights (epoch {epoch}, {monitor} {logged:number}), not those of its best "
@@ -59,6 +65,14 @@ def _saved(facts: Facts, r: Restoration) -> Watcher | None:
         if w.kind == "checkpoint" and w.monitor == r.monitor and kept_epoch(facts.trace, w) == r.best_epoch:
             return w
     return None
+
+
+def _load(saving: Watcher, name: str | None) -> str:
+    """What puts the weights of a checkpoint's file into use."""
+    path = name or "best.keras"
+    if saving.settings.get("save_weights_only"):
+        return f"model.load_weights({path!r})"
+    return f"model = keras.models.load_model({path!r})"
 
 
 def _of_own(facts: Facts, r: Restoration, watcher: Watcher) -> Finding:
@@ -109,8 +123,8 @@ def _used(facts: Facts, r: Restoration, evidence: dict[str, Any], version: int |
 
 
 def check(facts: Facts) -> Finding:
-    """Fails where the weights after fit are the last ones, the best epoch is another, and neither a file has its
-    weights nor the script uses them."""
+    """Fails where the weights after fit are the last ones, the best epoch is another, and the script does not use its
+    weights: wrong where no file has them, notable where a checkpoint's has, but the script goes by the last ones."""
     r = facts.restoration
     if r is None:
         return not_applicable(NAME, NO_STOPPING() if facts.epochs else NO_EPOCH())
@@ -148,21 +162,27 @@ def check(facts: Facts) -> Finding:
     used = _used(facts, r, evidence, None)
     if used is not None:
         return used
+    effect = (
+        abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None
+    )
     saving = _saved(facts, r)
     if saving is not None:
         file = saving.settings.get("filepath")
         evidence["file"] = None if file is None else PurePath(str(file)).name
-        title = IN_A_FILE(
-            epoch=last.epoch,
-            best_epoch=r.best_epoch,
-            monitor=r.monitor,
-            best=r.best_logged,
-            callback=saving.callback,
-            file=evidence["file"],
-        )
-        return Finding(NAME, "passed", title, evidence, "", r.monitor)
+        said = {
+            "epoch": last.epoch,
+            "best_epoch": r.best_epoch,
+            "monitor": r.monitor,
+            "best": r.best_logged,
+            "callback": saving.callback,
+            "file": evidence["file"],
+        }
+        call = next((c for c in facts.calls if c.epoch is None and c.after_fit), None)
+        if call is None:
+            return Finding(NAME, "passed", IN_A_FILE(**said), evidence, "", r.monitor)
+        title = UNUSED(**said, script=call.file, line=call.line)
+        evidence |= {"script": call.file, "line": call.line}
+        code = _load(saving, evidence["file"])
+        return Finding(NAME, "failed", title, evidence, ADVICE(code=code), r.monitor, effect, severity="notable")
     title = FAILED(epoch=last.epoch, monitor=r.monitor, logged=logged, best_epoch=r.best_epoch, best=r.best_logged)
-    effect = (
-        abs(float(logged) - r.best_logged) if isinstance(logged, (int, float)) and r.best_logged is not None else None
-    )
     return Finding(NAME, "failed", title, evidence, _advice(facts), r.monitor, effect)

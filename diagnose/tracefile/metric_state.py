@@ -103,9 +103,10 @@ def carried(slots: Sequence[Slot], epochs: Sequence[Sequence[Step]]) -> Carried:
             continue
         known += 1
         first = start or last
-        # One that is never updated is as it began, too.
         began = [np.zeros_like(a) for a in now] if first is None else first
-        moved = [i for i in range(len(slots)) if left[i].tobytes() != began[i].tobytes()]
+        # One that is never updated is as it began, too; what moves between epochs only, no step moves.
+        own = _read(slots, before[0].metrics_before) or began
+        moved = [i for i in range(len(slots)) if left[i].tobytes() != own[i].tobytes()]
         kept = {slots[i].log for i in moved if now[i].tobytes() != began[i].tobytes()}
         if first is None:
             other = {slot.log for i, slot in enumerate(slots) if now[i].tobytes() != left[i].tobytes()}

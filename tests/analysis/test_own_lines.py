@@ -69,11 +69,16 @@ def test_all_pairs_are_said_where_numpy_makes_them(code: str, tmp_path: Path) ->
     ("code", "does"),
     [
         ("p = model.predict(x)\nprint(np.argmax(p, axis=1))", {"first"}),
-        ("print((model.predict(x).argmax(axis=1) == y).mean())", {"first", "every-step"}),
+        ("print((model.predict(x).argmax(axis=1) == y).mean())", {"first", "every-step", "in-order"}),
         ("p = model.predict(x)\nprint(log_loss(y, p))", {"log-loss"}),
         ("p = model.predict(x)\nprint(-np.log(p[np.arange(len(y)), y]).mean())", {"log-loss"}),
-        ("p = model.predict(x)\nright = p.argmax(-1) == y\nprint(right[mask].mean())", {"first", "some-steps"}),
-        ("p = model.predict(x)\nprint((p.argmax(-1) == y)[mask].mean())", {"first", "some-steps"}),
+        (
+            "p = model.predict(x)\nright = p.argmax(-1) == y\nprint(right[mask].mean())",
+            {"first", "some-steps", "in-order"},
+        ),
+        ("p = model.predict(x)\nprint((p.argmax(-1) == y)[mask].mean())", {"first", "some-steps", "in-order"}),
+        ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y[:12], p))", {"first", "every-step", "in-order"}),
+        ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y[order], p))", {"first", "some-steps"}),
         ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y.ravel(), p.ravel()))", {"first", "every-step"}),
         ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y[mask], p[mask]))", {"first", "some-steps"}),
     ],
@@ -113,7 +118,7 @@ def test_ways_to_give_labels(given: str, tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(f"p = model.predict(x)\nprint(((p > 0.5) == y).mean())\n{given}\n", "utf-8")
     found = own_lines(str(file), 1, "predict")
-    assert found is not None and {each.does for each in found} == {"pairs", "every-step"}
+    assert found is not None and {each.does for each in found} == {"pairs", "every-step", "in-order"}
 
 
 @pytest.mark.parametrize("made", ["b = to_categorical(y)", "a, c, b, d = train_test_split(x, y)", "b = np.array(y)"])

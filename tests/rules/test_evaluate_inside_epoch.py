@@ -12,6 +12,8 @@ from tests.rules.runs import Seen, data, fit
 
 RULE = "evaluate-inside-epoch"
 X, Y = data(40)
+IN_ORDER = {"shuffle": False}
+"""Torch draws the order of the rows anew where a callback evaluates, so only fits in order are alike but for that."""
 
 
 class Evaluates(keras.callbacks.Callback):
@@ -28,7 +30,7 @@ class Evaluates(keras.callbacks.Callback):
 
 def undisturbed(**arguments: Any) -> list[float]:
     """The losses the same fit logs without a callback that evaluates: the values over all batches."""
-    return [log["loss"] for log in fit(**arguments).witness.logs]
+    return [log["loss"] for log in fit(**IN_ORDER, **arguments).witness.logs]
 
 
 def judged(seen: Seen) -> tuple[Any, int]:
@@ -40,7 +42,7 @@ def judged(seen: Seen) -> tuple[Any, int]:
 
 
 def test_fails_with_the_value_over_all_batches() -> None:
-    finding, at = judged(fit(Evaluates(1)))
+    finding, at = judged(fit(Evaluates(1), **IN_ORDER))
     whole = undisturbed()[at]
     evidence = finding.evidence
     assert evidence["over_all_batches"] == pytest.approx(whole, rel=1e-5)
@@ -57,7 +59,7 @@ def test_the_last_of_several_resets_counts() -> None:
 
 
 def test_after_the_last_batch_the_log_is_that_of_the_evaluation() -> None:
-    seen = fit(Evaluates(3), epochs=2)
+    seen = fit(Evaluates(3), epochs=2, **IN_ORDER)
     finding, at = judged(seen)
     copy = keras.models.clone_model(seen.model)
     copy.set_weights(seen.witness.weights[at])
@@ -77,7 +79,7 @@ class Resets(keras.callbacks.Callback):
 
 
 def test_a_plain_reset_leaves_the_last_batches() -> None:
-    finding, at = judged(fit(Resets(), rate=0.1))
+    finding, at = judged(fit(Resets(), rate=0.1, **IN_ORDER))
     assert finding.evidence["over_all_batches"] == pytest.approx(undisturbed(rate=0.1)[at], rel=1e-5)
     assert (finding.evidence["batches_covered"], finding.evidence["carried_in"]) == (1, 0)
     assert finding.evidence["hook"] == "on_train_batch_begin"
@@ -100,7 +102,7 @@ class EvaluatesBetween(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("validation", [False, True])
 def test_control_between_epochs(validation: bool) -> None:
-    seen = fit(EvaluatesBetween(), validation=validation)
+    seen = fit(EvaluatesBetween(), validation=validation, **IN_ORDER)
     assert [log["loss"] for log in seen.witness.logs] == undisturbed(validation=validation)
     assert seen.finding(RULE).status == "passed"
 
@@ -115,7 +117,7 @@ def test_the_advice_puts_the_sums_back() -> None:
     (code,) = blocks(fit(Evaluates(1)).finding(RULE).advice)
     names: dict[str, Any] = {"keras": keras, "x_val": 3 * X, "y_val": 1 - Y, "zip": zip}
     exec(code[: code.index("model.fit")].replace("% 100", "% 2"), names)
-    seen = fit(names["EvaluateInside"]())
+    seen = fit(names["EvaluateInside"](), **IN_ORDER)
     assert [log["loss"] for log in seen.witness.logs] == pytest.approx(undisturbed(), rel=1e-6)
     assert seen.finding(RULE).status == "passed"
 

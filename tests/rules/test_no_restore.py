@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.rules.runs import fit
+import diagnose
+from tests.rules.advice import paste
+from tests.rules.runs import data, fit
 
 RULE = "no-restore"
 ARGUMENTS = {"rate": 30.0, "batch": 64, "epochs": 8, "validation": True}
@@ -80,6 +82,31 @@ def test_control_the_best_epoch_is_in_a_file(tmp_path: Path) -> None:
     finding = seen.finding(RULE)
     assert finding.status == "passed" and "'best.keras'" in finding.title
     assert str(tmp_path) not in finding.title + str(finding.evidence)
+
+
+@pytest.mark.parametrize("loads", [False, True], ids=["the last", "the file"])
+def test_notable_where_the_script_goes_by_the_last_and_not_by_the_file(
+    loads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(3)
+    x, y = data()
+    with diagnose.trace() as session:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])
+        model.compile(keras.optimizers.SGD(30.0, momentum=0.9), "binary_crossentropy")
+        saving = keras.callbacks.ModelCheckpoint("best.keras", "val_loss", save_best_only=True)
+        callbacks = [keras.callbacks.EarlyStopping("val_loss", patience=50), saving]
+        arguments: dict[str, Any] = {"validation_data": (x, y), "callbacks": callbacks, "verbose": 0}
+        values = model.fit(x, y, batch_size=64, epochs=8, **arguments).history["val_loss"]
+        used = keras.models.load_model("best.keras") if loads else model
+        value = used.evaluate(x, y, verbose=0)
+        (found,) = session.diagnose()
+    finding = next(f for f in found.findings if f.rule == RULE)
+    assert value == pytest.approx(min(values) if loads else values[-1], rel=1e-5) and values[-1] > min(values)
+    assert (finding.status, finding.severity) == (("passed", None) if loads else ("failed", "notable")), finding.title
+    if not loads:
+        cured = paste(finding.advice, keras=keras, model=model)["model"]
+        assert cured.evaluate(x, y, verbose=0) == pytest.approx(min(values), rel=1e-5)
 
 
 def test_fails_where_the_checkpoint_wrote_no_file(tmp_path: Path) -> None:
