@@ -73,6 +73,16 @@ class CallValues:
                 self._found[key] = Replayer(replayer.trace, engine, ()).with_weights(arrays, batches)
         return self._found[key]
 
+    def penalties(self, call: Call, held: Held, batches: Sequence[Batch]) -> float | None:
+        """What the compiled loss of these batches holds beside that of the labels; None: not known."""
+        replayer = self.replayer
+        if replayer is None or replayer.spread is not None or replayer.engine.own_test or not batches:
+            return None
+        arrays = self.calls.arrays(call.weights) if held.state is None else replayer.states.arrays(held.state)
+        if arrays is None or [a.shape for a in arrays] != replayer.engine.shapes:
+            return None
+        return replayer.penalties(arrays, batches)
+
     def mask(self, call: Call, batches: Sequence[Batch]) -> NDArray | None:
         """Which steps of sequences that were predicted count for `evaluate`; None where there is no mask, or too many
         rows to look."""

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from diagnose.analysis.call_changed import changed, given_and_undone, with_inputs
@@ -147,7 +148,8 @@ class _Calls:
                 given = undone  # the fit's metrics take the others only
             values, why = self._values(call, held, given)
             if call.kind.startswith("predict") and change is None:
-                seen = Evaluated(values or {}, self.values.mask(call, given or ()))
+                penalties = partial(self.values.penalties, call, held, given or ())
+                seen = Evaluated(values or {}, self.values.mask(call, given or ()), penalties)
                 entry = replace(entry, scored=scored(self.known, self.calls, call, ids, seen))
             if why is not None:
                 return replace(entry, why=why)

@@ -22,22 +22,26 @@ from diagnose.tracefile.reader import Trace
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
 GAP = Text(
     "headline.gap",
-    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}"
+    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate{same:given( over the same rows|)} returns "
+    "{evaluated:number}"
     "{causes:given(, mostly because {causes:and}|, and nothing that was measured explains it)}.",
 )
 UNPROVEN = Text(
     "headline.unproven",
-    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}. Why is not known: "
-    "{reproduced} of {steps:plural(# step|# steps)} of this epoch came out as recorded.",
+    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate{same:given( over the same rows|)} returns "
+    "{evaluated:number}. Why is not known: {reproduced} of {steps:plural(# step|# steps)} of this epoch came out as "
+    "recorded.",
 )
 UNEXPLAINED = Text(
     "headline.unexplained",
-    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate returns {evaluated:number}. Most of the "
-    "difference is not explained: replay leaves {residual:signed}, more than any cause that was found.",
+    "fit logged {metric} {logged:number} for epoch {epoch}; evaluate{same:given( over the same rows|)} returns "
+    "{evaluated:number}. Most of the difference is not explained: replay leaves {residual:signed}, more than any cause "
+    "that was found.",
 )
 NO_GAP = Text(
     "headline.no-gap",
-    "fit logged {metric} {logged:number} for epoch {epoch}, and evaluate returns the same: there is no gap.",
+    "fit logged {metric} {logged:number} for epoch {epoch}, and evaluate{same:given( over the same rows|)} returns the "
+    "same: there is no gap.",
 )
 NO_LEDGER = Text(
     "headline.no-ledger",
@@ -253,9 +257,13 @@ def _other_replicas_changed(trace: Trace, version: int | None) -> bool:
     return any(final.arrays[i] != then.arrays[i] for i in places)
 
 
-def headline(facts: Facts, findings: Sequence[Finding]) -> str:
+def headline(facts: Facts, findings: Sequence[Finding], *, same: bool = False) -> str:
     """The most important thing about this fit with its numbers: the script's own number that is not what fit logged,
-    then what is wrong without it; of what the script did not ask for, the one thing."""
+    then what is wrong without it; of what the script did not ask for, the one thing.
+
+    Args:
+        same: whether the rows of the evaluation are those that fit used.
+    """
     if not facts.epochs:
         return NO_EPOCH()
     spoilt = next((f for f in findings if f.rule == "not-finite" and f.status == "failed"), None)
@@ -264,7 +272,7 @@ def headline(facts: Facts, findings: Sequence[Finding]) -> str:
     if own is None and told is None and spoilt is not None and all(map(_is_finite, facts.epochs[-1].logs.values())):
         return spoilt.title  # it is in the weights, and no logged value shows it
     if own is None:
-        return _logged(facts) if told is None else told
+        return _logged(facts, same) if told is None else told
     return own if told is None or told == own else THEN(own=own, then=told)
 
 
@@ -289,14 +297,14 @@ def _told(facts: Facts, findings: Sequence[Finding], alone: bool) -> str | None:
     return lead.title
 
 
-def _logged(facts: Facts) -> Said:
+def _logged(facts: Facts, same: bool) -> Said:
     """Of a logged value and what `evaluate` gives."""
     threshold, last = next((d for d in facts.decisions if d.kind == "threshold"), None), facts.epochs[-1]
     if threshold is not None and not threshold.on_training_value:
         held = facts.measured.held_validation.get(threshold.monitor)
         if held is not None and isinstance(last.logs.get(threshold.monitor), (int, float)):
             return _validation(threshold.monitor, last.epoch, float(last.logs[threshold.monitor]), held)
-    return _gap(facts, _main_metric(facts) if threshold is None else threshold.monitor)
+    return _gap(facts, _main_metric(facts) if threshold is None else threshold.monitor, same)
 
 
 def _validation(monitor: str, epoch: int, logged: float, held: float) -> Said:
@@ -304,7 +312,7 @@ def _validation(monitor: str, epoch: int, logged: float, held: float) -> Said:
     return text(monitor=monitor, logged=logged, epoch=epoch, held=held)
 
 
-def _gap(facts: Facts, metric: str) -> Said:
+def _gap(facts: Facts, metric: str, same: bool) -> Said:
     last = facts.epochs[-1]
     ledger = facts.ledger(metric, last.epoch)
     value = not_finite.number(last, metric)
@@ -324,8 +332,8 @@ def _gap(facts: Facts, metric: str) -> Said:
             reason=facts.measured.no_replay,
         )
     if abs(ledger.gap) <= 1e-6 * abs(ledger.logged):
-        return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch)
-    ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated}
+        return NO_GAP(metric=metric, logged=ledger.logged, epoch=last.epoch, same=same)
+    ends = {"metric": metric, "logged": ledger.logged, "epoch": last.epoch, "evaluated": ledger.evaluated, "same": same}
     again = facts.measured.replayed.get(last.epoch)
     if again is not None and again.reproduced < again.steps:
         return UNPROVEN(**ends, reproduced=again.reproduced, steps=again.steps)

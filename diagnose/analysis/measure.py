@@ -38,6 +38,7 @@ from diagnose.result.diagnosis import Diagnosis, Ledger, Restoration, SavedModel
 from diagnose.result.kinds import How
 from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.problems import Problems
+from diagnose.result.texts import Said
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
 from diagnose.rules.random_evaluate import differing
@@ -131,7 +132,7 @@ class Analysis:
             keras=environment.get("keras", "unknown"),
             backend=header.backend,
             steps_total=max(len(trace.steps), trace.updates),
-            headline=attempt("headline", nothing, lambda: headline(facts, findings)),
+            headline=attempt("headline", nothing, lambda: headline(facts, findings, same=self._over_same_rows())),
             epoch_rows=attempt(
                 "epochs", (), lambda: tuple(epoch_rows(trace, reevaluated, chosen, restoration, self._known()))
             ),
@@ -268,6 +269,15 @@ class Analysis:
         if self.replayer is None or final is None or not self.trace.evaluations:
             return {}
         return self._validation_values(final, self.trace.evaluations[-1].epoch)
+
+    def _over_same_rows(self) -> bool:
+        """Whether all rows of the fit are evaluated, and no others."""
+        from diagnose.replay.evaluation import ROWS_FIT_USED
+
+        source = None if self.data is None else self.data.source
+        if not isinstance(source, Said) or source.id != ROWS_FIT_USED.id:
+            return False
+        return source.params.get("local") is None and not source.params.get("recorded")
 
     def _validation_values(self, state: State, epoch: int) -> dict[str, float]:
         found = self.trace.index.validation_of(epoch)

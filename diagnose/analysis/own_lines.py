@@ -16,7 +16,16 @@ _KEEP: Final = frozenset(("astype", "round", "copy", "clip", "numpy"))
 _FLAT: Final = frozenset(("ravel", "flatten", "squeeze", "reshape"))
 _SAME: Final = frozenset(("asarray", "array", "round", "rint", "clip", "where", "greater", "cast", "convert_to_tensor"))
 _WEIGHTS: Final = ("weights", "where", "sample_weight")
-_SCORES: Final = frozenset(("accuracy_score", "f1_score", "precision_score", "recall_score", "classification_report"))
+_SCORES: Final = frozenset(
+    ("accuracy_score", "f1_score", "precision_score", "recall_score", "classification_report", "confusion_matrix")
+)
+_SOUND: Final = frozenset(
+    (
+        *("roc_auc_score", "average_precision_score", "roc_curve", "precision_recall_curve", "balanced_accuracy_score"),
+        *("mean_squared_error", "mean_absolute_error", "r2_score", "root_mean_squared_error", "cohen_kappa_score"),
+    )
+)
+"""Functions of scikit-learn that pair each prediction with its own label, whatever the shapes."""
 
 
 def own_lines(file: str, line: int, call: str) -> tuple[OwnLine, ...] | None:
@@ -136,7 +145,7 @@ class _Use:
             parts = [n for x in node.args for n in ast.walk(x) if isinstance(n, ast.Subscript)]
             masked = any(not isinstance(n.slice, ast.Slice) for n in parts)
             yield "some-steps" if masked or node.keywords else "every-step"
-        elif given and node is not self.call and isinstance(node.func, ast.Name) and name not in _BUILTINS:
+        elif given and node is not self.call and isinstance(node.func, ast.Name) and name not in (*_BUILTINS, *_SOUND):
             self.handed_on = True
 
     def _in_part(self, node: ast.AST, pair: tuple[ast.expr, ast.expr]) -> bool:

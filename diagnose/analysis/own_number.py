@@ -75,8 +75,8 @@ SOME = Text(
 LOG_LOSS = Text(
     "headline.log-loss",
     "{file}:{at}: a plain log loss of what {call} gave is {plain:number}. The compiled loss, which fit logs and "
-    "evaluate returns, is of labels smoothed by {smoothing:number}, and gives {compiled:number} for the same "
-    "predictions.",
+    "evaluate returns, {smoothing:given(is of labels smoothed by {smoothing:number}, )}{penalties:given({smoothing:"
+    "given(and |)}holds {penalties:number} of penalties, )}and gives {compiled:number} for the same rows.",
 )
 THEN = Text("headline.own-then", "{own} {then}")
 
@@ -123,7 +123,8 @@ def _slipped(call: Call, scored: Scored, line: OwnLine) -> Said | None:
     place = {"file": call.file, "at": line.line, "call": call.call}
     log_loss, steps, how = scored.log_loss, scored.steps, None
     if line.does == "log-loss" and log_loss is not None and _far(log_loss.plain, log_loss.compiled):
-        return LOG_LOSS(**place, plain=log_loss.plain, smoothing=log_loss.smoothing, compiled=log_loss.compiled)
+        parts = {"smoothing": log_loss.smoothing or None, "penalties": log_loss.penalties or None}
+        return LOG_LOSS(**place, plain=log_loss.plain, compiled=log_loss.compiled, **parts)
     if line.does == "pairs" and scored.pairs is not None and _far(scored.pairs, right):
         shapes = {"predictions": str(tuple(scored.predictions)), "labels": str(tuple(scored.labels))}
         how = PAIRS(value=scored.pairs, **shapes)

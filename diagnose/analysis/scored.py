@@ -5,7 +5,7 @@ smooths labels."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,10 +32,12 @@ LEAST_PADDED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What evaluate makes of the same predictions: its values, and the mask it sees (None: there is none)."""
+    """What evaluate makes of the same predictions: its values, the mask it sees (None: there is none), and how much of
+    its loss is penalties (None: not known)."""
 
     values: Mapping[str, float]
     mask: NDArray | None = None
+    penalties: Callable[[], float | None] = lambda: None
 
 
 def scored(known: Known, calls: Calls, call: Call, ids: list[int | None], evaluated: Evaluated) -> Scored | None:
@@ -65,7 +67,7 @@ def scored(known: Known, calls: Calls, call: Call, ids: list[int | None], evalua
     if steps is not None:
         name = next(iter(found.values))
         found = replace(found, steps=steps, values={**found.values, name: steps.every if steps.counted else steps.real})
-    return replace(found, log_loss=log_loss(kept[0], labels, crossentropy(known.trace.header), evaluated.values))
+    return replace(found, log_loss=log_loss(kept[0], labels, crossentropy(known.trace.header), evaluated))
 
 
 def score(predictions: NDArray, labels: NDArray, in_order: NDArray | None = None) -> Scored | None:
@@ -163,17 +165,20 @@ def padded(x: Any, steps: int) -> NDArray | None:
 
 
 def log_loss(
-    predictions: NDArray, labels: NDArray, loss: tuple[str, Mapping[str, Any]] | None, evaluated: Mapping[str, float]
+    predictions: NDArray, labels: NDArray, loss: tuple[str, Mapping[str, Any]] | None, evaluated: Evaluated
 ) -> LogLoss | None:
-    """Where the compiled loss is a crossentropy of smoothed labels, and NumPy gives what evaluate does for it."""
+    """Where the compiled loss is a crossentropy of smoothed labels, or with penalties, or both, and NumPy gives what
+    evaluate does for it."""
     name, settings = loss or ("", {})
     smoothing = settings.get("label_smoothing") or 0.0
-    compiled = evaluated.get("loss")
-    if not isinstance(smoothing, (int, float)) or not smoothing or compiled is None or settings.get("from_logits"):
+    compiled = evaluated.values.get("loss")
+    if not name or not isinstance(smoothing, (int, float)) or compiled is None or settings.get("from_logits"):
         return None
     if predictions.ndim > 2:
         return None
     given, own = (a.reshape(len(a), -1).astype("float64") for a in (predictions, labels))
+    if name.startswith("sparse") and own.shape[1] == 1 and whole(own) and 0 <= own.min() <= own.max() < given.shape[1]:
+        own = np.eye(given.shape[1])[own[:, 0].astype(int)]
     if given.shape != own.shape or given.min() < 0.0 or given.max() > 1.0:
         return None
     binary = name.startswith("binary")
@@ -187,9 +192,12 @@ def log_loss(
         return float(-(each.mean() if binary else each.sum(axis=1).mean()))
 
     plain = of(own, float(np.finfo(predictions.dtype if predictions.dtype.kind == "f" else np.float64).eps))
-    if not _near(of(smooth, 1e-7), compiled):
-        return None
-    return LogLoss(plain, compiled, float(smoothing))
+    by_labels, penalties = of(smooth, 1e-7), 0.0
+    if not _near(by_labels, compiled):
+        penalties = evaluated.penalties() or 0.0
+        if not _near(by_labels + penalties, compiled):
+            return None
+    return LogLoss(plain, compiled, float(smoothing), penalties) if smoothing or penalties else None
 
 
 def _near(one: float, other: float) -> bool:

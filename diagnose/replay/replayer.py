@@ -226,6 +226,12 @@ class Replayer:
         values = Held(self.engine.value, arrays, replicas=1 if self.spread is None else self.spread.local)
         return self._inference(self._one_weights(values, batches), carry=True)
 
+    def penalties(self, arrays: Sequence[NDArray], batches: Iterable[Batch]) -> float | None:
+        """What the loss holds beside that of the labels, of such weights over such batches; None: not told."""
+        values = Held(self.engine.value, arrays, replicas=1 if self.spread is None else self.spread.local)
+        modes = [Mode(self.kinds, False)]
+        return self.run(self._one_weights(values, batches), modes, [True], [None])[0].get(PENALTIES)
+
     def _inference(self, runs: Iterable[BatchRun], *, carry: bool, left: list[Any] | None = None) -> dict[str, float]:
         values = self.run(runs, [Mode(self.kinds, False)], [carry], [left])[0]
         return {name: value for name, value in values.items() if name != PENALTIES}

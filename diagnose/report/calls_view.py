@@ -57,8 +57,8 @@ STEPS = Text(
 )
 LOG_LOSS = Text(
     "call.log-loss",
-    "a plain log loss of them{line:given( (line {line}))} is {plain}; the compiled loss is of labels smoothed by "
-    "{smoothing}, {compiled}",
+    "a plain log loss of them{line:given( (line {line}))} is {plain}; the compiled loss is {smoothing:given(of labels "
+    "smoothed by {smoothing}{penalties:given( and )})}{penalties:given(with penalties of {penalties})}, {compiled}",
 )
 NO_ROWS = Text("call.no-rows", "rows: not known{why:given( ({why}))}")
 COMPARED = Text(
@@ -167,8 +167,10 @@ def _slips(call: Call) -> list[str] | None:
         counts = {"left_out": steps.left_out, "count": steps.count, "by": steps.by}
         found.append(STEPS.say(**counts, real=real, every=every, counted=steps.counted or None))
     if loss is not None:
-        values = {"plain": number(loss.plain), "compiled": number(loss.compiled), "smoothing": f"{loss.smoothing:g}"}
-        found.append(LOG_LOSS.say(**values, line=at.get("log-loss")))
+        smoothing = f"{loss.smoothing:g}" if loss.smoothing else None
+        penalties = number(loss.penalties) if loss.penalties else None
+        values = {"plain": number(loss.plain), "compiled": number(loss.compiled)}
+        found.append(LOG_LOSS.say(**values, smoothing=smoothing, penalties=penalties, line=at.get("log-loss")))
     return found or None
 
 

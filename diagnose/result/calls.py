@@ -121,11 +121,12 @@ class Steps:
 @dataclass(frozen=True, slots=True)
 class LogLoss:
     """The `plain` log loss of predictions, and what the compiled loss gives, where that is the same of labels smoothed
-    by `smoothing`."""
+    by `smoothing` (0: as they are), with `penalties`, which are no matter of predictions."""
 
     plain: Real
     compiled: Real
     smoothing: Real
+    penalties: Real = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ COUNTS = Text(
 FAILED = Text(
     "constant-monitor.failed",
     "{callback} watches '{monitor}', which was {value:number} in all {epochs} epochs while the weights moved: "
-    "{never:given(no train step updated its metric|nothing that was trained changed it)}. So no epoch was better than "
-    "another.",
+    "{never:select(train=no train step updated its metric|test=the test step leaves its metric as after a reset|"
+    "none=nothing that was trained changed it)}. So no epoch was better than another.",
 )
 ADVICE = Text(
     "constant-monitor.advice",
@@ -76,7 +76,9 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
         return None
     value = found[0][1]
     name = w.monitor.removeprefix("val_") if w.source == "validation" else w.monitor
-    updated = _updated(facts, name)
+    tested = facts.measured.tested
+    untold = w.source == "validation" and tested is not None and name in tested.unmoved
+    updated = False if untold else _updated(facts, name)
     evidence: dict[str, Any] = {
         "callback": w.callback,
         "monitor": w.monitor,
@@ -91,7 +93,8 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
         )
         return Finding(NAME, "passed", title, evidence, "", w.monitor, 0.0)
     never = True if updated is False else None
-    title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=never)
+    by = "test" if untold else "train" if never else "none"
+    title = FAILED(callback=w.callback, monitor=w.monitor, value=value, epochs=len(found), never=by)
     other = _moving(facts)
     code = None if other is None else call_for_another(facts, w, other)
     return Finding(NAME, "failed", title, evidence, ADVICE(never=never, other=code), w.monitor)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import diagnose
-from diagnose.analysis.scored import log_loss, padded, score
+from diagnose.analysis.scored import Evaluated, log_loss, padded, score
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -98,11 +98,20 @@ def test_a_log_loss_beside_a_loss_of_smoothed_labels(binary: bool) -> None:
     compiled = float(kind(label_smoothing=0.2)(labels, p))
     of_label = np.where(labels == 1, p, 1 - p) if binary else p[np.arange(N), CLASSES]
     name, settings = ("binary_crossentropy" if binary else "categorical_crossentropy"), {"label_smoothing": 0.2}
-    found = log_loss(p, labels, (name, settings), {"loss": compiled})
-    assert found is not None and (found.compiled, found.smoothing) == (compiled, 0.2)
+    found = log_loss(p, labels, (name, settings), Evaluated({"loss": compiled}))
+    assert found is not None and (found.compiled, found.smoothing, found.penalties) == (compiled, 0.2, 0.0)
     assert found.plain == pytest.approx(-np.log(of_label).mean(), rel=1e-5)
-    assert log_loss(p, labels, (name, settings), {"loss": compiled + 0.1}) is None, "a penalty, say: not proven"
-    assert log_loss(p, labels, (name, {}), {"loss": compiled}) is None
+    more = Evaluated({"loss": compiled + 0.1})
+    assert log_loss(p, labels, (name, settings), more) is None, "a penalty, say: not proven"
+    known = Evaluated(more.values, penalties=lambda: 0.1)
+    both, alone = log_loss(p, labels, (name, settings), known), float(kind()(labels, p))
+    assert both is not None and (both.plain, both.penalties) == (found.plain, 0.1)
+    assert log_loss(p, labels, (name, {}), Evaluated({"loss": compiled}, penalties=lambda: 0.1)) is None
+    assert log_loss(p, labels, (name, {}), Evaluated({"loss": alone})) is None, "nothing to tell"
+    sparse = log_loss(
+        p, CLASSES, ("sparse_categorical_crossentropy", {}), Evaluated({"loss": alone + 0.1}, None, lambda: 0.1)
+    )
+    assert binary or (sparse is not None and (sparse.smoothing, sparse.penalties) == (0.0, 0.1))
 
 
 @pytest.mark.parametrize("masks", [True, False], ids=["mask", "no mask"])
