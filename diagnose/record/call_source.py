@@ -115,16 +115,14 @@ class Drawn(StepHook):
                 return original(data)
 
             return predicts
-        if self.model.steps_per_execution != 1:
-            return None
 
-        def predicts_on_jax(state: Any, iterator: Any) -> Any:
-            data = next(iterator)
+        def noted(data: Any) -> Any:
             if self.armed():
                 self._take(data)
-            return original(state, iter([data]))
+            return data
 
-        return predicts_on_jax
+        # Of as many batches as it draws, which `steps_per_execution` says.
+        return lambda state, iterator: original(state, map(noted, iterator))
 
     def armed(self) -> bool:
         return not self._why
