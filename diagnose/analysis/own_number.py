@@ -41,7 +41,8 @@ OWN = Text(
 UNPROVEN = Text(
     "headline.own-unproven",
     f"{_WHERE}. Why is not known: {{why:select(steps={{reproduced}} of {{steps:plural(# step|# steps)}} of that epoch "
-    "came out as recorded|value=replay does not give what was returned|ledger=it was not taken apart)}.",
+    "came out as recorded|value=replay does not give what was returned|random=evaluate draws random numbers, and replay "
+    "draws others|ledger=it was not taken apart)}.",
 )
 UNEXPLAINED = Text(
     "headline.own-unexplained",
@@ -96,7 +97,9 @@ def own_number(facts: Facts, findings: Sequence[Finding]) -> Said | None:
     changed = any(f.rule == "loss-changed" and f.status == "failed" for f in findings) and call.metric.endswith("loss")
     if changed and not call.entries and call.residual:  # the same weights and rows, by another loss
         return _sentence(facts, replace(call, entries=(CallEntry("loss-changed", call.residual),), residual=0.0))
-    return _sentence(facts, call) if told is None or not isinstance(told.title, Said) else told.title
+    if told is not None and isinstance(told.title, Said):
+        return told.title
+    return _sentence(facts, call, any(f.rule == "random-evaluate" and f.status == "failed" for f in findings))
 
 
 def _seen(call: Call) -> bool:
@@ -148,7 +151,8 @@ def is_about(finding: Finding, call: Call) -> bool:
     return (finding.evidence.get("file"), finding.evidence.get("line")) == (call.file, call.line)
 
 
-def _sentence(facts: Facts, call: Call) -> Said:
+def _sentence(facts: Facts, call: Call, drawn: bool = False) -> Said:
+    """`drawn`: whether evaluate is seen to draw random numbers."""
     compared = call.compared_with
     assert compared is not None
     said = {
@@ -168,7 +172,8 @@ def _sentence(facts: Facts, call: Call) -> Said:
     if compared.metric == call.metric and replayed is not None and replayed.reproduced < replayed.steps:
         return UNPROVEN(**said, **steps, why="steps")  # a value of training rests on them
     if call.residual is None or not math.isfinite(call.residual):
-        return UNPROVEN(**said, **steps, why="value" if call.reproduced is False else "ledger")
+        unlike = "random" if drawn else "value"
+        return UNPROVEN(**said, **steps, why=unlike if call.reproduced is False else "ledger")
     found = largest(call.entries, call.residual, (call.value or 0.0) - compared.logged)
     if not found and call.entries:
         return UNEXPLAINED(**said, residual=call.residual)
