@@ -167,22 +167,22 @@ def check(facts: Facts) -> Finding:
     )
     saving = _saved(facts, r)
     if saving is not None:
-        file = saving.settings.get("filepath")
-        evidence["file"] = None if file is None else PurePath(str(file)).name
+        path = saving.settings.get("filepath")
+        file = evidence["file"] = None if path is None else PurePath(str(path)).name
         said = {
             "epoch": last.epoch,
             "best_epoch": r.best_epoch,
             "monitor": r.monitor,
             "best": r.best_logged,
             "callback": saving.callback,
-            "file": evidence["file"],
+            "file": file,
         }
         call = next((c for c in facts.calls if c.epoch is None and c.after_fit), None)
         if call is None:
             return Finding(NAME, "passed", IN_A_FILE(**said), evidence, "", r.monitor)
         title = UNUSED(**said, script=call.file, line=call.line)
         evidence |= {"script": call.file, "line": call.line}
-        code = _load(saving, evidence["file"])
+        code = _load(saving, file)
         return Finding(NAME, "failed", title, evidence, ADVICE(code=code), r.monitor, effect, severity="notable")
     title = FAILED(epoch=last.epoch, monitor=r.monitor, logged=logged, best_epoch=r.best_epoch, best=r.best_logged)
     return Finding(NAME, "failed", title, evidence, _advice(facts), r.monitor, effect)
