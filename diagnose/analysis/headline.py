@@ -17,6 +17,7 @@ from diagnose.result.texts import Said, Text
 from diagnose.rules.common import timing
 from diagnose.rules.facts import Facts
 from diagnose.rules.not_finite import said_of
+from diagnose.rules.size import scale
 from diagnose.tracefile.reader import Trace
 
 MODES = ("dropout", "batch-norm", "augmentation", "other-training-mode")
@@ -294,7 +295,17 @@ def _told(facts: Facts, findings: Sequence[Finding], alone: bool) -> str | None:
     lead = next((f for f in findings if f.status == "failed"), None)
     if lead is None or lead.role == "explains-gap" or not (alone or lead.severity == "wrong"):
         return None
-    return lead.title
+    return None if lead.severity == "notable" and _aside(facts, lead) else lead.title
+
+
+def _aside(facts: Facts, lead: Finding) -> bool:
+    """Whether a finding is about a value beside the main ones (the loss of one of several outputs), and moves it less
+    than the gap of the main one is: nobody asks for it first."""
+    main, last = _main_metric(facts), facts.epochs[-1]
+    ledger, value = facts.ledger(main, last.epoch), not_finite.number(last, lead.metric or "loss")
+    if lead.effect is None or lead.metric in (None, "loss", main) or ledger is None or not value:
+        return False
+    return abs(lead.effect / value) < abs(ledger.gap) / (scale(ledger) or 1.0)
 
 
 def _logged(facts: Facts, same: bool) -> Said:
@@ -348,10 +359,11 @@ def _is_finite(value: object) -> bool:
 
 
 def _main_metric(facts: Facts) -> str:
-    """The metric a person looks at first: accuracy-like ones before loss, if their gap has to do with timing."""
+    """The metric a person looks at first: accuracy-like ones before loss, if their gap has to do with timing. Steps of
+    the model's own may log no loss of that name."""
     last = facts.epochs[-1]
     for name in last.logs:
         ledger = facts.ledger(name, last.epoch)
         if "acc" in name and ledger is not None and abs(timing(ledger)) > 0:
             return name
-    return "loss"
+    return "loss" if "loss" in last.logs else next((n for n in last.logs if not n.startswith("val_")), "loss")

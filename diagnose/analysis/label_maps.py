@@ -12,7 +12,9 @@ from diagnose.tracefile.model import NDArray
 
 LEAST_ROWS: Final = 4
 
-LabelMap = Literal["same", "labels-one-hot", "labels-sparse", "labels-shifted", "labels-permuted", "labels-in-order"]
+LabelMap = Literal[
+    "same", "labels-one-hot", "labels-sparse", "labels-shifted", "labels-permuted", "labels-in-order", "labels-moved"
+]
 
 
 def labels_between(given: NDArray, wanted: NDArray, in_order: NDArray | None) -> LabelMap | None:
@@ -31,8 +33,15 @@ def labels_between(given: NDArray, wanted: NDArray, in_order: NDArray | None) ->
     numbers, own = class_numbers(given), class_numbers(wanted)
     if given.ndim != wanted.ndim:
         return None if not _equal(numbers, own) else "labels-one-hot" if given.ndim > wanted.ndim else "labels-sparse"
-    if numbers.ndim != 1 or own.ndim != 1 or not (whole(numbers) and whole(own)):
+    if numbers.ndim != 1 or own.ndim != 1:
         return None
+    if (whole(numbers) and whole(own)) and (name := _numbered(numbers, own)) is not None:
+        return name
+    return "labels-moved" if _equal(np.sort(numbers), np.sort(own)) else None
+
+
+def _numbered(numbers: NDArray, own: NDArray) -> LabelMap | None:
+    """Class numbers that are others for the same classes."""
     pairs = set(zip(own.tolist(), numbers.tolist(), strict=True))
     if not 1 < len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) <= len(own) // 2:
         return None  # not one class for each class, or too few rows of each to tell

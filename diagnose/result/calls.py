@@ -18,7 +18,8 @@ MAPPED = Text(
     "rounded=with numbers that differ by rounding only|"
     "labels-one-hot=with one-hot labels, where fit had class numbers|labels-sparse=with class numbers as labels, where "
     "fit had one-hot ones|labels-shifted=with class numbers that are {shift:+g} off from fit's|labels-permuted=with "
-    "their classes numbered otherwise than for fit|labels-in-order=with the inputs in another order, but the labels in "
+    "their classes numbered otherwise than for fit|labels-moved=with their labels in another order|"
+    "labels-in-order=with the inputs in another order, but the labels in "
     "fit's|{map})}",
 )
 

@@ -61,6 +61,19 @@ number = {name: i for i, name in enumerate(names)}
 
 y_train = np.array([number[name] for name in train_names])
 y_val = np.array([number[name] for name in val_names])"""
+ORDER = Text(
+    "preprocessing-differs.order",
+    """\
+Each row needs its own label. What puts the inputs in another order has to put the labels in the same; a data set that
+shuffles hands out both, in an order that no array beside it has:
+
+{code:python}
+""",
+)
+ORDER_CODE = """\
+order = np.random.permutation(len(x))
+x, y = x[order], y[order]  # both of them, or none
+model.evaluate(x, y)"""
 UNDONE: Final = {
     "channels-reversed": "np.flip({x}, axis=-1)",
     "columns-reversed": "np.flip({x}, axis=-1)",
@@ -105,7 +118,10 @@ def check(facts: Facts) -> Finding:
         labels=of_labels,
         undone=value - amount,
     )
-    advice = LABELS(code=LABELS_CODE) if of_labels else ADVICE(undone=_undone(call), code=CODE)
+    if rows.map in ("labels-moved", "labels-in-order"):
+        advice = ORDER(code=ORDER_CODE)
+    else:
+        advice = LABELS(code=LABELS_CODE) if of_labels else ADVICE(undone=_undone(call), code=CODE)
     return Finding(NAME, "failed", title, evidence, advice, metric, abs(amount))
 
 

@@ -425,10 +425,15 @@ def test_labels_in_another_encoding_are_named_and_undone(tmp_path: Path) -> None
         plain = model.evaluate(x, y, verbose=0)
         turned = model.evaluate(x, 1 - y, verbose=0)
         model.evaluate(x[order], y, verbose=0)
+        shuffled = model.evaluate(x, y[order], verbose=0)
         model.evaluate(x, y.astype("float32"), verbose=0)
         (diagnosis,) = session.diagnose()
-    _, other, moved, cast = diagnosis.calls
-    assert [c.rows and c.rows.map for c in (other, moved, cast)] == ["labels-permuted", "labels-in-order", None]
+    _, other, moved, labels, cast = diagnosis.calls
+    names = ["labels-permuted", "labels-in-order", "labels-moved", None]
+    assert [c.rows and c.rows.map for c in (other, moved, labels, cast)] == names
+    assert {e.factor: e.amount for e in labels.entries}["rows-changed"] == pytest.approx(
+        shuffled[at := ["loss", "accuracy"].index(labels.metric)] - plain[at], abs=1e-6
+    )
     at = ["loss", "accuracy"].index(other.metric)
     amounts = {e.factor: e.amount for e in other.entries}
     assert amounts["rows-changed"] == pytest.approx(turned[at] - plain[at], abs=1e-6)

@@ -14,7 +14,7 @@ import pytest
 from diagnose import Tracer, read_trace
 from diagnose.analysis.headline import headline
 from diagnose.analysis.scored import score
-from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith, OwnLine
+from diagnose.result.calls import Call, CallEntry, CallRows, ComparedWith, LogLoss, OwnLine, Scored
 from diagnose.result.diagnosis import Finding, Ledger, LedgerEntry
 from diagnose.result.measurements import Measurements, Replayed
 from diagnose.result.texts import Text
@@ -130,6 +130,62 @@ def test_no_cause_of_a_call_is_named_that_is_not_proven(path: Path, call: Call, 
     assert text.startswith("train.py:40: ") and "because" not in text and why in text
 
 
+def test_a_call_that_drew_random_numbers_is_said_to_have(path: Path) -> None:
+    draws = Finding("random-evaluate", "failed", "it draws", {"n": 1}, "", severity="notable")
+    call = own_call(0.7, residual=None, reproduced=False)
+    assert "evaluate draws random numbers, and replay draws others" in with_calls(path, call, findings=[draws])
+
+
+@pytest.mark.parametrize(("effect", "first"), [(0.01, False), (0.9, True)])
+def test_a_value_beside_the_main_one_is_the_headline_only_where_it_is_moved_more(
+    path: Path, effect: float, first: bool
+) -> None:
+    """The loss of one of two outputs, moved by a hundredth, beside a loss that evaluate halves."""
+    beside = Finding(
+        "partial-batch-weight", "failed", "a short batch counts", {}, "", "a_loss", effect, severity="notable"
+    )
+    entries = (LedgerEntry("dropout", -0.5, -0.5, -0.5),)
+    ledger = Ledger(epoch=1, metric="loss", logged=1.0, evaluated=0.5, gap=-0.5, entries=entries, residual=0.0)
+    with read_trace(path) as trace:
+        two = TwoOutputs(trace, (), None, (ledger,), Measurements(replayed={1: Replayed(2, 2)}))
+        assert (headline(two, (beside,)) == "a short batch counts") is first
+
+
+class TwoOutputs(Facts):
+    @property
+    def epochs(self) -> tuple[Any, ...]:
+        return tuple(replace(e, logs={"loss": 1.0, "a_loss": 1.0}) for e in self.trace.epochs)
+
+
+class NoLoss(Facts):
+    """As steps of the model's own log."""
+
+    @property
+    def epochs(self) -> tuple[Any, ...]:
+        return tuple(replace(e, logs={"d_loss": 0.5, "g_loss": 2.0}) for e in self.trace.epochs)
+
+
+def test_of_a_log_without_a_loss_the_first_value_is_told(path: Path) -> None:
+    with read_trace(path) as trace:
+        assert headline(NoLoss(trace, (), None), ()).startswith("fit logged d_loss 0.5 for epoch 1; ")
+
+
+@pytest.mark.parametrize(("smoothing", "penalties"), [(0.1, 0.0), (0.0, 0.3), (0.1, 0.3)])
+def test_a_log_loss_beside_the_compiled_one_is_told_with_what_it_lacks(
+    path: Path, smoothing: float, penalties: float
+) -> None:
+    lines = (OwnLine(44, "log-loss"),)
+    scored = Scored(
+        (20, 3), (20, 3), {"accuracy": 0.9}, None, log_loss=LogLoss(0.4, 0.9, smoothing, penalties), lines=lines
+    )
+    call = own_call(0.9, call="predict", returned={}, replayed={"loss": 0.9}, scored=scored, compared_with=None)
+    text = with_calls(path, call)
+    assert (
+        "train.py:44: a plain log loss of what predict gave is 0.4." in text and "gives 0.9 for the same rows" in text
+    )
+    assert ("smoothed by 0.1" in text, "0.3 of penalties" in text) == (smoothing > 0, penalties > 0)
+
+
 def test_a_finding_about_the_call_is_said_once(path: Path) -> None:
     title = Text("test.about", "train.py:40: its inputs were scaled")()
     about = Finding("preprocessing-differs", "failed", title, {"file": "train.py", "line": 40}, "", severity="wrong")
@@ -156,7 +212,8 @@ def test_a_slip_in_scoring_is_the_headline_where_a_line_of_the_script_shows_it(p
             measured = Measurements(replayed={1: Replayed(2, 2)})
             return headline(Facts(trace, (), None, (ledger,), measured, (call,)), ())
 
-    for does, value in (("pairs", pairs), ("first", first)):
+    found = replace(found, in_order=0.125)
+    for does, value in (("pairs", pairs), ("first", first), ("in-order", 0.125)):
         said = text((OwnLine(44, does),), 1.3)  # type: ignore[arg-type]
         assert said.startswith("train.py:44: ") and f"{value:.6g}" in said and "accuracy 1." in said
     for lines in (None, (), (OwnLine(44, "every-step"),)):

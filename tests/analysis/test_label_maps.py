@@ -38,4 +38,8 @@ def test_a_map_is_named_only_where_it_holds(given: np.ndarray, wanted: np.ndarra
 def test_labels_in_another_order_than_the_rows() -> None:
     rows = np.array([5, 3, 9, 0, 1, 2, 4, 8, 7, 6])
     assert labels_between(LABELS, LABELS[rows], LABELS) == "labels-in-order"
-    assert labels_between(LABELS[::-1], LABELS[rows], LABELS) is None
+    assert labels_between(LABELS[::-1], LABELS[rows], LABELS) == "labels-moved"
+    assert labels_between(LABELS[::-1], LABELS, None) == labels_between(HOT[::-1], HOT, None) == "labels-moved"
+    numbers = np.linspace(0.0, 1.0, 10)
+    assert labels_between(numbers[rows], numbers, None) == "labels-moved"
+    assert labels_between(numbers[rows] + 0.5, numbers, None) is None
