@@ -55,26 +55,31 @@ def calls_found(
     ledgers: Sequence[Ledger],
     validated: Callable[[State, int], Values],
     problems: Problems,
+    drawn: frozenset[str] = frozenset(),
 ) -> tuple[CallFound, ...]:
     """One entry for each call of the script's, in the order they were made.
 
     Args:
         calls: what was noted of them, None: nothing was.
         validated: metrics of a state over the batches of an epoch's validation pass, by their names in the logs.
+        drawn: metrics of which evaluate draws the value at random. What lies between two draws is no factor's.
     """
     if calls is None:
         return ()
     if calls.left_out or calls.error is not None:
         problems.note(NOT_ALL(count=calls.left_out or None, error=calls.error))
     values = CallValues(calls, replayer)
-    return _Calls(calls, trace, values, Walk(trace, values, data, ledgers, validated), problems).found()
+    return _Calls(calls, trace, values, Walk(trace, values, data, ledgers, validated), problems, drawn).found()
 
 
 class _Calls:
     """The calls of one fit."""
 
-    def __init__(self, calls: Calls, trace: Trace, values: CallValues, walk: Walk, problems: Problems) -> None:
+    def __init__(
+        self, calls: Calls, trace: Trace, values: CallValues, walk: Walk, problems: Problems, drawn: frozenset[str]
+    ) -> None:
         self.calls, self.trace, self.values, self.walk, self.problems = calls, trace, values, walk, problems
+        self.drawn = drawn
         self.known = Known(trace)
 
     def found(self) -> tuple[CallFound, ...]:
@@ -221,6 +226,8 @@ class _Calls:
     ) -> CallLedger:
         """The way from a logged value to the call's."""
         value = (entry.returned or entry.replayed)[name]
+        if name in self.drawn:
+            return CallLedger(compared, value)
         entries = self.walk.entries(call, replace(entry, compared_with=compared), held, given, name)
         if entries is None or not math.isfinite(value):
             return CallLedger(compared, value)

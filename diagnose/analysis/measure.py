@@ -41,7 +41,7 @@ from diagnose.result.problems import Problems
 from diagnose.result.texts import Said
 from diagnose.rules import run_rules
 from diagnose.rules.facts import Facts
-from diagnose.rules.random_evaluate import differing
+from diagnose.rules.random_evaluate import differing, random_metrics
 from diagnose.tracefile.model import Epoch, State
 from diagnose.tracefile.reader import Trace
 
@@ -116,8 +116,11 @@ class Analysis:
             **self._asked(chosen, {} if drawn else evaluated, ledgers),
         )
         validated = self._validation_values
+        random = random_metrics(twice)
         called: tuple[Call, ...] = attempt(
-            "calls", (), lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems)
+            "calls",
+            (),
+            lambda: calls_found(self.calls, trace, replayer, self.data, ledgers, validated, self.problems, random),
         )
         since: Since | None = attempt("since the fit", None, lambda: since_fit(trace, called, self.now))
         restoration = attempt("verdict, since", restoration, lambda: told(restoration, since, trace))

@@ -28,6 +28,10 @@ PASSED = Text(
     "{calls:plural(The call|All # calls)} of the script over rows of this fit had them as fit had.",
 )
 SMALL = Text("preprocessing-differs.small", "Rows that were given otherwise than to fit moved no value by much.")
+NOT_TOLD = Text(
+    "preprocessing-differs.not-told",
+    "{file}:{line}: {call} was given rows otherwise than fit had them; what that makes of its value was not computed.",
+)
 NO_CALL = Text("preprocessing-differs.no-call", "The script made no call over rows that fit trained or validated on.")
 ADVICE = Text(
     "preprocessing-differs.advice",
@@ -97,6 +101,9 @@ def check(facts: Facts) -> Finding:
     if not known:
         return not_applicable(NAME, NO_CALL())
     changed = [found for c in known if (found := _changed(c)) is not None]
+    untold = next((c for c in known if c.rows and c.rows.kind == "changed" and c.residual is None), None)
+    if not changed and untold is not None:
+        return not_applicable(NAME, NOT_TOLD(file=untold.file, line=untold.line, call=untold.call))
     if not changed:
         return Finding(NAME, "passed", PASSED(calls=len(known)), {"calls": len(known)}, "")
     call, amount = max(changed, key=lambda x: abs(x[1]))
@@ -143,6 +150,6 @@ def _undone(call: Call) -> str | None:
 
 def _changed(call: Call) -> tuple[Call, float] | None:
     """With how much of its value is from other inputs or labels."""
-    if call.rows is None or call.rows.kind != "changed" or call.compared_with is None or call.value is None:
+    if call.rows is None or call.rows.kind != "changed" or call.residual is None or call.value is None:
         return None
     return call, next((e.amount for e in call.entries if e.factor == "rows-changed"), 0.0)

@@ -70,6 +70,11 @@ def differing(twice: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return found if any(not alike(v["first"], v["second"]) for v in twice.values()) else {}
 
 
+def random_metrics(twice: Mapping[str, Mapping[str, float]]) -> frozenset[str]:
+    """The metrics of which two evaluates give different values."""
+    return frozenset(name for name, v in twice.items() if not alike(v["first"], v["second"]))
+
+
 def check(facts: Facts) -> Finding:
     """Fails where two evaluates of one set of weights over one batch differ."""
     twice = facts.measured.evaluated_twice

@@ -77,6 +77,8 @@ def test_all_pairs_are_said_where_numpy_makes_them(code: str, tmp_path: Path) ->
             {"first", "some-steps", "in-order"},
         ),
         ("p = model.predict(x)\nprint((p.argmax(-1) == y)[mask].mean())", {"first", "some-steps", "in-order"}),
+        ("p = model.predict(x)\nprint(roc_auc_score(y, p))", set()),
+        ("p = model.predict(x)\nprint(confusion_matrix(y, p > 0.5))", {"every-step", "in-order"}),
         ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y[:12], p))", {"first", "every-step", "in-order"}),
         ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y[order], p))", {"first", "some-steps"}),
         ("p = model.predict(x).argmax(-1)\nprint(accuracy_score(y.ravel(), p.ravel()))", {"first", "every-step"}),

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import diagnose
 from diagnose import Tracer
 from diagnose.rules import random_evaluate
 from diagnose.rules.facts import Facts
@@ -41,7 +42,7 @@ class Unseeded(keras.layers.Layer):  # type: ignore[misc]
         return inputs + keras.random.normal(keras.ops.shape(inputs))
 
 
-def fit(*layers: Any) -> tuple[Any, Any, Any, Any]:
+def built(*layers: Any) -> tuple[Any, Any, Any]:
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 4)).astype("float32")
@@ -52,6 +53,11 @@ def fit(*layers: Any) -> tuple[Any, Any, Any, Any]:
         hidden = layer(hidden)
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
     model.compile(keras.optimizers.SGD(0.001), "binary_crossentropy", metrics=["accuracy"])
+    return model, x, y
+
+
+def fit(*layers: Any) -> tuple[Any, Any, Any, Any]:
+    model, x, y = built(*layers)
     tracer = Tracer()
     model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=[tracer])
     return tracer.diagnose(), model, x, y
@@ -73,6 +79,19 @@ def test_fails_where_evaluate_draws_and_nothing_else_is_blamed(kind: str) -> Non
     assert not [e for ledger in diagnosis.ledgers for e in ledger.entries if e.factor == "aggregation"]
     assert finding(diagnosis, "batch-averaged-metric").status != "failed"
     assert finding(diagnosis, "moving-average-of-weights").status != "failed"
+
+
+def test_no_factor_lies_between_the_log_and_a_call_that_draws() -> None:
+    """In other batches than fit's: what that makes cannot be told from the draws."""
+    with diagnose.trace() as session:
+        model, x, y = built(Noise())
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0, validation_data=(x[:32], y[:32]))
+        model.evaluate(x[:32], y[:32], batch_size=5, verbose=0)
+        (found,) = session.diagnose()
+    (call,) = found.calls
+    values = [call, *call.others]
+    assert not any(each.entries for each in values) and all(each.residual is None for each in values)
+    assert "rows are batched" not in found.headline
 
 
 def test_passes_for_dropout_that_keras_switches_off() -> None:
