@@ -14,6 +14,8 @@ from diagnose.tracefile.model import NDArray
 LEAST_ROWS: Final = 4
 CLOSE: Final = 1e-4
 """Largest error of a map, as a share of the spread of fit's inputs."""
+NOTHING: Final = 1e-9
+"""Share of that spread up to which a shift is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def between(given: NDArray, wanted: NDArray) -> Map | None:
         return Map("cast", wanted)  # what was cut off is not in the call's inputs
     scale, shift = (float(v[0]) for v in _line(x.reshape(-1, 1), y.reshape(-1, 1)))
     if _same(scale * x + shift, y):
+        shift = 0.0 if abs(shift) <= NOTHING * float(np.std(y)) else shift
         return Map("scaled", (scale * given + shift).astype(wanted.dtype), scale, shift)
     scales, shifts = _line(x, y)
     # With as few rows as that, a line of its own for each column fits anything.

@@ -11,7 +11,8 @@ from diagnose.result.texts import Said, Text
 
 MAPPED = Text(
     "call.map",
-    "{map:select(scaled=scaled otherwise than fit had them (fit's are {scale:.6g} times these, plus {shift:.6g})|"
+    "{map:select(scaled=scaled otherwise than fit had them (fit's are {scale:.6g} times these{moved:given(, plus "
+    "{shift:.6g})})|"
     "scaled-by-column=scaled otherwise than fit had them, column by column|cast=cast to whole numbers|"
     "channels-reversed=with the channels in reverse order|columns-reversed=with the columns in reverse order|"
     "transposed=transposed|channels-moved=with the channels in another place|reshaped=in another shape|"
@@ -53,7 +54,11 @@ class CallRows:
     @property
     def mapped(self) -> Said | None:
         """What was done to the inputs, as a clause."""
-        return None if self.map is None else MAPPED(map=self.map, scale=self.scale, shift=self.shift)
+        return (
+            None
+            if self.map is None
+            else MAPPED(map=self.map, scale=self.scale, shift=self.shift, moved=bool(self.shift))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ def test_the_map_is_named_and_undone(name: str) -> None:
 def test_scale_and_shift_are_told() -> None:
     found = between((FLAT - 4) / 2, FLAT)
     assert found is not None and found.scale == pytest.approx(2, rel=1e-5) and found.shift == pytest.approx(4, rel=1e-5)
+    whole = RNG.integers(0, 256, IMAGES.shape).astype("uint8")
+    only = between(whole, whole / 255.0)
+    assert only is not None and only.shift == 0.0, "a shift by rounding is none"
 
 
 @pytest.mark.parametrize(
