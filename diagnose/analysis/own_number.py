@@ -41,8 +41,8 @@ OWN = Text(
 UNPROVEN = Text(
     "headline.own-unproven",
     f"{_WHERE}. Why is not known: {{why:select(steps={{reproduced}} of {{steps:plural(# step|# steps)}} of that epoch "
-    "came out as recorded|value=replay does not give what was returned|random=evaluate draws random numbers, and "
-    "replay draws others|ledger=it was not taken apart)}.",
+    "came out as recorded|value=replay does not give what was returned|random=replay draws other random numbers "
+    "than it did|ledger=it was not taken apart)}.",
 )
 UNEXPLAINED = Text(
     "headline.own-unexplained",
