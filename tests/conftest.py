@@ -29,27 +29,24 @@ SECONDS: dict[str, float] = json.loads(Path(__file__).with_name("seconds.json").
 APART = ("tests/corpus/test_corpus.py", "tests/rules/test_advice.py")
 """Long files whose tests share nothing: with `-n`, parts of them go to different processes."""
 PARTS = 4
-ANY_BACKEND = (
-    "tests/analysis", "tests/decide", "tests/identify", "tests/ledger", "tests/policies", "tests/rules",
-    "tests/api/test_internal_errors.py", "tests/attach/test_one_tracer_at_once.py", "tests/attach/test_twice.py",
-    "tests/metrics/test_metric_forms.py", "tests/record/test_callback_state.py", "tests/record/test_full_trace.py",
-    "tests/record/test_identity.py", "tests/record/test_withheld_rows.py", "tests/replay/test_raising_models.py",
-    "tests/replay/test_row_order.py",
+TENSORFLOWS = (
+    "tests/benchmarks", "tests/corpus", "tests/data", "tests/distribution", "tests/frameworks", "tests/models",
+    "tests/non_perturbation", "tests/record", "tests/replay",
+    "tests/analysis/test_calls.py", "tests/analysis/test_chosen.py", "tests/analysis/test_since_fit.py",
+    "tests/analysis/test_workers.py", "tests/decide/test_clock.py", "tests/rules/test_evaluate_inside_epoch.py",
+    "tests/rules/test_frozen_after_compile.py", "tests/rules/test_loss_changed.py",
+    "tests/rules/test_loss_says_nothing.py", "tests/rules/test_masked_metric.py",
+    "tests/rules/test_metric_mismatch.py", "tests/rules/test_metric_never_reset.py",
+    "tests/rules/test_partial_batch_weight.py", "tests/rules/test_partial_epoch.py", "tests/rules/test_recorded.py",
+    "tests/rules/test_reshuffled_split.py", "tests/rules/test_trained_on_validation.py",
 )  # fmt: skip
-"""What fits models, in this process, and is about what comes after: see `tools/run_tests.py`."""
-TENSORFLOWS = frozenset(
-    f"tests/{name}.py"
-    for name in (
-        "analysis/test_calls", "analysis/test_chosen", "analysis/test_since_fit", "analysis/test_workers",
-        "decide/test_clock", "rules/test_advice", "rules/test_evaluate_inside_epoch", "rules/test_frozen_after_compile",
-        "rules/test_loss_changed", "rules/test_loss_says_nothing", "rules/test_masked_metric",
-        "rules/test_metric_mismatch", "rules/test_metric_never_reset", "rules/test_partial_batch_weight",
-        "rules/test_partial_epoch", "rules/test_recorded", "rules/test_reshuffled_split",
-        "rules/test_trained_on_validation",
-    )
+"""What runs on TensorFlow, the default, in `tools/run_tests.py`: how a fit is recorded and replayed, every scenario
+that shows a rule, and what is about tf.data or graphs or needs a fit that only TensorFlow's random numbers lead to."""
+TORCHS = (
+    "tests/record/test_callback_state.py", "tests/record/test_full_trace.py", "tests/record/test_identity.py",
+    "tests/record/test_withheld_rows.py", "tests/replay/test_raising_models.py", "tests/replay/test_row_order.py",
 )  # fmt: skip
-"""But for these: with tf.data, with what only a graph does, or with a fit that only TensorFlow's random numbers lead
-to what is tested."""
+"""But for these: they only use a recorded fit, or a replayed one."""
 
 
 def unit(nodeid: str) -> str:
@@ -73,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     file = item.nodeid.partition("::")[0]
-    if file.startswith(ANY_BACKEND) and file not in TENSORFLOWS:
+    if not file.startswith(TENSORFLOWS) or file in TORCHS:
         item.add_marker("any_backend")
 
 

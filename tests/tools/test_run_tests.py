@@ -30,6 +30,7 @@ def test_of_any():
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(runner, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to import than pytest
     (tmp_path / "pytest.ini").write_text(INI)
     return tmp_path
 
