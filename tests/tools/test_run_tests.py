@@ -50,7 +50,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to import than pytest
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for name in ("SKIPPED_TO", "SKIPPED_ELSEWHERE"):
+    for name in ("SKIPPED_TO", "SKIPPED_ELSEWHERE", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "pytest.ini").write_text(INI)
     (tmp_path / "conftest.py").write_text(CONFTEST)

@@ -30,8 +30,8 @@ _NOT_CHILDREN = frozenset(
 
 @contextmanager
 def without_importing_tensorflow() -> Iterator[None]:
-    """For what serializes a model. Keras asks there whether something is TensorFlow's, and on the other backends imports
-    it to find out, which takes seconds and prints; of what is not imported, nothing can be there.
+    """For what serializes a model. Keras asks there whether something is TensorFlow's, and on the other backends
+    imports it to find out, which takes seconds and prints; of what is not imported, nothing can be there.
 
     Its answer is put back, so that Keras asks again when the user's code needs it. One thread at a time.
     """
