@@ -3,7 +3,7 @@
 Most run on torch, where a tiny fit takes a fifth of the processor time: nothing is traced into graphs there. On
 TensorFlow, the default, runs what is about how a fit is recorded and about the command (see `tests/conftest.py`, which
 gives the others the mark `any_backend`), and what skipped itself on torch. Without torch, all run on TensorFlow. Both
-parts run whatever the first gives; ends with 1 if one failed.
+parts run whatever the first gives; ends with 1 if one failed. `{backend}` in an argument becomes the part's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ NOTHING_RAN = 5
 
 
 def run(backend: str, chosen: str, arguments: list[str], **names: str) -> int:
-    command = [sys.executable, "-m", "pytest", *(["-m", chosen] if chosen else []), *arguments]
+    words = [word.replace("{backend}", backend) for word in arguments]
+    command = [sys.executable, "-m", "pytest", *(["-m", chosen] if chosen else []), *words]
     print(f"== on {backend}: {' '.join(command[1:])}", flush=True)
     environment = {**os.environ, "KERAS_BACKEND": backend, **names}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
