@@ -25,6 +25,9 @@ MOST_FITS: Final = 16
 MOST_EPOCHS: Final = 2000
 """Epochs that are remembered of each, the last ones."""
 
+MOST_MOMENTS: Final = 4
+"""Moments that are remembered with one set of weights: the first, and the last ones."""
+
 Weights = Digest
 """Of all weights in their order: which of them are trained may be another in the next fit."""
 
@@ -145,11 +148,14 @@ class Fit:
     settings: Json
     before: Trained = NOTHING
     trained: Trained = NOTHING
-    moments: dict[Weights, deque[Moment]] = field(default_factory=dict)
+    moments: dict[Weights, list[Moment]] = field(default_factory=dict)
     epochs: dict[int, Moment] = field(default_factory=dict)
 
     def add(self, weights: Weights, moment: Moment) -> None:
-        self.moments.setdefault(weights, deque(maxlen=4)).append(moment)
+        kept = self.moments.setdefault(weights, [])
+        kept.append(moment)
+        if len(kept) > MOST_MOMENTS:
+            del kept[1]  # the first is what a model built anew, with an optimizer of its own, begins as
         self.epochs[moment.epoch] = moment
         if len(self.epochs) > MOST_EPOCHS:
             dropped = self.epochs.pop(next(iter(self.epochs)))

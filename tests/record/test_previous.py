@@ -77,6 +77,17 @@ def test_the_moment_whose_optimizer_is_the_same_counts_before_later_ones() -> No
     assert begin("d", 7, optimizer(5, slot=5))[1]["previous"]["trace"] == "b"
 
 
+def test_the_first_moment_is_not_forgotten_where_no_update_changes_the_weights() -> None:
+    """The same model built anew begins as that one did, and not as it ended."""
+    first, _ = begin("a", 5, optimizer(0))
+    for n in range(1, 8):
+        epoch(first, n, 5, optimizer(4 * n, slot=n))
+    found = begin("b", 5, optimizer(0), identity=2)[1]["previous"]
+    assert (found["epoch"], found["then"]["iterations"]) == (0, 0)
+    assert begin("c", 5, optimizer(28, slot=7))[1]["previous"]["epoch"] == 7
+    assert len(previous._FITS[0].moments[weights(5)]) == previous.MOST_MOMENTS
+
+
 def test_memory_is_bounded() -> None:
     start, _ = begin("a", 0, optimizer(0))
     for n in range(1, MOST_EPOCHS + 50):
