@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from diagnose.report.ledger_view import FACTOR, RESIDUAL
@@ -97,8 +98,7 @@ def call_line(call: Call) -> CallLine:
         )
     elif call.rows is not None and call.rows.kind == "other":
         compared = NOT_LOGGED.say()
-    doubted = call.reproduced is False and metric not in call.otherwise
-    doubt = DOUBT.say(value=_value(metric, call.replayed.get(metric))) if doubted else None
+    doubt = DOUBT.say(value=_doubted(call, metric)) if call.reproduced is False and _doubted(call, metric) else None
     text = LINE.say(
         file=printable(call.file),
         line=call.line,
@@ -127,6 +127,13 @@ def call_line(call: Call) -> CallLine:
     )
     site = None if call.epoch is None else f"{printable(call.file)}:{call.line} {call.call}"
     return CallLine(text, call.reproduced, site)
+
+
+def _doubted(call: Call, metric: str) -> str | None:
+    """A value that replay gives otherwise than the call, that of the line before others; None: none, as shown."""
+    names = [n for n in (metric, *call.returned) if n in call.replayed and n not in call.otherwise]
+    shown = {n: (number(call.replayed[n]), number(call.returned.get(n, math.nan))) for n in names}
+    return next((_value(n, call.replayed[n]) for n, (again, given) in shown.items() if again != given), None)
 
 
 def _scored(call: Call) -> str | None:
