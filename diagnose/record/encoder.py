@@ -182,8 +182,6 @@ class Encoder:
                 step=item.step,
                 epoch=item.epoch,
                 batch_index=item.batch_index,
-                computed_at=item.step,
-                produced=item.step + 1,
                 batch=batch,
                 metrics_before=raw(item.metrics_before),
                 metrics_after=raw(item.metrics_after),

@@ -169,8 +169,9 @@ class Recorder(Told):
         after: MetricState = look
         if live is not None or (look is None and self.level == METRICS):
             after = metric_state(self.backend, live or self._metrics_live(state))
-        same = after is not None and len(self._metrics or b"") == len(after)
-        before = self._metrics if same or not looks else None
+        # A step that made metrics of its own has another state after it than before.
+        same = after is None or self._metrics is None or len(self._metrics) == len(after)
+        before = self._metrics if same and (after is not None or not looks) else None
         made = self.snapshot(live) if live is not None else look if looks else None
         if self.step == 0 and made is not None and after is not None:
             self._sizes = sum(array.nbytes for array in made.arrays), len(after)
