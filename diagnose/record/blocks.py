@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diagnose.record.array_source import Places, contents
-from diagnose.record.at_source import CHANGED, Contents
+from diagnose.record.at_source import CHANGED, Contents, Placed
 from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import Tier
 from diagnose.record.items import StepsItem
@@ -92,6 +92,13 @@ class Blocks:
         rows = _NONE if isinstance(known, str) else known.ids[: done * item.batch_size]
         return done == item.count, rows
 
+    def placed(self, batch: Placed) -> tuple[int | None, Ids, Digest | None] | str:
+        """The signature, the row ids and the sample weights of one batch, or why they are not known."""
+        known = self._known(batch.contents, batch.places)
+        if isinstance(known, str):
+            return known
+        return known.signature, known.ids, None if known.weights is None else self._weights(known.weights)
+
     def _known(self, found: Contents, places: Places) -> _Taken | str:
         """The rows of these places, or why they are not known."""
         if self._now is None or self._now.contents is not found:
@@ -167,9 +174,9 @@ class Blocks:
         layout = item.layout if seed is None else replace(item.layout, global_seed=seed)
         if isinstance(known, str):
             return BatchRef(None, _NONE, missing=known, layout=layout)
+        weights = None if known.weights is None else self._weight(item, number, known.weights)
         part = slice(number * item.batch_size, (number + 1) * item.batch_size)
         return BatchRef(known.signature, known.ids[part], sample_weight=weights, layout=layout)
-        weights = None if known.weights is None else self._weight(item, number, known.weights)
 
     def _weight(self, item: StepsItem, number: int, weights: NDArray) -> Digest:
         return self._weights(weights[number * item.batch_size : (number + 1) * item.batch_size])

@@ -57,7 +57,7 @@ class StepItem:
     step: int
     epoch: int
     batch_index: int
-    batch: TakenBatch | str
+    batch: TakenBatch | Placed | str
     """The batch, or the reason why it cannot be recorded."""
     metrics_before: MetricState
     metrics_after: MetricState

@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnose.errors import DiagnoseError
 from diagnose.record import describe, describe_data, describe_metrics, previous
+from diagnose.record.at_source import Placed
 from diagnose.record.backends.base import Backend
 from diagnose.record.batches import TakenBatch
 from diagnose.record.first_step import FirstStep
@@ -73,7 +74,7 @@ class Recorder(Told):
         self._armed = False
         self._metrics_trusted = False
         self.batch_hooks_present = False
-        self._taken: list[TakenBatch | str] = []
+        self._taken: list[TakenBatch | Placed | str] = []
         self._first: FirstStep | None = None
         self._step_started = 0.0
         self._evaluating = False
@@ -145,6 +146,13 @@ class Recorder(Told):
         self._taken = [self._taker.take(data) for data in batches]
 
     def after_step(self, state: Any) -> None:
+    def fetched_by_place(self) -> bool:
+        """Whether a source told the batches of the execution that has begun, so that `fetched` need not."""
+        found = self.placed()
+        if found is not None:
+            self._taken = [*found]
+        return found is not None
+
         """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
         and the metrics are seen after the last only."""
         seconds = time.perf_counter() - self._step_started
