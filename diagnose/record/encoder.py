@@ -333,6 +333,7 @@ class Encoder:
         made = self._states.made
         if made is not None:
             self.start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
+        item.slots.release()
         self._sources(map(str, item.logs))
         self._files.epoch(item.epoch, item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
@@ -369,6 +370,6 @@ def _layout(batch: TakenBatch, fixed: bool, global_seed: tuple[int, int] | None)
 
 def _reference(batch: TakenBatch | Placed | str) -> int:
     """Most bytes that a batch takes without its contents: ids and digests of its rows."""
-    return 1024 if isinstance(batch, str) else 512 + 48 * batch.rows + 32 * len(batch.leaves)
     if isinstance(batch, Placed):
         return 512 + 48 * batch.rows
+    return 1024 if isinstance(batch, str) else 512 + 48 * batch.rows + 32 * len(batch.leaves)

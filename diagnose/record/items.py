@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.record.at_source import Contents
+import numpy as np
+
+from diagnose.record.at_source import Contents, Placed
 from diagnose.record.batches import TakenBatch
 from diagnose.record.packs import Look, MetricState
 from diagnose.record.previous import StartItem
@@ -40,6 +42,16 @@ class SnapshotPool:
             return self._free.pop()
         except IndexError:
             return None
+
+    def copied(self, views: Sequence[NDArray]) -> Snapshot:
+        """Copies of these arrays, in buffers that were given back where these are alike."""
+        buffers = self.take()
+        alike = buffers is not None and [(a.dtype, a.shape) for a in buffers] == [(a.dtype, a.shape) for a in views]
+        if buffers is None or not alike:
+            return Snapshot([np.array(view) for view in views], self)
+        for buffer, view in zip(buffers, views, strict=True):
+            np.copyto(buffer, view)
+        return Snapshot(buffers, self)
 
     def give_back(self, arrays: list[NDArray]) -> None:
         if len(self._free) < self._spare:
@@ -124,7 +136,12 @@ class EpochItem:
     learning_rate: float | None
     seconds: float
     snapshot: Snapshot
-    optimizer: Sequence[NDArray]
+    slots: Snapshot
+    """Of the optimizers' variables."""
+
+    @property
+    def optimizer(self) -> Sequence[NDArray]:
+        return self.slots.arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +225,8 @@ def release(item: Item) -> None:
     snapshot = _snapshot(item)
     if isinstance(snapshot, Snapshot):
         snapshot.release()
+    if isinstance(item, EpochItem):
+        item.slots.release()
 
 
 def _snapshot(item: Item) -> Snapshot | Look | None:

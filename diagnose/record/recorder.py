@@ -69,6 +69,7 @@ class Recorder(Told):
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
             worker.put(InfoItem("replicas", value))
+        self._slots = SnapshotPool(spare=1)
         self._epoch_first = 0
         self._epoch_started = 0.0
         self._armed = False
@@ -145,7 +146,6 @@ class Recorder(Told):
             return
         self._taken = [self._taker.take(data) for data in batches]
 
-    def after_step(self, state: Any) -> None:
     def fetched_by_place(self) -> bool:
         """Whether a source told the batches of the execution that has begun, so that `fetched` need not."""
         found = self.placed()
@@ -153,6 +153,7 @@ class Recorder(Told):
             self._taken = [*found]
         return found is not None
 
+    def after_step(self, state: Any) -> None:
         """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
         and the metrics are seen after the last only."""
         seconds = time.perf_counter() - self._step_started
@@ -257,7 +258,7 @@ class Recorder(Told):
                 learning_rate=describe.learning_rate(self.model, schedule=True),
                 seconds=time.perf_counter() - self._epoch_started,
                 snapshot=self.snapshot(live),
-                optimizer=self._copies(live.optimizer()),
+                slots=self._slots.copied([self.backend.view(value) for value in live.optimizer()]),
             )
         )
         if self.order.known_by_now:
@@ -298,7 +299,7 @@ class Recorder(Told):
         if self._first is not None:
             self._first.end()
         self.model = self.variables = self._first = self._at_source = None
-        self._pool = SnapshotPool()
+        self._pool, self._slots = SnapshotPool(), SnapshotPool()
         self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None
         self.level_changed = lambda level: None  # the one of the fit holds its model

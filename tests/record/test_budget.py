@@ -105,7 +105,7 @@ class Fit:
             self.logs[epoch] = {"loss": self.draw.random()}
             optimizer = [a for _ in range(self.slots) for a in self.weights()]
             self.ended = (epoch, step, now)
-            yield EpochItem(epoch, first, step, self.logs[epoch], 0.1, 1.0, Snapshot(now), optimizer)
+            yield EpochItem(epoch, first, step, self.logs[epoch], 0.1, 1.0, Snapshot(now), Snapshot(optimizer))
         yield TrainEndItem(Snapshot(now), [])
 
 
