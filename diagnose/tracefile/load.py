@@ -317,7 +317,7 @@ class _Builder:
             fmt.check_row(self.columns, (0, *row))
             if width == len(fmt.BATCH_COLUMNS) and isinstance(row[-1], str):
                 self.budget.take(json_cost(row[-1]))
-            number, ids, *rest = cast(Row, tuple(row))
+            number, ids, *rest = cast(Any, row)
             batches.append(self.batch(number, ids_of(ids), *rest))
         return tuple(batches)
 

@@ -181,7 +181,6 @@ FORGED: list[tuple[str, str]] = [
     ("UPDATE steps SET rows = 9223372036854775807, row_ids = zeroblob(8)", "block of steps"),
     ("UPDATE steps SET step = 9223372036854775807", "block of steps"),
     ("UPDATE steps SET sample_weights = zeroblob(3200)", "block of steps"),
-    ("UPDATE steps SET whole = zeroblob(3200)", "rows|block|digest|not well formed|missing"),
     ("UPDATE steps SET marks = zeroblob(1 + length(marks))", "block of steps"),
     ("UPDATE steps SET marks = substr(x'ffffffffffffffffffffff', 1, length(marks))", "metrics"),
     ("UPDATE steps SET marks = substr(x'0101010101010101', 1, length(marks))", "metrics"),
@@ -293,9 +292,10 @@ def test_structure_that_is_no_tree(path: Path, structure: Any, match: str) -> No
 
 def test_batch_of_one_row_a_billion_times(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diagnose.tracefile.format.MAX_BATCH_BYTES", 10**6)
-    change(path, "UPDATE steps SET row_ids = zeroblob(8 * 60000) WHERE step = 0", rechain=True)
+    # The third step of the sample has a block of its own.
+    change(path, "UPDATE steps SET rows = 60000, row_ids = zeroblob(4 * 60000) WHERE step = 2", rechain=True)
     with read_trace(path) as trace, pytest.raises(TraceError, match="larger than any batch"):
-        trace.batch(trace.steps[0].batch)
+        trace.batch(trace.steps[2].batch)
 
 
 def test_batch_without_its_whole_leaf(path: Path) -> None:
@@ -308,7 +308,7 @@ def test_bool_that_is_neither(path: Path) -> None:
     content = b"\1\0\1\7"
     digest = xxhash.xxh3_128(b"bool:4\n" + content).digest()
     change(path, "UPDATE arrays SET digest = ? WHERE dtype = 'bool'", values=(digest,))
-    change(path, "UPDATE steps SET whole = ?", values=(digest,))
+    change(path, "UPDATE steps SET whole = ? WHERE step = 0", values=(2 * digest,))  # a block of two
     change(
         path,
         "UPDATE blobs SET data = ? WHERE blob = (SELECT blob FROM arrays WHERE dtype = 'bool')",
