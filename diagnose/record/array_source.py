@@ -124,14 +124,15 @@ class ArraySource:
         """What was taken before is another step's."""
         self._taken = self.batches(unfinished=1)
 
-    def take(self) -> list[Any]:
-        """The batches of the execution that was made last, gathered as Keras gathers them; none where their order was
-        not seen."""
+    def taken(self) -> list[Places]:
+        """The places of the batches of the execution that was made last; none where their order was not seen."""
         first, self._taken = self._taken, self.batches()
         places = self.places(first, self._taken)
-        if places is None:
-            return []
-        return [batch_of(self.tree, places[i : i + self._size]) for i in range(0, len(places), self._size)]
+        return [] if places is None else [places[i : i + self._size] for i in range(0, len(places), self._size)]
+
+    def take(self) -> list[Any]:
+        """These batches, gathered as Keras gathers them."""
+        return [batch_of(self.tree, places) for places in self.taken()]
 
 
 def batch_of(tree: Any, places: Places) -> Any:

@@ -45,6 +45,18 @@ class Contents:
         return _weights(self.tree, places, self.batch)
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A batch by the places of its rows in arrays that nothing changes, int64 of shape (n,)."""
+
+    contents: Contents
+    places: Places
+
+    @property
+    def rows(self) -> int:
+        return len(self.places)
+
+
 class AtSource:
     """Takes over from the hooks around steps, once a step has shown that the source tells what it took."""
 
@@ -55,15 +67,29 @@ class AtSource:
         """Whether steps are not looked at any more."""
         self._contents: Contents | None = None
 
-    def take_over(self, first: Sequence[TakenBatch | str]) -> bool:
+    def take_over(self, first: Sequence[TakenBatch | Placed | str]) -> bool:
         """After the first execution of a fit, whose batches were recorded. Whether this tells the following ones."""
+        self.on = self.learn(first)
+        return self.on
+
+    def learn(self, first: Sequence[TakenBatch | Placed | str]) -> bool:
+        """Whether the source tells the batches of an execution that was recorded, the first of a fit."""
         for number, real in enumerate(first):
+            if isinstance(real, Placed):
+                continue  # told by this, once it had learned
             places = self._source.places(number, number + 1)
             if isinstance(real, str) or places is None or not self._tells(places, real):
                 return False
             self._contents = self._contents or self._now(real)
-        self.on = self._contents is not None
-        return self.on
+        return self._contents is not None
+
+    def placed(self) -> list[Placed] | None:
+        """The batches of the execution that was made last, where the arrays cannot change; None where that is not
+        known, or no order was seen."""
+        known = self._contents
+        if known is None or known.live or known.digest is not None:
+            return None
+        return [Placed(known, places) for places in self._source.taken()] or None
 
     def _tells(self, places: Places, real: TakenBatch) -> bool:
         """Whether a recorded batch is that of these places, bit for bit."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diagnose.record.array_source import Places, contents
-from diagnose.record.at_source import CHANGED, Contents
+from diagnose.record.at_source import CHANGED, Contents, Placed
 from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import Tier
 from diagnose.record.items import StepsItem
@@ -92,6 +92,13 @@ class Blocks:
         rows = _NONE if isinstance(known, str) else known.ids[: done * item.batch_size]
         return done == item.count, rows
 
+    def placed(self, batch: Placed) -> tuple[int | None, Ids, Digest | None] | str:
+        """The signature, the row ids and the sample weights of one batch, or why they are not known."""
+        known = self._known(batch.contents, batch.places)
+        if isinstance(known, str):
+            return known
+        return known.signature, known.ids, None if known.weights is None else self._weights(known.weights)
+
     def _known(self, found: Contents, places: Places) -> _Taken | str:
         """The rows of these places, or why they are not known."""
         if self._now is None or self._now.contents is not found:
@@ -124,12 +131,38 @@ class Blocks:
         return cost
 
     def _write(self, item: StepsItem, part: range, known: _Taken | str) -> None:
-        first, last = part.start == 0, part.stop == item.count
+        alone = len(part) if isinstance(known, str) else int(part.start == 0 and item.global_seed is not None)
+        for number in part[:alone]:
+            self._write_one(item, number, known)
+        rest = part[alone:]
+        if not rest or isinstance(known, str):
+            return
+        first, last = rest.start == 0, rest.stop == item.count
+        assert known.signature is not None
         self._writer.steps(
-            step=item.step + part.start,
+            step=item.step + rest.start,
             epoch=item.epoch,
-            batch_index=item.batch_index + part.start,
-            batches=[self._batch(item, number, known) for number in part],
+            batch_index=item.batch_index + rest.start,
+            count=len(rest),
+            signature=known.signature,
+            row_ids=known.ids[rest.start * item.batch_size : rest.stop * item.batch_size],
+            rows=item.batch_size,
+            sample_weights=[] if known.weights is None else [self._weight(item, n, known.weights) for n in rest],
+            layout=item.layout,
+            metrics_before=item.metrics_before if first else None,
+            metrics_after=item.metrics_after if last else None,
+            generator=None if item.generator is None or not first else self._writer.array(item.generator),
+            seconds=item.seconds,
+        )
+
+    def _write_one(self, item: StepsItem, number: int, known: _Taken | str) -> None:
+        """One that is not as those after it, or of which it is not known what it took."""
+        first, last = number == 0, number == item.count - 1
+        self._writer.step(
+            step=item.step + number,
+            epoch=item.epoch,
+            batch_index=item.batch_index + number,
+            batch=self._batch(item, number, known),
             metrics_before=item.metrics_before if first else None,
             metrics_after=item.metrics_after if last else None,
             generator=None if item.generator is None or not first else self._writer.array(item.generator),
@@ -141,6 +174,9 @@ class Blocks:
         layout = item.layout if seed is None else replace(item.layout, global_seed=seed)
         if isinstance(known, str):
             return BatchRef(None, _NONE, missing=known, layout=layout)
+        weights = None if known.weights is None else self._weight(item, number, known.weights)
         part = slice(number * item.batch_size, (number + 1) * item.batch_size)
-        weights = None if known.weights is None else self._weights(known.weights[part])
         return BatchRef(known.signature, known.ids[part], sample_weight=weights, layout=layout)
+
+    def _weight(self, item: StepsItem, number: int, weights: NDArray) -> Digest:
+        return self._weights(weights[number * item.batch_size : (number + 1) * item.batch_size])

@@ -52,6 +52,7 @@ class Meter:
         self._now = _Steps()
         self._written: dict[int, _Steps] = {}
         self._since: _Since | None = None
+        self._looked: _Since | None = None
         self._mixed = False
         self._last = 0.0
         self._pace = 0.0
@@ -68,7 +69,10 @@ class Meter:
         """From here on there are steps only; `step` were done before."""
         self._now, self._mixed = _Steps(), False
         self._last = self._ours
-        self._since = _Since(time.perf_counter(), time.process_time(), self._ours, self._writing, step)
+        self._since, self._looked = self._here(step), None
+
+    def _here(self, step: int) -> _Since:
+        return _Since(time.perf_counter(), time.process_time(), self._ours, self._writing, step)
 
     def stepped(self) -> None:
         """What was ours since the last step belongs to this one."""
@@ -86,24 +90,30 @@ class Meter:
             self._since = None
 
     def _look(self, since: _Since, step: int) -> float:
-        """Notes what a step takes by now. Returns what the fit's own part of the row took.
+        """Notes what a step takes by now. Returns what the fit's own part of the row took."""
+        passed, steps = self._passed_since(since), step - since.step
+        if steps > 0:
+            self._pace = passed / steps
+            looked = self._looked
+            if looked is not None and step - looked.step > 1:
+                # The first steps of a fit are slow, and would let pass for long what is too much.
+                self._pace = min(self._pace, self._passed_since(looked) / (step - looked.step))
+            written = self._written.get(self.level)
+            # Where no hook of ours runs in a step, what is ours in the row is all there is of it.
+            ours = self._ours - since.ours
+            training = self._now.each() if self._now.count else None if self._mixed else ours / steps
+            if training is not None:
+                self._own[self.level] = training + (0.0 if written is None else written.each())
+        return passed
 
-        That is the smaller one of two: the time that passed, where several cores work, and processor time, where others
-        keep this machine busy.
-        """
+    def _passed_since(self, since: _Since) -> float:
+        """What was the fit's own since then: the smaller one of the time that passed, where several cores work, and
+        processor time, where others keep this machine busy."""
         ours, writing = self._ours - since.ours, self._writing - since.writing
         passed = min(
             time.perf_counter() - since.wall - ours,
             time.process_time() - since.processor - ours - writing,
         )
-        steps = step - since.step
-        if steps > 0:
-            self._pace = max(passed, 0.0) / steps
-            written = self._written.get(self.level)
-            # Where no hook of ours runs in a step, what is ours in the row is all there is of it.
-            training = self._now.each() if self._now.count else None if self._mixed else ours / steps
-            if training is not None:
-                self._own[self.level] = training + (0.0 if written is None else written.each())
         return max(passed, 0.0)
 
     def costs(self, step: int) -> Costs:
@@ -112,6 +122,7 @@ class Meter:
         if since is not None:
             passed += self._look(since, step)
             spent += self._ours - since.ours + self._writing - since.writing
+            self._looked = self._here(step)
         return Costs(self.level, dict(self._own), self._pace, spent, passed, self.steps_left)
 
     def change(self, level: int) -> None:

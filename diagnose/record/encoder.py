@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
+from diagnose.record.at_source import Placed
 from diagnose.record.batches import TakenBatch
 from diagnose.record.blocks import Blocks
 from diagnose.record.budget import Budget, Tier
@@ -182,8 +183,6 @@ class Encoder:
                 step=item.step,
                 epoch=item.epoch,
                 batch_index=item.batch_index,
-                computed_at=item.step,
-                produced=item.step + 1,
                 batch=batch,
                 metrics_before=raw(item.metrics_before),
                 metrics_after=raw(item.metrics_after),
@@ -202,7 +201,16 @@ class Encoder:
             self._states.step(item.step + item.count, item.after.arrays, recorded=recorded)
             item.after.release()
 
-    def _batch(self, batch: TakenBatch | str, fixed: bool, global_seed: tuple[int, int] | None = None) -> BatchRef:
+    def _batch(
+        self, batch: TakenBatch | Placed | str, fixed: bool, global_seed: tuple[int, int] | None = None
+    ) -> BatchRef:
+        if isinstance(batch, Placed):
+            found = self._blocks.placed(batch)
+            if not isinstance(found, str):
+                signature, ids, weight = found
+                layout = _layout(batch.contents.batch, fixed, global_seed)
+                return BatchRef(signature, ids, sample_weight=weight, layout=layout)
+            batch = found
         if isinstance(batch, str):
             layout = Layout(fixed, global_seed=global_seed)
             return BatchRef(None, np.empty(0, np.int64), missing=batch, layout=layout)
@@ -325,6 +333,7 @@ class Encoder:
         made = self._states.made
         if made is not None:
             self.start.epoch((item.epoch, version), item.optimizer, self._states.slots, made, item.logs)
+        item.slots.release()
         self._sources(map(str, item.logs))
         self._files.epoch(item.epoch, item.logs)
         self._room.need(len(to_json(dict(item.logs))) + 512)
@@ -359,6 +368,8 @@ def _layout(batch: TakenBatch, fixed: bool, global_seed: tuple[int, int] | None)
     return Layout(fixed, tree, shares if uneven else None, global_seed, batch.bare)
 
 
-def _reference(batch: TakenBatch | str) -> int:
+def _reference(batch: TakenBatch | Placed | str) -> int:
     """Most bytes that a batch takes without its contents: ids and digests of its rows."""
+    if isinstance(batch, Placed):
+        return 512 + 48 * batch.rows
     return 1024 if isinstance(batch, str) else 512 + 48 * batch.rows + 32 * len(batch.leaves)

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.record.at_source import Contents
+import numpy as np
+
+from diagnose.record.at_source import Contents, Placed
 from diagnose.record.batches import TakenBatch
 from diagnose.record.packs import Look, MetricState
 from diagnose.record.previous import StartItem
@@ -41,6 +43,16 @@ class SnapshotPool:
         except IndexError:
             return None
 
+    def copied(self, views: Sequence[NDArray]) -> Snapshot:
+        """Copies of these arrays, in buffers that were given back where these are alike."""
+        buffers = self.take()
+        alike = buffers is not None and [(a.dtype, a.shape) for a in buffers] == [(a.dtype, a.shape) for a in views]
+        if buffers is None or not alike:
+            return Snapshot([np.array(view) for view in views], self)
+        for buffer, view in zip(buffers, views, strict=True):
+            np.copyto(buffer, view)
+        return Snapshot(buffers, self)
+
     def give_back(self, arrays: list[NDArray]) -> None:
         if len(self._free) < self._spare:
             self._free.append(arrays)
@@ -57,7 +69,7 @@ class StepItem:
     step: int
     epoch: int
     batch_index: int
-    batch: TakenBatch | str
+    batch: TakenBatch | Placed | str
     """The batch, or the reason why it cannot be recorded."""
     metrics_before: MetricState
     metrics_after: MetricState
@@ -124,7 +136,12 @@ class EpochItem:
     learning_rate: float | None
     seconds: float
     snapshot: Snapshot
-    optimizer: Sequence[NDArray]
+    slots: Snapshot
+    """Of the optimizers' variables."""
+
+    @property
+    def optimizer(self) -> Sequence[NDArray]:
+        return self.slots.arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +225,8 @@ def release(item: Item) -> None:
     snapshot = _snapshot(item)
     if isinstance(snapshot, Snapshot):
         snapshot.release()
+    if isinstance(item, EpochItem):
+        item.slots.release()
 
 
 def _snapshot(item: Item) -> Snapshot | Look | None:

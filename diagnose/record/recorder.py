@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnose.errors import DiagnoseError
 from diagnose.record import describe, describe_data, describe_metrics, previous
+from diagnose.record.at_source import Placed
 from diagnose.record.backends.base import Backend
 from diagnose.record.batches import TakenBatch
 from diagnose.record.first_step import FirstStep
@@ -68,12 +69,13 @@ class Recorder(Told):
         if spread is not None:
             value = {"strategy": spread.strategy, "count": spread.replicas, "local": spread.local}
             worker.put(InfoItem("replicas", value))
+        self._slots = SnapshotPool(spare=1)
         self._epoch_first = 0
         self._epoch_started = 0.0
         self._armed = False
         self._metrics_trusted = False
         self.batch_hooks_present = False
-        self._taken: list[TakenBatch | str] = []
+        self._taken: list[TakenBatch | Placed | str] = []
         self._first: FirstStep | None = None
         self._step_started = 0.0
         self._evaluating = False
@@ -144,6 +146,13 @@ class Recorder(Told):
             return
         self._taken = [self._taker.take(data) for data in batches]
 
+    def fetched_by_place(self) -> bool:
+        """Whether a source told the batches of the execution that has begun, so that `fetched` need not."""
+        found = self.placed()
+        if found is not None:
+            self._taken = [*found]
+        return found is not None
+
     def after_step(self, state: Any) -> None:
         """After one execution: a step, or with `steps_per_execution` as many as it drew batches. Of these, the weights
         and the metrics are seen after the last only."""
@@ -169,8 +178,9 @@ class Recorder(Told):
         after: MetricState = look
         if live is not None or (look is None and self.level == METRICS):
             after = metric_state(self.backend, live or self._metrics_live(state))
-        same = after is not None and len(self._metrics or b"") == len(after)
-        before = self._metrics if same or not looks else None
+        # A step that made metrics of its own has another state after it than before.
+        same = after is None or self._metrics is None or len(self._metrics) == len(after)
+        before = self._metrics if same and (after is not None or not looks) else None
         made = self.snapshot(live) if live is not None else look if looks else None
         if self.step == 0 and made is not None and after is not None:
             self._sizes = sum(array.nbytes for array in made.arrays), len(after)
@@ -248,7 +258,7 @@ class Recorder(Told):
                 learning_rate=describe.learning_rate(self.model, schedule=True),
                 seconds=time.perf_counter() - self._epoch_started,
                 snapshot=self.snapshot(live),
-                optimizer=self._copies(live.optimizer()),
+                slots=self._slots.copied([self.backend.view(value) for value in live.optimizer()]),
             )
         )
         if self.order.known_by_now:
@@ -289,7 +299,7 @@ class Recorder(Told):
         if self._first is not None:
             self._first.end()
         self.model = self.variables = self._first = self._at_source = None
-        self._pool = SnapshotPool()
+        self._pool, self._slots = SnapshotPool(), SnapshotPool()
         self._taken, self.order = [], RowOrder()
         self._metrics = self._generator = None
         self.level_changed = lambda level: None  # the one of the fit holds its model

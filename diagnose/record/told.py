@@ -9,7 +9,7 @@ from typing import Any, Final
 from diagnose.frameworks.keras.origin import code_by_keras
 from diagnose.frameworks.keras.seeds import SeedBefore
 from diagnose.record.array_source import ArraySource
-from diagnose.record.at_source import AtSource
+from diagnose.record.at_source import AtSource, Placed
 from diagnose.record.backends.base import Backend, Live
 from diagnose.record.batches import TakenBatch
 from diagnose.record.handlers import let_through
@@ -55,10 +55,20 @@ class Told(Measured):
             self._at_source.on = False
         super().change_level(level)
 
-    def _take_over(self, batches: Sequence[TakenBatch | str]) -> None:
+    def placed(self) -> list[Placed | str] | None:
+        """The batches of the execution that was made just now, where a source tells them and nobody has to look at
+        their rows; None: they are to be looked at."""
+        found = None if self._at_source is None else self._at_source.placed()
+        if found is None or getattr(self.model.train_function, "__diagnose__", None) is not None:
+            return None if found is None else [*found]
+        return [OTHER_FUNCTION]
+
+    def _take_over(self, batches: Sequence[TakenBatch | Placed | str]) -> None:
         """After the first execution of the fit, or of the first epoch at this level: whether the following ones need no
         look."""
         found = self._at_source
+        if found is not None and self.step == len(batches) and self.level > INPUTS and self.backend.copies_arrays:
+            found.learn(batches)
         if found is not None and not found.on and self.level == INPUTS and self._batch_index == len(batches):
             if found.take_over(batches):
                 self.worker.put(ArraysItem(found.contents))

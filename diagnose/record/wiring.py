@@ -53,7 +53,8 @@ class TrainHook:
 
     @guarded
     def fetched(self, *batches: Any) -> None:
-        self.recorder.fetched(batches or (() if self.source is None else self.source.take()))
+        if batches or not self.recorder.fetched_by_place():
+            self.recorder.fetched(batches or (() if self.source is None else self.source.take()))
 
     @guarded
     def after(self, state: Any) -> None:
@@ -140,14 +141,12 @@ def set_wrapped(model: Any, name: str, wrap: Any, hook: Any, run: Run) -> None:
 
 
 def source_of(recorder: Recorder, epoch_iterator: Any) -> Source | None:
-    """What notes the data of a fit: in the lightest recording the order of the rows of arrays, where that tells what
-    each step took; else each batch that the wrapped function does not get."""
-    choice = recorder.choice
-    light = recorder.level == INPUTS or (choice is not None and choice.least == INPUTS)
+    """What notes the data of a fit: the order of the rows of arrays, where that tells what each step took; else each
+    batch that the wrapped function does not get."""
     # A function of the user's may take several batches at a time, or none.
-    if light and not recorder.batch_hooks_present and code_by_keras(recorder.model.train_function):
+    if code_by_keras(recorder.model.train_function):
         try:
-            arrays = recorder.backend.tap_arrays(epoch_iterator)
+            arrays = recorder.backend.tap_arrays(epoch_iterator) if _by_order(recorder) else None
         except Exception as error:  # Keras has another inside than known
             let_through(error)
             arrays = None
@@ -155,6 +154,14 @@ def source_of(recorder: Recorder, epoch_iterator: Any) -> Source | None:
             recorder.tell_by(arrays)
             return arrays
     return recorder.backend.tap(epoch_iterator, recorder.active)
+
+
+def _by_order(recorder: Recorder) -> bool:
+    """Whether the order of rows is enough: in the lightest recording, and where a step's own arrays need not be held
+    against it, because nobody can write into those that Keras goes over."""
+    choice = recorder.choice
+    light = recorder.level == INPUTS or (choice is not None and choice.least == INPUTS)
+    return (light and not recorder.batch_hooks_present) or recorder.backend.copies_arrays
 
 
 def unwrap(model: Any, name: str) -> None:

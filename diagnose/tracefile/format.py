@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-VERSION: Final = 2
+VERSION: Final = 3
 """`PRAGMA user_version`. A reader refuses newer versions and reads all older ones.
 
 History:
     1  first version
     2  what belongs to a batch is stored with it (`layout`); `framework` and `sources` in the header
+    3  a row of `steps` and of `states` holds up to `BLOCK_STEPS` of them
 """
 
 APPLICATION_ID: Final = 0x64694167
@@ -33,7 +34,7 @@ MOST_KNOWN_ROWS: Final = 2_000_000
 """So many rows are known again by content, at about 150 bytes of the recorder's memory each. Later ones get a new id
 each time, which looks like new data."""
 
-MOST_KNOWN_ARRAYS: Final = 1 << 16
+MOST_KNOWN_ARRAYS: Final = 1 << 14
 """So many contents are known again by digest, those used last, at some 150 bytes each; older ones are stored again."""
 
 MAX_JSON_BYTES: Final = 64 * 2**20
@@ -52,6 +53,25 @@ BATCH_COST: Final = 400
 """Bytes of memory that a batch takes, with its row ids."""
 VALUE_COST: Final = 60
 """Bytes of memory that a value of a row takes, apart from its length."""
+
+BLOCK_STEPS: Final = 64
+"""Steps, or states, that a row holds at most."""
+
+BLOCK_COST: Final = 480
+"""Bytes of memory that each of them takes, with its batch."""
+
+MOST_STEPS: Final = 2**62
+"""No number of a step or a version is as large."""
+
+AS_AFTER: Final = 1
+"""Of a step in a block: its metrics were before it what they were after the step before it."""
+BEFORE: Final = 2
+"""They were something else, which stands in `metrics`."""
+AFTER: Final = 4
+"""What they were after it stands in `metrics`."""
+GENERATOR: Final = 8
+"""The generator's state before it stands in `generators`."""
+MOST_MARK: Final = AS_AFTER | BEFORE | AFTER | GENERATOR
 
 Kind = Literal[
     "int", "int?", "real", "text", "text?", "json", "json?", "blob", "blob?", "digest", "digest?", "digests", "digests?"
@@ -104,6 +124,11 @@ ROW_BLOCKS: Final = Table(
 )  # fmt: skip
 STATES: Final = Table(
     "states", "seq",
+    (("version", "int?"), ("count", "int"), ("label", "text"), ("groups", "digests"), ("optimizer", "digest?"),
+     ("arrays", "digests"), ("optimizer_arrays", "digests?"), ("kept", "blob")), 4,
+)  # fmt: skip
+STATES_2: Final = Table(
+    "states", "seq",
     (("version", "int?"), ("label", "text"), ("trainable", "digest"), ("non_trainable", "digest"), ("seeds", "digest"),
      ("optimizer", "digest?"), ("arrays", "digests"), ("optimizer_arrays", "digests?"), ("kept", "int")), 4,
 )  # fmt: skip
@@ -116,11 +141,17 @@ BATCH: Final = Table("batch", "number", BATCH_COLUMNS)
 BATCH_1: Final = Table("batch", "number", BATCH_COLUMNS[:-1])
 STEPS: Final = Table(
     "steps", "seq",
+    (("step", "int"), ("epoch", "int"), ("batch_index", "int"), ("count", "int"), ("signature", "int?"),
+     ("row_ids", "blob"), ("rows", "int"), ("sample_weights", "digests"), ("whole", "digests"), ("missing", "text?"),
+     ("layout", "json?"), ("marks", "blob"), ("metrics", "blob"), ("generators", "digests"), ("seconds", "blob")), 5,
+)  # fmt: skip
+STEPS_2: Final = Table(
+    "steps", "seq",
     (("step", "int"), ("epoch", "int"), ("batch_index", "int"), ("computed_at", "int"), ("produced", "int"),
      *BATCH_COLUMNS, ("metrics_before", "blob?"), ("metrics_after", "blob?"), ("generator", "digest?"),
      ("seconds", "real")), 5,
 )  # fmt: skip
-STEPS_1: Final = Table("steps", "seq", tuple(column for column in STEPS.columns if column[0] != "layout"), 5)
+STEPS_1: Final = Table("steps", "seq", tuple(column for column in STEPS_2.columns if column[0] != "layout"), 5)
 BATCH_LISTS: Final = Table("batch_lists", "seq", (("digest", "digest"), ("batches", "blob")), 6)
 EVALUATIONS: Final = Table(
     "evaluations", "seq",
@@ -147,7 +178,10 @@ TABLES: Final = (*CHAINED, ARRAYS, BLOBS, DIAGNOSIS)
 
 def of_version(tables: tuple[Table, ...], version: int) -> tuple[Table, ...]:
     """The same tables as a format of that version has them."""
-    return tables if version > 1 else tuple(STEPS_1 if table is STEPS else table for table in tables)
+    if version > 2:
+        return tables
+    older = {STEPS: STEPS_2 if version > 1 else STEPS_1, STATES: STATES_2}
+    return tuple(older.get(table, table) for table in tables)
 
 
 INDEX_KEY: Final = "array_index"

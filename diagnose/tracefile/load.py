@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from diagnose.tracefile import format as fmt
 from diagnose.tracefile.about import Header, header, typed
@@ -33,6 +34,7 @@ from diagnose.tracefile.model import (
     Step,
     itemsize,
 )
+from diagnose.tracefile.step_rows import ids_of, state_of, states_of, step_of, steps_of
 
 Row = tuple[Any, ...]
 
@@ -100,8 +102,7 @@ def load_records(db: sqlite3.Connection, nbytes: int, version: int) -> Records:
         raise ValueError("its contents are said to be larger than the file")
 
     build = _Builder(budget, version, len(signatures), blocks[-1].first_row + blocks[-1].count if blocks else 0)
-    states = tuple(build.state(number, row) for number, row in enumerate(tables["states"]))
-    build.states = len(states)
+    states = tuple(build.all_states(tables["states"]))
     info = {row[1]: from_json(row[2]) for row in tables["info"]}
     _verify_index(arrays, info.pop(fmt.INDEX_KEY, None))
     if not all(digest in index for state in states if state.kept for digest in state.arrays):
@@ -114,7 +115,7 @@ def load_records(db: sqlite3.Connection, nbytes: int, version: int) -> Records:
         blocks=blocks,
         rows=build.rows,
         states=states,
-        steps=tuple(build.step(row) for row in tables["steps"]),
+        steps=tuple(build.all_steps(tables["steps"])),
         batch_lists={row[1]: build.batch_list(row[2]) for row in tables["batch_lists"]},
         evaluations=tuple(build.evaluation(number, row) for number, row in enumerate(tables["evaluations"])),
         epochs=tuple(build.epoch(row) for row in tables["epochs"]),
@@ -267,39 +268,37 @@ class _Builder:
 
     def __init__(self, budget: Budget, version: int, signatures: int, rows: int) -> None:
         self.budget = budget
+        self.version = version
         self.columns = fmt.BATCH if version > 1 else fmt.BATCH_1
         self.layouts: dict[str | None, Layout] = {None: Layout()}
         self.signatures = signatures
         self.rows = rows
         self.states = 0
 
-    def state(self, number: int, row: Row) -> State:
-        _, version, label, trainable, non_trainable, seeds, optimizer, arrays, optimizer_arrays, kept = row
-        if (version is not None and version < 0) or kept not in (0, 1):
-            raise ValueError(f"state {number} is not well formed")
-        return State(
-            number, version, label, trainable, non_trainable, seeds, optimizer, split_digests(arrays),
-            None if optimizer_arrays is None else split_digests(optimizer_arrays), bool(kept),
-        )  # fmt: skip
+    def all_states(self, rows: list[Row]) -> Iterator[State]:
+        for row in rows:
+            several = [state_of(self.states, row)] if self.version < 3 else states_of(self.states, row, self.budget)
+            for state in several:
+                yield state
+                self.states += 1
 
-    def step(self, row: Row) -> Step:
-        _, step, epoch, batch_index, computed_at, produced, *rest = row
-        if min(step, epoch, batch_index, computed_at, produced) < 0:
-            raise ValueError("a step has a negative number")
-        width = len(self.columns.columns)
-        before, after, generator, seconds = rest[width:]
-        batch = self.batch(tuple(rest[:width]))
-        return Step(step, epoch, batch_index, computed_at, produced, batch, before, after, generator, float(seconds))
+    def all_steps(self, rows: list[Row]) -> Iterator[Step]:
+        for row in rows:
+            if self.version < 3:
+                yield step_of(row, len(self.columns.columns), self.batch)
+            else:
+                yield from steps_of(row, self.budget, self.batch)
 
-    def batch(self, values: Row) -> BatchRef:
-        signature, ids, sample_weight, whole, missing, *more = values
-        if len(ids) % 8 or (signature is not None and not 0 <= signature < self.signatures):
+    def batch(
+        self, signature: int | None, ids: npt.NDArray[np.int64], weight: Digest | None, whole: bytes,
+        missing: str | None, layout: str | None = None,
+    ) -> BatchRef:  # fmt: skip
+        if signature is not None and not 0 <= signature < self.signatures:
             raise ValueError("a batch is not well formed")
-        row_ids = np.frombuffer(ids, "<i8").astype(np.int64, copy=False)
-        row_ids.flags.writeable = False
-        if row_ids.size and not -1 <= row_ids.min() <= row_ids.max() < self.rows:
+        ids.flags.writeable = False
+        if ids.size and not -1 <= ids.min() <= ids.max() < self.rows:
             raise ValueError("a batch names rows that do not exist")
-        return BatchRef(signature, row_ids, sample_weight, split_digests(whole), missing, self.layout(*more))
+        return BatchRef(signature, ids, weight, split_digests(whole), missing, self.layout(layout))
 
     def layout(self, text: str | None = None) -> Layout:
         if text not in self.layouts:
@@ -318,7 +317,8 @@ class _Builder:
             fmt.check_row(self.columns, (0, *row))
             if width == len(fmt.BATCH_COLUMNS) and isinstance(row[-1], str):
                 self.budget.take(json_cost(row[-1]))
-            batches.append(self.batch(tuple(row)))
+            number, ids, *rest = cast(Any, row)
+            batches.append(self.batch(number, ids_of(ids), *rest))
         return tuple(batches)
 
     def evaluation(self, number: int, row: Row) -> Evaluation:

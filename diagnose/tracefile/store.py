@@ -7,7 +7,7 @@ import functools
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -94,9 +94,14 @@ class TraceStore:
             self._release()
             raise
 
+    @property
+    def failed(self) -> bool:
+        """Whether it takes no rows any more: a write failed, or it is closed."""
+        return self._db is None or self._failure is not None
+
     def insert(self, table: fmt.Table, *values: Value, after_failure: bool = False) -> None:
         """Adds a row to a chained table. Raises ValueError, before anything changes, if the row is not valid."""
-        self._ready(after_failure=after_failure)
+        self.ready(after_failure=after_failure)
         row = (self._now.seq + 1, *values)
         fmt.check_row(table, row)
         assert table.tag is not None
@@ -105,25 +110,9 @@ class TraceStore:
         self._now.seq += 1
         self._insert(table.name, row, nbytes)
 
-    def insert_many(self, table: fmt.Table, rows: Iterable[Sequence[Value]]) -> None:
-        """Adds rows of one kind to a chained table: of the same columns, with values of the same types. Held against
-        the table is the first only."""
-        self._ready()
-        assert table.tag is not None
-        first = True
-        for values in rows:
-            row = (self._now.seq + 1, *values)
-            if first:
-                fmt.check_row(table, row)
-                first = False
-            nbytes = self._now.chain.add(table.tag, row)
-            self.bytes_written += nbytes
-            self._now.seq += 1
-            self._insert(table.name, row, nbytes)
-
     def insert_array(self, digest: bytes, dtype: str, shape: str, data: npt.NDArray[np.uint8]) -> None:
         """Adds an array: its content, flat, and its entry in the index."""
-        self._ready()
+        self.ready()
         if type(digest) is not bytes or len(digest) != 16:
             raise ValueError("arrays.digest is not a valid digest")
         middle = _described(dtype, shape, data.size)
@@ -137,7 +126,7 @@ class TraceStore:
 
     def insert_content(self, data: npt.NDArray[np.uint8]) -> int | None:
         """Adds flat bytes as consecutive parts. Returns the number of the first part; None if there are no bytes."""
-        self._ready()
+        self.ready()
         first = self._now.blobs + 1 if data.size else None
         for start in range(0, data.size, self.part_bytes):
             self._now.blobs += 1
@@ -159,7 +148,7 @@ class TraceStore:
 
     def nbytes(self, *, exact: bool = False) -> int:
         """Bytes of the file once it holds all that was given, without its journal: at most so many, or `exact`."""
-        self._ready(after_failure=True)
+        self.ready(after_failure=True)
         if exact:
             self._flush()
         assert self._db is not None
@@ -184,7 +173,7 @@ class TraceStore:
 
     def commit(self, *, sync: bool) -> None:
         """Ends the transaction and begins the next."""
-        self._ready(after_failure=True)
+        self.ready(after_failure=True)
         if (self._now.seq, self._now.arrays, self._now.blobs) != (
             self._committed.seq,
             self._committed.arrays,
@@ -197,7 +186,7 @@ class TraceStore:
     def commit_here(self) -> None:
         """Ends the transaction with a digest of all rows, even if there are none since the last: in a copy, rows keep
         their numbers."""
-        self._ready()
+        self.ready()
         self._commit_chain()
 
     def seal(self, status: str) -> None:
@@ -273,7 +262,8 @@ class TraceStore:
             self.syncing = False
             self.beats += 1
 
-    def _ready(self, *, after_failure: bool = False) -> None:
+    def ready(self, *, after_failure: bool = False) -> None:
+        """Raises TraceWriteError where it takes no rows any more."""
         if self._db is None or (self._sealed and not after_failure):
             raise TraceWriteError(f"{self.path} is closed: nothing more can be recorded in it.")
         if self._failure is not None and not after_failure:

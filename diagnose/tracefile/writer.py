@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from diagnose.tracefile.chain import Value, encode_values
 from diagnose.tracefile.digest import array_bytes, array_digest, dtype_name
 from diagnose.tracefile.jsontext import to_json
 from diagnose.tracefile.model import DTYPES, BatchRef, Digest, Json, Layout, NDArray, Signature
+from diagnose.tracefile.open_blocks import OpenStates, OpenSteps, Took
 from diagnose.tracefile.store import TraceStore
 
 
@@ -45,6 +46,9 @@ class TraceWriter:
         self._arrays: dict[Digest, None] = {}
         self._signatures: dict[tuple[str, str], int] = {}
         self._batch_lists: set[Digest] = set()
+        self._open_steps = OpenSteps(self._insert)
+        self._open_states = OpenStates(self._insert)
+        self._layouts = _Layouts()
 
     @property
     def bytes_written(self) -> int:
@@ -68,7 +72,7 @@ class TraceWriter:
 
     def nbytes(self, *, exact: bool = False) -> int:
         """Bytes of the file, without its journal, as of the next commit: an upper bound, or `exact` at some cost."""
-        return self._store.nbytes(exact=exact)
+        return self._store.nbytes(exact=exact) + 2 * (self._open_steps.nbytes + self._open_states.nbytes)
 
     # -- records -------------------------------------------------------------------------------------------------
 
@@ -107,6 +111,8 @@ class TraceWriter:
             raise ValueError(
                 f"packed rows must be uint8 of shape {(len(digests), width)}, not {packed.dtype} {packed.shape}"
             )
+        if first + len(digests) > np.iinfo(_SHORT).max:
+            raise ValueError("a trace cannot hold as many rows")
         # One blob per block, unless a single row is larger than a blob may be: then single rows can be read out of it.
         per_block = max(1, self._store.part_bytes // max(1, width))
         for start in range(0, len(digests), per_block):
@@ -127,43 +133,61 @@ class TraceWriter:
         """Keeps a state and returns its id. Where `kept`, its arrays were handed to `array` before."""
         if kept and not all(digest in self._arrays for digest in arrays):
             raise ValueError("a state was called kept before all of its arrays were stored")
-        self._insert(
-            fmt.STATES, _int(version), _text(label), trainable, non_trainable, seeds, optimizer, b"".join(arrays),
-            None if optimizer_arrays is None else b"".join(optimizer_arrays), int(kept),
+        self._store.ready()
+        for digest in (trainable, non_trainable, seeds, *arrays):
+            _digest(digest)
+        self._open_states.add(
+            _number(version), _text(label), trainable + non_trainable + seeds, optimizer, b"".join(arrays),
+            None if optimizer_arrays is None else b"".join(optimizer_arrays), bool(kept),
         )  # fmt: skip
         self._states += 1
         return self._states - 1
 
     def step(
-        self, *, step: int, epoch: int, batch_index: int, computed_at: int, produced: int, batch: BatchRef,
-        metrics_before: bytes | None, metrics_after: bytes | None, generator: Digest | None, seconds: float,
-    ) -> None:  # fmt: skip
-        """Keeps one train step."""
-        self._insert(
-            fmt.STEPS, int(step), int(epoch), int(batch_index), int(computed_at), int(produced), *self._batch(batch),
-            metrics_before, metrics_after, generator, _real(seconds),
-        )  # fmt: skip
-
-    def steps(
-        self, *, step: int, epoch: int, batch_index: int, batches: Sequence[BatchRef], metrics_before: bytes | None,
+        self, *, step: int, epoch: int, batch_index: int, batch: BatchRef, metrics_before: bytes | None,
         metrics_after: bytes | None, generator: Digest | None, seconds: float,
     ) -> None:  # fmt: skip
-        """Keeps train steps that followed each other, from `step` on. `metrics_before` and `generator` are those of the
-        first, `metrics_after` those of the last; `seconds` is what each of them took."""
-        self._check_rows(np.concatenate([_NO_ROWS, *(batch.row_ids for batch in batches)]))
-        last, took, layouts, first = len(batches) - 1, _real(seconds), _Layouts(), int(step)
-        epoch, batch_index = int(epoch), int(batch_index)
-        self._store.insert_many(
-            fmt.STEPS,
-            (
+        """Keeps one train step, which computed at version `step` and made the next one. Where both are given,
+        `metrics_before` and `metrics_after` are of one length."""
+        self._store.ready()
+        self._check_rows(batch.row_ids)
+        signature, _, weight, whole, missing, layout = self._checked(batch, self._layouts)
+        if len(whole) % 16:
+            raise ValueError("what should be a digest is not one")
+        took = Took(signature, batch.row_ids.astype(_SHORT), _digest(weight), whole, missing, layout)
+        numbers = (_number(step), _number(epoch), _number(batch_index))
+        self._open_steps.add(*numbers, took, metrics_before, metrics_after, _digest(generator), float(seconds))
+
+    def steps(
+        self, *, step: int, epoch: int, batch_index: int, count: int, signature: int,
+        row_ids: npt.NDArray[np.int64], rows: int, sample_weights: Sequence[Digest], layout: Layout,
+        metrics_before: bytes | None, metrics_after: bytes | None, generator: Digest | None, seconds: float,
+    ) -> None:  # fmt: skip
+        """Keeps so many train steps that followed each other, from `step` on. Each took `rows` of the rows, one after
+        the other, the last what is left. `metrics_before` and `generator` are those of the first, `metrics_after` those
+        of the last; `seconds` is what each of them took."""
+        self._check_rows(row_ids)
+        text = self._layouts.text(layout)
+        first, ids = int(step), row_ids.astype(_SHORT)
+        for start in range(0, count, fmt.BLOCK_STEPS):
+            number = min(fmt.BLOCK_STEPS, count - start)
+            marks, metrics = bytearray(number), b""
+            if start == 0 and metrics_before is not None:
+                marks[0], metrics = fmt.BEFORE, metrics_before
+            if start == 0 and generator is not None:
+                marks[0] |= fmt.GENERATOR
+            if start + number == count and metrics_after is not None:
+                marks[-1] |= fmt.AFTER
+                metrics += metrics_after
+            self._open_steps.put(
                 (
-                    first + n, epoch, batch_index + n, first + n, first + n + 1,
-                    *self._checked(batch, layouts), metrics_before if n == 0 else None,
-                    metrics_after if n == last else None, generator if n == 0 else None, took,
+                    _number(first + start), _number(epoch), _number(batch_index + start), number, int(signature),
+                    ids[start * rows : (start + number) * rows].tobytes(), int(rows),
+                    b"".join(sample_weights[start : start + number]), b"", None, text, bytes(marks), metrics,
+                    generator if generator is not None and start == 0 else b"",
+                    np.full(number, seconds, "<f8").tobytes(),
                 )
-                for n, batch in enumerate(batches)
-            ),
-        )  # fmt: skip
+            )  # fmt: skip
 
     def batches(self, batches: Sequence[BatchRef]) -> Digest:
         """Keeps a list of batches and returns its digest; the same list is stored once."""
@@ -217,22 +241,36 @@ class TraceWriter:
     def commit(self, *, sync: bool = False) -> None:
         """Ends the transaction: what was written before survives the process. With `sync` it is also on disk on
         return."""
+        self._flush()
         self._store.commit(sync=sync)
 
     def take_back(self, reason: str) -> None:
         """Takes back all since the last commit: for a writer that died in the middle of a record."""
         self._store.take_back(reason)
+        self._flush()
 
     def seal(self, status: str) -> None:
         """Marks the recording as finished: "complete", "failed" or "interrupted". Commits, syncs, removes the journal,
         closes."""
         if status not in fmt.STATUSES:
             raise ValueError(f"a trace is sealed as one of {', '.join(fmt.STATUSES)}, not {status!r}")
+        self._flush()
         self._store.seal(status)
 
     def close(self) -> None:
         """Commits what is left and closes the file. Without a seal it stays readable, as an interrupted recording."""
-        self._store.close()
+        try:
+            self._flush()
+        finally:
+            self._store.close()
+
+    def _flush(self) -> None:
+        """Hands on the blocks that are open. What was to be taken back is forgotten."""
+        for block in (self._open_states, self._open_steps):
+            if self._store.failed:
+                block.drop()
+            else:
+                block.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -250,7 +288,7 @@ class TraceWriter:
         if ids.ndim != 1 or (ids.size and (ids.min() < -1 or ids.max() >= self._rows)):
             raise ValueError("a batch names rows that were not added")
 
-    def _checked(self, batch: BatchRef, layouts: _Layouts) -> tuple[Value, ...]:
+    def _checked(self, batch: BatchRef, layouts: _Layouts) -> tuple[Any, ...]:
         """The columns of a batch whose rows are known to be there."""
         ids = batch.row_ids if batch.row_ids.dtype == _IDS else batch.row_ids.astype(_IDS)
         if batch.signature is not None and not 0 <= batch.signature < len(self._signatures):
@@ -280,12 +318,25 @@ class _Layouts:
 
 
 _IDS = np.dtype("<i8")
-_NO_ROWS = np.empty(0, np.int64)
+_SHORT = np.dtype("<i4")
 
 
 @functools.lru_cache(maxsize=4096)
 def _shape(shape: tuple[int, ...]) -> str:
     return _json(list(shape))
+
+
+def _number(value: int | None) -> Any:
+    """A number that a block may begin with. Raises ValueError."""
+    if value is not None and not 0 <= value < fmt.MOST_STEPS:
+        raise ValueError(f"{value} is no number of a step, a version or an epoch")
+    return None if value is None else int(value)
+
+
+def _digest(value: Any) -> Any:
+    if value is not None and (type(value) is not bytes or len(value) != 16):
+        raise ValueError("what should be a digest is not one")
+    return value
 
 
 def _int(value: int | None) -> int | None:

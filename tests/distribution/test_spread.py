@@ -37,7 +37,7 @@ def spread(tmp_path: Path) -> Callable[..., Told]:
             for number, rows in enumerate(shares):
                 layout = Layout(shares=rows)
                 writer.step(
-                    step=number, epoch=1, batch_index=number, computed_at=number, produced=number + 1,
+                    step=number, epoch=1, batch_index=number,
                     batch=BatchRef(None, np.empty(0, np.int64), layout=layout), metrics_before=None,
                     metrics_after=None, generator=None, seconds=0.0,
                 )  # fmt: skip

@@ -131,11 +131,15 @@ def long_fit(path: Path) -> None:
     """Many of everything that an analysis compares with everything else: epochs, versions, events."""
     found = forge.records(path)
     rows = {table: next(columns for name, columns in reversed(found) if name == table) for table in forge.CHAINED}
+    steps, states = rows["steps"], rows["states"]
+    metrics = steps[12][: len(steps[12]) // (2 * steps[3])]
+    first_step = [steps[4], steps[5][: 4 * steps[6]], *steps[6:11], b"\x06", 2 * metrics, b"", steps[14][:8]]
+    first_state = [states[3][:48], None, states[5][: len(states[5]) // states[1]], None, b"\0"]
     many: list[forge.Record] = []
     for i in range(MANY // 3):
         logs = json.dumps({"loss": (i * 7919) % 1009 / 7, "val_loss": (i * 31) % 97 / 7, "accuracy": 0.5})
-        step = [12 + i, 5 + i, 0, 12 + i, 13 + i, *rows["steps"][5:]]
-        many += [("steps", step), ("states", [13 + i, "version", *rows["states"][2:]])]
+        step = [12 + i, 5 + i, 0, 1, *first_step]
+        many += [("steps", step), ("states", [13 + i, 1, "version", *first_state])]
         many.append(("epochs", [5 + i, 12 + i, 13 + i, logs, *rows["epochs"][4:]]))
         many.append(("evaluations", [5 + i, 13 + i, 19 + i, *rows["evaluations"][3:]]))
         for kind, detail in EVENTS.items():

@@ -109,8 +109,8 @@ def test_database_of_another_application(tmp_path: Path) -> None:
 
 
 def test_newer_version_asks_for_an_upgrade(path: Path) -> None:
-    change(path, "PRAGMA user_version = 3")
-    refused(path, "format 3.* upgrade")
+    change(path, "PRAGMA user_version = 4")
+    refused(path, "format 4.* upgrade")
 
 
 def test_version_zero(path: Path) -> None:

@@ -162,20 +162,40 @@ def test_cut_at_a_commit_a_sealed_trace_cannot_pass_for_a_shorter_one(path: Path
 
 FORGED: list[tuple[str, str]] = [
     ("UPDATE seal SET status = 'great'", "seal"),
-    ("UPDATE states SET kept = 2", "state"),
+    ("UPDATE states SET kept = x'02'", "state"),
+    ("UPDATE states SET kept = x'0101'", "state"),
+    ("UPDATE states SET count = 2", "state"),
+    ("UPDATE states SET count = 0", "state"),
+    ("UPDATE states SET version = 9223372036854775807", "state"),
     ("UPDATE states SET version = -1", "state"),
     ("UPDATE states SET arrays = x'00112233'", "digests"),
-    ("UPDATE states SET trainable = x'00'", "digest"),
-    ("UPDATE states SET trainable = NULL", "digest"),
+    ("UPDATE states SET groups = x'00'", "digest"),
+    ("UPDATE states SET groups = NULL", "digest"),
+    ("UPDATE states SET groups = zeroblob(96)", "state"),
     ("UPDATE states SET label = x'00'", "label"),
-    ("UPDATE steps SET computed_at = -5", "negative"),
+    ("UPDATE steps SET batch_index = -5", "negative"),
+    ("UPDATE steps SET count = 0", "block of steps"),
+    ("UPDATE steps SET count = 65", "block of steps"),
+    ("UPDATE steps SET count = count + 1", "block of steps"),
+    ("UPDATE steps SET rows = -1", "block of steps"),
+    ("UPDATE steps SET rows = 9223372036854775807, row_ids = zeroblob(8)", "block of steps"),
+    ("UPDATE steps SET step = 9223372036854775807", "block of steps"),
+    ("UPDATE steps SET sample_weights = zeroblob(3200)", "block of steps"),
+    ("UPDATE steps SET marks = zeroblob(1 + length(marks))", "block of steps"),
+    ("UPDATE steps SET marks = substr(x'ffffffffffffffffffffff', 1, length(marks))", "metrics"),
+    ("UPDATE steps SET marks = substr(x'0101010101010101', 1, length(marks))", "metrics"),
+    ("UPDATE steps SET metrics = zeroblob(1 + length(metrics))", "metrics"),
+    ("UPDATE steps SET generators = zeroblob(3200)", "generators"),
     ("UPDATE steps SET step = 'one'", "step"),
     ("UPDATE steps SET step = 0.5", "step"),
     ("UPDATE steps SET seconds = 'soon'", "seconds"),
     ("UPDATE steps SET seconds = 3", "seconds"),
+    ("UPDATE steps SET seconds = x'00'", "block of steps"),
     ("UPDATE steps SET row_ids = x'0001'", "well formed"),
-    ("UPDATE steps SET row_ids = x'ffffffffffffff7f'", "rows that do not exist"),
-    ("UPDATE steps SET row_ids = x'feffffffffffffff'", "rows that do not exist"),
+    ("UPDATE steps SET count = 1, rows = 1, row_ids = x'ffffff7f', marks = x'00', seconds = zeroblob(8), "
+     "sample_weights = x'', whole = x'', metrics = x'', generators = x''", "rows that do not exist"),
+    ("UPDATE steps SET count = 1, rows = 1, row_ids = x'feffffff', marks = x'00', seconds = zeroblob(8), "
+     "sample_weights = x'', whole = x'', metrics = x'', generators = x''", "rows that do not exist"),
     ("UPDATE steps SET signature = 1", "well formed"),
     ("UPDATE steps SET signature = -1", "well formed"),
     ("UPDATE epochs SET state = 4", "state 4"),
@@ -272,9 +292,10 @@ def test_structure_that_is_no_tree(path: Path, structure: Any, match: str) -> No
 
 def test_batch_of_one_row_a_billion_times(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diagnose.tracefile.format.MAX_BATCH_BYTES", 10**6)
-    change(path, "UPDATE steps SET row_ids = zeroblob(8 * 60000) WHERE step = 0", rechain=True)
+    # The third step of the sample has a block of its own.
+    change(path, "UPDATE steps SET rows = 60000, row_ids = zeroblob(4 * 60000) WHERE step = 2", rechain=True)
     with read_trace(path) as trace, pytest.raises(TraceError, match="larger than any batch"):
-        trace.batch(trace.steps[0].batch)
+        trace.batch(trace.steps[2].batch)
 
 
 def test_batch_without_its_whole_leaf(path: Path) -> None:
@@ -287,7 +308,7 @@ def test_bool_that_is_neither(path: Path) -> None:
     content = b"\1\0\1\7"
     digest = xxhash.xxh3_128(b"bool:4\n" + content).digest()
     change(path, "UPDATE arrays SET digest = ? WHERE dtype = 'bool'", values=(digest,))
-    change(path, "UPDATE steps SET whole = ?", values=(digest,))
+    change(path, "UPDATE steps SET whole = ? WHERE step = 0", values=(2 * digest,))  # a block of two
     change(
         path,
         "UPDATE blobs SET data = ? WHERE blob = (SELECT blob FROM arrays WHERE dtype = 'bool')",

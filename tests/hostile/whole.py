@@ -114,7 +114,7 @@ def write(path: Path) -> None:
                 step = (epoch - 1) * STEPS + place
                 count = np.float32([place, 8 * place, place, 8 * place]).tobytes()
                 after = np.float32([place + 1, 8 * place + 8, place + 1, 8 * place + 8]).tobytes()
-                writer.step(step=step, epoch=epoch, batch_index=place, computed_at=step, produced=step + 1,
+                writer.step(step=step, epoch=epoch, batch_index=place,
                             batch=batches[place], metrics_before=count, metrics_after=after, generator=None,
                             seconds=0.25)  # fmt: skip
                 state = _state(writer, step + 1, "version")

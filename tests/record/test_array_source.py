@@ -103,13 +103,23 @@ def fit(model: Any, level: int, folder: Path, *callbacks: Any, **arguments: Any)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_step_is_looked_at_and_the_trace_has_each(kind: str, model: Any, watched: Watched, tmp_path: Path) -> None:
+def test_no_step_is_looked_at_and_the_trace_has_each(
+    kind: str, model: Any, watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told, logged = fit(model, 0, tmp_path, **KINDS[kind])
     assert watched.seen == 1  # the first shows whether the source tells the same
+    by_place, _ = fit(model, 2, tmp_path, **KINDS[kind]) if current_backend().copies_arrays else (told, None)
+    with_none(monkeypatch)
+    watched.seen = 0
     looked_at, history = fit(model, 1, tmp_path, **KINDS[kind])
-    assert watched.seen == 1 + len(looked_at)
-    assert told == looked_at
+    assert watched.seen == len(looked_at)
+    assert told == by_place == looked_at
     assert logged == history
+
+
+def with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No source: each batch is taken where it is drawn."""
+    monkeypatch.setattr(type(current_backend()), "tap_arrays", lambda self, epoch_iterator: None)
 
 
 class InBatches(keras.callbacks.Callback):
@@ -126,10 +136,13 @@ def test_where_the_source_cannot_tell_each_step_is_looked_at(
 
 
 @pytest.mark.skipif(keras.config.backend() == "torch", reason="Keras has no such executions there")
-def test_several_steps_of_one_execution(watched: Watched, tmp_path: Path) -> None:
+def test_several_steps_of_one_execution(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained(steps_per_execution=2)
     told, _ = fit(model, 0, tmp_path)
     most = watched.seen
+    if current_backend().copies_arrays:
+        assert told == fit(model, 2, tmp_path)[0]
+    with_none(monkeypatch)
     looked_at, _ = fit(model, 1, tmp_path)
     assert most <= 2 and told == looked_at and len(told) == 6
 
@@ -146,10 +159,12 @@ class Writes(keras.callbacks.Callback):
 
 
 def test_what_a_callback_writes_into_the_arrays_is_in_the_trace_where_it_is_trained_on(
-    model: Any, watched: Watched, tmp_path: Path
+    model: Any, watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for level in (0, 1):
+        if level:
+            with_none(monkeypatch)
         x = data()[0].astype("float32")
         found.append(fit(model, level, tmp_path, Writes(x), x=x, epochs=3)[0])
     assert watched.seen == 1 + 9
@@ -253,10 +268,11 @@ class Replaces(keras.callbacks.Callback):
             self.model.train_function = lambda *arguments: inner(*arguments)
 
 
-def test_of_steps_that_another_function_made_no_row_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", [0, 2] if current_backend().copies_arrays else [0])
+def test_of_steps_that_another_function_made_no_row_is_said(level: int, tmp_path: Path) -> None:
     x, y = data()
     path = tmp_path / "fit.diag"
-    trained().fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Tracer(path, level=0), Replaces()])
+    trained().fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Tracer(path, level=level), Replaces()])
     with read_trace(path) as trace:
         missing = [step.batch.missing for step in trace.steps]
     assert missing == [None] * 3 + [OTHER_FUNCTION] * 3

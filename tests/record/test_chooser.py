@@ -95,6 +95,23 @@ def test_what_is_ours_is_told_by_step_and_by_level() -> None:
     assert meter.costs(7).spent == pytest.approx(0.756)
 
 
+def test_what_a_step_takes_is_not_told_by_the_slow_ones_a_fit_begins_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks by hand: a step of 9 s, then such of 1 s each; the look after four has two of these to go by."""
+    now = [0.0]
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(f"diagnose.record.costs.time.{clock}", lambda: now[0])
+    meter = Meter(3)
+    meter.begin(1)
+    found = []
+    for step, seconds in enumerate((9, 1, 1, 1, 1, 1, 1), start=2):
+        now[0] += seconds
+        meter.stepped()
+        if step in (2, 4, 8):
+            found.append(meter.costs(step))
+    assert [costs.step for costs in found] == [9.0, 1.0, 1.0]
+    assert found[-1].passed == 15.0
+
+
 # ── in a fit ──
 
 

@@ -119,7 +119,7 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "before a step": (Recorder, "before_step", 3),
     "numbering the optimizer": (previous, "identity", 1),
     "taking a batch": (Taker, "_array", 3),
-    "taking it apart": (taking, "take", 3),
+    "taking it apart": (taking, "take", 2),
     "after a step": (Recorder, "after_step", 4),
     "handing over": (Worker, "put", 20),
     "in a validation pass": (Recorder, "before_evaluation_batch", 2),

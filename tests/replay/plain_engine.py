@@ -173,7 +173,7 @@ def record(path: Path, *, batch: int, every_update: bool = True) -> None:
                 w = updated(w, x[rows], y[rows], rate)
                 state(step + 1, "version", w, every_update or start + batch >= ROWS)
                 writer.step(
-                    step=step, epoch=epoch, batch_index=index, computed_at=step, produced=step + 1,
+                    step=step, epoch=epoch, batch_index=index,
                     batch=BatchRef(signature, np.arange(start, start + batch)), metrics_before=before,
                     metrics_after=metrics.tobytes(), generator=None, seconds=0.1,
                 )  # fmt: skip

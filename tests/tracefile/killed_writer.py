@@ -34,7 +34,7 @@ def main(path: Path, page_bytes: int) -> None:
             arrays=[digest], optimizer_arrays=None, kept=True,
         )  # fmt: skip
         writer.step(
-            step=step, epoch=1, batch_index=step, computed_at=step, produced=step + 1,
+            step=step, epoch=1, batch_index=step,
             batch=BatchRef(signature, np.array([row])), metrics_before=None, metrics_after=None, generator=None,
             seconds=0.0,
         )  # fmt: skip

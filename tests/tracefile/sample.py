@@ -60,7 +60,7 @@ def fill(writer: TraceWriter, steps: int = 3) -> None:
         )  # fmt: skip
         batch = BatchRef(signature, np.array([4, step % 5]), sample_weight, (mask,))
         writer.step(
-            step=step, epoch=1 + step // 2, batch_index=step % 2, computed_at=step, produced=step + 1, batch=batch,
+            step=step, epoch=1 + step // 2, batch_index=step % 2, batch=batch,
             metrics_before=None if step == 0 else b"before", metrics_after=b"after!", generator=generator, seconds=0.25,
         )  # fmt: skip
         if step % 2:
@@ -76,7 +76,7 @@ def fill(writer: TraceWriter, steps: int = 3) -> None:
         arrays=[array_digest(np.ones(3))], optimizer_arrays=None, kept=False,
     )  # fmt: skip
     writer.step(
-        step=steps, epoch=2, batch_index=9, computed_at=steps, produced=steps + 1, generator=None, seconds=0.0,
+        step=steps, epoch=2, batch_index=9, generator=None, seconds=0.0,
         batch=BatchRef(signature, np.array([digests_only])), metrics_before=None, metrics_after=None,
     )  # fmt: skip
     writer.event("weights-changed", {"callback": "EarlyStopping", "before": 0, "after": 1}, epoch=2)

@@ -244,7 +244,7 @@ def test_any_records_come_back_in_order(tmp_path: Path, records: list[Any], stat
             elif kind == "step":
                 ids = np.array([i % total for i in values[1]] if total else [-1], np.int64)
                 writer.step(
-                    step=values[0], epoch=1, batch_index=0, computed_at=0, produced=1, batch=BatchRef(0, ids),
+                    step=values[0], epoch=1, batch_index=0, batch=BatchRef(0, ids),
                     metrics_before=values[2], metrics_after=None, generator=None, seconds=0.5,
                 )  # fmt: skip
                 expected[kind].append((values[0], ids.tolist(), values[2]))

@@ -144,10 +144,8 @@ def _event(kind: str, detail: Any) -> Callable[[Tables], None]:
 
 
 def _step(i: int, row: list[Any]) -> None:
-    row[10] = row[11] = None  # the metrics' variables, which are larger than all else
-    row[0] += i
-    row[3] += i
-    row[4] += i
+    row[11], row[12], row[13] = bytes(row[3]), b"", b""  # the metrics' variables are larger than all else
+    row[0] += i * row[3]
 
 
 def _epoch(i: int, row: list[Any]) -> None:

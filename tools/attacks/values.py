@@ -71,7 +71,7 @@ EVENTS: dict[str, Any] = {
 STATEMENTS = (
     "CREATE TABLE more (a)", "CREATE INDEX i ON events (kind)", "CREATE VIEW v AS SELECT 1",
     "CREATE TRIGGER t AFTER INSERT ON info BEGIN DELETE FROM info; END", "DROP TABLE events", "PRAGMA user_version = 0",
-    "PRAGMA user_version = 3", "PRAGMA application_id = 1", "DELETE FROM diagnosis", "DELETE FROM seal",
+    "PRAGMA user_version = 4", "PRAGMA application_id = 1", "DELETE FROM diagnosis", "DELETE FROM seal",
     "INSERT INTO seal VALUES (999, 'complete')", "UPDATE seal SET status = 'odd'", "DELETE FROM blobs",
     "UPDATE blobs SET data = zeroblob(length(data))", "UPDATE blobs SET data = zeroblob(0) WHERE blob = 1",
     "INSERT INTO diagnosis VALUES (2, 'x', 'null', zeroblob(16))", "UPDATE states SET arrays = zeroblob(0)",

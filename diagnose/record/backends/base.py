@@ -108,6 +108,8 @@ class Backend(Protocol):
     """One backend's way of running a step and of holding values."""
 
     name: str
+    copies_arrays: bool
+    """Whether its data sets hold copies of the NumPy arrays that a fit was given."""
 
     def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         """A function to set as `model.train_function` in place of `original`."""

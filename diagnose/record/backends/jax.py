@@ -27,6 +27,7 @@ class JaxBackend:
     `self._jax_state` while `self._jax_state_synced` is false; buffers are donated to the next step."""
 
     name = "jax"
+    copies_arrays = False
 
     def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         return _wrap(model, original, hook)

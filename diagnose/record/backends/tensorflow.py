@@ -36,6 +36,7 @@ class TensorFlowBackend:
     function runs one step per element, up to `steps_per_execution`."""
 
     name = "tensorflow"
+    copies_arrays = True
 
     def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         return _wrap(model, original, hook)

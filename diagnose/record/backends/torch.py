@@ -24,6 +24,7 @@ class TorchBackend:
     attribute, with `data` a list of one batch."""
 
     name = "torch"
+    copies_arrays = False
 
     def wrap_train(self, model: Any, original: Callable[..., Any], hook: StepHook) -> Callable[..., Any]:
         return _wrap(original, hook)
