@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def report_all(options: argparse.Namespace, output: Output, read: Read) -> int:
     return 1 if failed else 0
 
 
-def _done(options: argparse.Namespace, pool: Any, read: Read) -> Iterator[Done]:
+def _done(options: argparse.Namespace, pool: Any, read: Read) -> Generator[Done, None, None]:
     how = {name: getattr(options, name) for name in ("model", "stored_model", "data", "epochs")}
     jobs = [Job(trace if isinstance(trace, str) else trace.absolute(), how, read) for trace in options.traces]
     if pool is None:
