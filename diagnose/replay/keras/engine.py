@@ -76,7 +76,7 @@ class KerasEngine:
         self.retrainer: Retrainer | None = KerasRetrainer(model, self.values, self.fresh, kept, fixed=fixed)
         self._own = OwnSteps(model, self.values, self._optimizer_state, kept)
         self._splits_loss = step_by_keras(model, "compute_loss")
-        self._together = Together(model, self.switches, trace.steps, trace.header.backend)
+        self._together = Together(model, self.switches, trace)
         self._check_replicas()
         self._fresh: list[Any] | None = None
         self._loops = len(trace.steps) >= LOOP_FROM

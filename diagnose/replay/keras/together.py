@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, Final
 
+from diagnose.frameworks.keras.layers import layers_of
 from diagnose.frameworks.keras.origin import step_by_keras
 from diagnose.replay.engine import TRAINING, Mode
-from diagnose.tracefile.model import Step
 from diagnose.tracefile.reader import Trace
 
 SMALL: Final = {"tensorflow": 0.15, "jax": 1.0}
@@ -23,9 +23,13 @@ _CHEAP: Final = frozenset({"dropout", "batch-norm", "augmentation"})
 class Together:
     """For one model. `switches`: the kinds of its layers that differ between training and inference."""
 
-    def __init__(self, model: Any, switches: frozenset[str], steps: Sequence[Step], backend: str) -> None:
+    def __init__(self, model: Any, switches: frozenset[str], trace: Trace) -> None:
         self._inference = Mode(switches, False)
-        keras_own = all(step_by_keras(model, name) for name in ("compute_loss", "compute_metrics", "call"))
+        steps, backend = trace.steps, trace.header.backend
+        asked = ("compute_loss", "compute_metrics", "call")
+        keras_own = all(step_by_keras(model, name) and name not in vars(model) for name in asked)
+        # A model with other layers than were recorded is refused where it is to train.
+        keras_own = keras_own and len(layers_of(model)) == len(trace.header.model.layers)
         self._alike = not switches and keras_own
         small = bool(steps) and median(s.seconds for s in steps) * len(steps) <= SMALL.get(backend, 0.0)
         one = len(switches) == 1 and switches <= _CHEAP and keras_own
