@@ -110,7 +110,7 @@ def run_case(name: str, seed: int | None = None, level: Level = "auto") -> Case:
     from diagnose.analysis.again import found_again
     from diagnose.analysis.analyze import diagnose_run
 
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)  # at the end
     before = sys.argv, list(sys.path), sys.modules["__main__"]
     started = time.perf_counter()
     printed = io.StringIO()

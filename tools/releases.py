@@ -213,7 +213,8 @@ def environment(backend: str | None) -> dict[str, str]:
         kept.pop(name, None)
     kept.setdefault("PIP_CONSTRAINT", str(ROOT / ".ci" / "constraints.txt"))
     kept |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "MPLBACKEND": "Agg"}
-    kept |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    if "PYTHONPYCACHEPREFIX" not in kept:
+        kept["PYTHONDONTWRITEBYTECODE"] = "1"
     return kept if backend is None else {**kept, "KERAS_BACKEND": backend}
 
 

@@ -1,8 +1,9 @@
 """All tests, each on one backend: python tools/run_tests.py [PYTEST ARGUMENT ...]
 
-Most run on TensorFlow, the default. Those that fit models and are not about the backend (the mark `any_backend`, see
-`tests/conftest.py`) run on torch, where a tiny fit takes a fifth of the processor time: nothing is traced into graphs
-there. Without torch, all run on TensorFlow. Both parts run whatever the first gives; ends with 1 if one failed.
+Most run on torch, where a tiny fit takes a fifth of the processor time: nothing is traced into graphs there. On
+TensorFlow, the default, runs what is about how a fit is recorded and about the command (see `tests/conftest.py`, which
+gives the others the mark `any_backend`), and what skipped itself on torch. Without torch, all run on TensorFlow. Both
+parts run whatever the first gives; ends with 1 if one failed. `{backend}` in an argument becomes the part's.
 """
 
 from __future__ import annotations
@@ -11,24 +12,33 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = (("tensorflow", "not any_backend"), ("torch", "any_backend"))
 NOTHING_RAN = 5
 """pytest's exit status where what was asked for is all of the other part."""
 
 
-def run(backend: str, chosen: str, arguments: list[str]) -> int:
-    command = [sys.executable, "-m", "pytest", *(["-m", chosen] if chosen else []), *arguments]
+def run(backend: str, chosen: str, arguments: list[str], **names: str) -> int:
+    words = [word.replace("{backend}", backend) for word in arguments]
+    command = [sys.executable, "-m", "pytest", *(["-m", chosen] if chosen else []), *words]
     print(f"== on {backend}: {' '.join(command[1:])}", flush=True)
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "KERAS_BACKEND": backend}, check=False).returncode
+    environment = {**os.environ, "KERAS_BACKEND": backend, **names}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def main(given: list[str]) -> int:
     arguments = given or ["-q", "-n", "auto"]
-    parts = PARTS if importlib.util.find_spec("torch") else (("tensorflow", ""),)
-    codes = [run(backend, chosen, arguments) for backend, chosen in parts]
+    if importlib.util.find_spec("torch") is None:
+        return run("tensorflow", "", arguments)
+    with tempfile.TemporaryDirectory(prefix="run-tests-") as folder:
+        skipped = Path(folder, "skipped.txt")
+        skipped.touch()
+        codes = [
+            run("torch", "any_backend", arguments, SKIPPED_TO=str(skipped)),
+            run("tensorflow", "not any_backend", arguments, SKIPPED_ELSEWHERE=str(skipped)),
+        ]
     return int(any(code not in (0, NOTHING_RAN) for code in codes) or set(codes) == {NOTHING_RAN})
 
 

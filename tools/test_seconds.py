@@ -1,9 +1,9 @@
 """How long each test file takes, for `tests/conftest.py` to begin with the longest.
 
-    python tools/test_seconds.py [JUNIT]
+    python tools/test_seconds.py [JUNIT ...]
 
-    JUNIT    what `pytest --junitxml` wrote (default: runs the whole suite on two cores, for which the machine must be
-             quiet)
+    JUNIT    what `tools/run_tests.py --junitxml {backend}.xml` wrote (default: runs the whole suite on two cores, for
+             which the machine must be quiet)
 
 Writes `tests/seconds.json`. It need not be exact, nor be made anew for every change.
 """
@@ -11,33 +11,35 @@ Writes `tests/seconds.json`. It need not be exact, nor be made anew for every ch
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools import run_tests
+
 ROOT = Path(__file__).resolve().parents[1]
 LEAST = 3.0
 """Shorter files are left out: they come last in any order."""
 
 
-def seconds(junit: Path) -> dict[str, int]:
+def seconds(files: list[Path]) -> dict[str, int]:
     """Whole seconds by file, the longest first."""
     found: Counter[str] = Counter()
-    for case in ElementTree.parse(junit).iter("testcase"):
+    for case in (case for junit in files for case in ElementTree.parse(junit).iter("testcase")):
         found[f"{case.get('classname', '').replace('.', '/')}.py"] += float(case.get("time", 0))  # type: ignore[assignment]
     return {file: round(time) for file, time in found.most_common() if time >= LEAST}
 
 
 def main(given: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        junit = Path(given[0]) if given else Path(folder, "junit.xml")
+        files = [Path(name) for name in given]
         if not given:
-            run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--junitxml", str(junit)]
-            subprocess.run(run, cwd=ROOT, check=False)
-        text = json.dumps(seconds(junit), indent=1)
+            run_tests.main(["-q", "-p", "no:cacheprovider", "-n", "2", "--junitxml", f"{folder}/{{backend}}.xml"])
+            files = sorted(Path(folder).glob("*.xml"))
+        text = json.dumps(seconds(files), indent=1)
     (ROOT / "tests" / "seconds.json").write_text(text + "\n", "utf-8")
 
 

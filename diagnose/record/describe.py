@@ -3,6 +3,7 @@ only."""
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import sys
@@ -19,7 +20,7 @@ from diagnose.frameworks.keras.fits import adapter, batches, iterator_of_fit, st
 from diagnose.frameworks.keras.model_state import carried_variables, state_variables
 from diagnose.frameworks.keras.optimizers import rate, variables_of
 from diagnose.frameworks.keras.origin import by_keras, step_by_keras
-from diagnose.frameworks.keras.saving import saved_places
+from diagnose.frameworks.keras.saving import saved_places, without_importing_tensorflow
 from diagnose.record import describe_data
 from diagnose.record.callback_code import reads, thresholds
 from diagnose.record.handlers import let_through
@@ -258,10 +259,9 @@ def _architecture(model: Any) -> Json:
     """The serialized model and compile settings, for `report --stored-model`; None where the model cannot be
     serialized."""
     try:
-        import json
-
-        config = json.loads(model.to_json())
-        compiled = model.get_compile_config()
+        with without_importing_tensorflow():
+            config = json.loads(model.to_json())
+            compiled = model.get_compile_config()
         return {"model": config, "compile": json.loads(json.dumps(compiled)) if compiled else None}
     except Exception as error:
         let_through(error)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.command import BACKEND
+from tests.cli.command import start as start_python
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("dropout_and_batch_norm", "early_stopping_restore", "generator", "interrupted")
 
@@ -35,6 +38,41 @@ def test_fits_in_fresh_processes_are_the_same(tmp_path: Path) -> None:
     assert output["untraced"][0] == output["traced"][0]
     assert said(output["untraced"][1]) == said(output["traced"][1])
     assert len(list((tmp_path / "traced").glob("*.diag"))) == len(NAMES)
+
+
+LIBRARIES = """
+import sys
+import keras
+import numpy as np
+from diagnose import Tracer
+
+asked = []
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "tensorflow":
+            asked.append(name)
+
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.zeros((4, 2), "float32")
+model.fit(x, x[:, :1], verbose=0)
+before = "tensorflow" in sys.modules
+sys.meta_path.insert(0, Finder)
+tracer = Tracer("fit.diag")
+model.fit(x, x[:, :1], verbose=0, callbacks=[tracer])
+tracer.diagnose()
+assert before or not asked, "it imported TensorFlow, which takes seconds and prints"
+from keras.src.utils.module_utils import tensorflow
+assert before or tensorflow._available is None
+"""
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow is there")
+def test_no_other_framework_is_imported(tmp_path: Path) -> None:
+    done = start_python("-c", LIBRARIES, cwd=tmp_path, KERAS_BACKEND=BACKEND).done()
+    assert done.code == 0, done.stderr
 
 
 def said(stderr: str) -> list[str]:

@@ -43,6 +43,10 @@ RELIED_ON: Final = (
     Relied(_LAYER + "_losses", "penalties of a pass; put back after a replay"),
     Relied(_LAYER + "_loss_ids", "put back after a replay"),
     Relied(_LAYER + "_layers", "not followed: Keras saves no layer by way of it"),
+    Relied(
+        "keras.src.utils.module_utils.LazyModule._available",
+        "a model is described without importing TensorFlow",
+    ),
     Relied("keras.src.models.functional.Functional", "its layers are saved in the order of `layers`"),
     Relied("keras.src.models.sequential.Sequential._functional", "not followed by saving"),
     Relied(_FUNCTION + "_operations", "not followed by saving"),

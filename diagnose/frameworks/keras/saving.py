@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from diagnose.frameworks.keras.layers import own_variables
@@ -24,6 +26,25 @@ _NOT_CHILDREN = frozenset(
         "_torch_params",
     }
 )
+
+
+@contextmanager
+def without_importing_tensorflow() -> Iterator[None]:
+    """For what serializes a model. Keras asks there whether something is TensorFlow's, and on the other backends
+    imports it to find out, which takes seconds and prints; of what is not imported, nothing can be there.
+
+    Its answer is put back, so that Keras asks again when the user's code needs it. One thread at a time.
+    """
+    from keras.src.utils.module_utils import tensorflow as lazy
+
+    unasked = lazy._available is None and lazy.name not in sys.modules
+    if unasked:
+        lazy._available = False
+    try:
+        yield
+    finally:
+        if unasked:
+            lazy._available = None
 
 
 def saved_places(model: Any) -> dict[int, str]:
