@@ -53,10 +53,12 @@ def test_one_function_makes_all_passes_of_a_small_fit(
 
 
 class OnlyTrains(keras.layers.Dropout):
-    """One that cannot be run in inference mode."""
+    """One that cannot be run in inference mode, once it is trained."""
+
+    trained = False
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if not training:
+        if self.trained and not training:
             raise ValueError("no inference here")
         return super().call(inputs, training=training)
 
@@ -71,6 +73,7 @@ def test_where_one_of_the_passes_fails_those_asked_for_are_made_alone(
         "diagnose.record.describe.layer_kind", lambda layer: "dropout" if "only" in layer.name else None
     )
     tracer = fitted(tmp_path / "fit.diag", OnlyTrains(0.4, name="only"))
+    monkeypatch.setattr(OnlyTrains, "trained", True)
     found = tracer.diagnose()
     assert found.replay is not None and (found.replay.steps, found.replay.reproduced) == (6, 6)
     assert not any(row.reevaluated for row in found.epoch_rows)

@@ -16,6 +16,10 @@ SMALL: Final = {"tensorflow": 0.15, "jax": 1.0}
 """Seconds of train steps up to which all passes of a fit are made in all modes: about what a function costs that is not
 compiled for it."""
 
+FEW: Final = 48
+FEW_SECONDS: Final = 1.0
+"""Of so few steps, what they took tells more of what else the machine did."""
+
 _CHEAP: Final = frozenset({"dropout", "batch-norm", "augmentation"})
 """Kinds that Keras's own layers have. What a layer of the user's does in another mode need not be harmless."""
 
@@ -31,7 +35,10 @@ class Together:
         # A model with other layers than were recorded is refused where it is to train.
         keras_own = keras_own and len(layers_of(model)) == len(trace.header.model.layers)
         self._alike = not switches and keras_own
-        small = bool(steps) and median(s.seconds for s in steps) * len(steps) <= SMALL.get(backend, 0.0)
+        limit = SMALL.get(backend, 0.0)
+        if limit and len(steps) <= FEW:
+            limit = max(limit, FEW_SECONDS)
+        small = bool(steps) and median(s.seconds for s in steps) * len(steps) <= limit
         one = len(switches) == 1 and switches <= _CHEAP and keras_own
         self._all: tuple[Mode, ...] | None = (TRAINING, self._inference) if small and one else None
 
