@@ -40,11 +40,11 @@ def differences(light: Any, full: Any) -> Iterator[str]:
         if (a.status, a.metric, a.effect) != (b.status, b.metric, b.effect):
             yield f"{rule}: {a.status} ({a.title}) / {b.status} ({b.title})"
     for a, b in zip(light.epoch_rows, full.epoch_rows, strict=True):
-        if a.logged != b.logged:
+        if repr(a.logged) != repr(b.logged):  # NaN is NaN
             yield f"epoch {a.epoch} logged {a.logged} / {b.logged}"
-        if a.reevaluated != b.reevaluated:
+        if repr(a.reevaluated) != repr(b.reevaluated):
             yield f"epoch {a.epoch} evaluated again {a.reevaluated} / {b.reevaluated}"
-    if light.ledgers != full.ledgers:
+    if repr(light.ledgers) != repr(full.ledgers):
         yield f"{len(light.ledgers)} / {len(full.ledgers)} ledgers, or other amounts"
     yield from (
         f"epoch {r.epoch} not proven: {r.why}" for r in light.epoch_rows if r.how == "epoch-ends" and r.analysed
