@@ -11,7 +11,8 @@ from diagnose.result.codec import from_dict
 from diagnose.result.diagnosis import Diagnosis, Finding
 from diagnose.rules import RULES, run_rule, run_rules
 from diagnose.rules.facts import Facts
-from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
+from diagnose.tracefile.damage import no_odd_error
+from diagnose.tracefile.reader import Trace, read_trace
 
 
 def found_again(path: Path, only: str | None = None) -> tuple[Finding, ...]:

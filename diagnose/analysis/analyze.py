@@ -20,7 +20,8 @@ from diagnose.analysis.tables import (
 from diagnose.frameworks.keras.releases import NEWEST, OLDEST, loaded, tested
 from diagnose.result.diagnosis import Diagnosis
 from diagnose.result.problems import Problems
-from diagnose.tracefile.reader import Trace, no_odd_error, read_trace
+from diagnose.tracefile.damage import no_odd_error
+from diagnose.tracefile.reader import Trace, read_trace
 
 if TYPE_CHECKING:
     from diagnose.record.call_items import Calls

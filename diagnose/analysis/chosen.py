@@ -43,7 +43,9 @@ def is_short(trace: Trace) -> bool:
 
 
 def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Watcher], restored: int | None) -> list[int]:
-    """The epochs that get a ledger: the last, the best by each monitor, the restored, and the one after each of these.
+    """The epochs that get a ledger: the last, the best by each monitor, the restored; where a training value decides,
+    also the one after each, in whose log the weights an epoch ends with are seen first. A validation value belongs to
+    the epoch that it stands at.
 
     Raises:
         DiagnoseError: an epoch that was asked for is not in the trace.
@@ -57,8 +59,10 @@ def analysed(trace: Trace, wanted: Wanted, decisions: Sequence[Watcher], restore
             there = f"its epochs are {epochs[0]} to {epochs[-1]}" if epochs else "no epoch was finished"
             raise DiagnoseError(f"This fit has no epoch {', '.join(map(str, missing))}: {there}.")
         return [e for e in epochs if e in set(wanted)]
-    best = [epoch for d in decisions for epoch in ranked(trace, d)[:1]]
-    found = {e for start in (*best, *([] if restored is None else [restored])) for e in (start, start + 1)}
+    best = [(epoch, d.on_training_value) for d in decisions for epoch in ranked(trace, d)[:1]]
+    if restored is not None:
+        best.append((restored, any(d.on_training_value for d in decisions)))
+    found = {e for start, later in best for e in ((start, start + 1) if later else (start,))}
     return [e for e in epochs if e in found | set(epochs[-1:])]
 
 

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from diagnose.cli.output import Output
+from diagnose.tracefile.remote import located
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
+    parser.add_argument("trace", type=located, metavar="TRACE", help="a .diag file, or a URL")
     parser.add_argument("weights", type=Path, metavar="WEIGHTS", help=".weights.h5, .keras, .h5, .safetensors or .npz")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

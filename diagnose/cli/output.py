@@ -39,7 +39,7 @@ def add_epochs(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=_epochs,
         metavar="all|3,7",
-        help="the epochs to explain (default: the last, the best by the monitor, the restored, the one after each)",
+        help="the epochs to explain (default: the last, the best by the monitor, the restored, …)",
     )
 
 

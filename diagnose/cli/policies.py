@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from diagnose.cli.output import nobody_reads
-from diagnose.cli.report import add_model, read
+from diagnose.cli.report import add_model, check, read
 from diagnose.errors import DiagnoseError
 from diagnose.result.diagnosis import Policies
 from diagnose.result.text import visible
+from diagnose.tracefile.remote import located
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
+    parser.add_argument("trace", type=located, metavar="TRACE", help="a .diag file, or a URL")
     parser.add_argument(
         "--metric", metavar="NAME", help="what the models are judged by (default: what the run itself goes by)"
     )
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     add_model(parser)
-    parser.set_defaults(epochs=None, workers=None, dask=None)
+    parser.set_defaults(epochs=None, workers=None, dask=None, traces=())
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -41,7 +41,8 @@ def _table(options: argparse.Namespace) -> Policies:
     from diagnose.policies.table import table
     from diagnose.tracefile.reader import read_trace
 
-    diagnosis = read(options)
+    check(options)
+    diagnosis = read(options, options.trace)
     if options.metric is None and options.policy is None and diagnosis.policies is not None:
         return diagnosis.policies
     asked = None if options.policy is None else [parse(text) for text in options.policy]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -15,12 +16,15 @@ from diagnose.errors import DiagnoseError, UsageError
 from diagnose.report.folder import claimed
 from diagnose.report.json import dumps
 from diagnose.result.diagnosis import Diagnosis
+from diagnose.tracefile.remote import at_hand, located, stem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
-    add_out(parser, "reports/NAME of the trace")
-    parser.add_argument("--json", action="store_true", help="print diagnosis.json")
+    parser.add_argument(
+        "traces", type=located, nargs="+", metavar="TRACE", help="a .diag file, or a URL that fsspec reads: s3://…"
+    )
+    add_out(parser, "reports/NAME of the trace; of several: reports, with a folder for each")
+    parser.add_argument("--json", action="store_true", help="print diagnosis.json; of several, the overview")
     add_epochs(parser)
     add_workers(parser)
     add_model(parser)
@@ -45,9 +49,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
+    check(options)
     output = Output(as_json=options.json)
-    diagnosis = read(options)
-    asked: Path = options.out or Path("reports") / options.trace.stem
+    if len(options.traces) > 1:
+        from diagnose.cli.many import report_all
+
+        return report_all(options, output, read_here)
+    (trace,) = options.traces
+    diagnosis = read(options, trace)
+    asked: Path = options.out or Path("reports") / stem(trace)
     # The same report again is not another one.
     document = dumps([diagnosis])
     same = {"diagnosis.json": document.encode()}
@@ -56,37 +66,54 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def read(options: argparse.Namespace) -> Diagnosis:
-    """The diagnosis that the trace holds, or a new one where there is a model."""
+def check(options: argparse.Namespace) -> None:
+    """UsageError for options that are of no use together."""
+    if options.model or options.stored_model:
+        return
+    if options.epochs is not None:
+        raise UsageError("--epochs is of use with --model or --stored-model only: it needs replay.")
+    if (options.workers or options.dask) and len(options.traces) < 2:
+        raise UsageError(
+            "--workers and --dask are of use for several traces, or with --model or --stored-model: they replay."
+        )
+    if options.data:
+        raise UsageError("--data is of use with --model or --stored-model only.")
+
+
+def read(options: argparse.Namespace, trace: Path | str, *, alone: bool = True) -> Diagnosis:
+    """The diagnosis that the trace holds, or a new one where there is a model.
+
+    Args:
+        alone: the workers asked for are for this trace.
+    """
+    with at_hand(trace) as path:
+        return _read(options, path, alone)
+
+
+def read_here(options: argparse.Namespace, trace: Path | str) -> Diagnosis:
+    """The same by this process alone."""
+    return read(options, trace, alone=False)
+
+
+def _read(options: argparse.Namespace, path: Path, alone: bool) -> Diagnosis:
     from diagnose.analysis.analyze import analyse_file
     from diagnose.analysis.tables import with_clocks
     from diagnose.result.codec import from_dict
     from diagnose.tracefile.reader import read_trace
 
-    trace = read_trace(options.trace)
-    try:
+    with read_trace(path) as trace:
         found, header = trace.diagnosis(), trace.header
         stored = None if found is None else with_clocks(trace, from_dict(found))
-    finally:
-        trace.close()
-    if options.epochs is not None and not (options.model or options.stored_model):
-        raise UsageError("--epochs is of use with --model or --stored-model only: it needs replay.")
-    if (options.workers or options.dask) and not (options.model or options.stored_model):
-        raise UsageError("--workers and --dask are of use with --model or --stored-model only: they replay.")
-    if options.data and not (options.model or options.stored_model):
-        raise UsageError("--data is of use with --model or --stored-model only.")
     if options.model or options.stored_model:
         if header.backend != "unknown" and "keras" not in sys.modules:
             os.environ.setdefault("KERAS_BACKEND", header.backend)  # seeds and kernels are the backend's own
         model = _from_function(options.model) if options.model else _from_trace(header.model.architecture)
         data = _call(options.data, "--data") if options.data else None
-        with executor(options) as workers:
-            return analyse_file(
-                options.trace, model, data=data, epochs=options.epochs, name=options.trace.stem, executor=workers
-            )
+        with executor(options) if alone else contextlib.nullcontext() as workers:
+            return analyse_file(path, model, data=data, epochs=options.epochs, name=path.stem, executor=workers)
     if stored is not None:
         return stored
-    return analyse_file(options.trace, None, name=options.trace.stem)
+    return analyse_file(path, None, name=path.stem)
 
 
 def _call(target: str, option: str) -> Any:

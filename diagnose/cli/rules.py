@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from diagnose.cli.output import Output
 from diagnose.result.diagnosis import Finding
+from diagnose.tracefile.remote import located
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="a .diag file")
+    parser.add_argument("trace", type=located, metavar="TRACE", help="a .diag file, or a URL")
     parser.add_argument("--only", metavar="RULE", help="this rule alone, with its evidence and advice")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 

@@ -45,7 +45,8 @@ class Afterwards:
                 passed over.
             fit: which fit of this tracer, 1-based; the last by default.
             epochs: the epochs (1-based) that get a ledger, or "all". By default the last, the best by the monitor, the
-                restored, and the one after each. Of a long fit, only these are replayed and evaluated again.
+                restored, and, where a training value decides, the one after each. Of a long fit, only these are
+                replayed and evaluated again.
             executor: of `concurrent.futures`, whose workers are other processes: they replay the epochs. The result is
                 the same. They need this package, Keras, and whatever the model is made of, and read the trace under
                 the same path.

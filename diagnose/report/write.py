@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diagnose.errors import DiagnoseError
@@ -37,9 +37,15 @@ def write_reports(
     Raises:
         DiagnoseError: the folder or a file cannot be written.
     """
+    return write_files(report_files(diagnoses, texts, document=document), Path(out))
+
+
+def report_files(
+    diagnoses: Sequence[Diagnosis], texts: Texts | None = None, *, document: str | None = None
+) -> dict[str, bytes]:
+    """What `write_reports` writes, by name, the HTML first."""
     from diagnose.report import html, json
 
-    out = Path(out)
     with speaking(texts):
         pages = [html.draw(diagnosis, index) for index, diagnosis in enumerate(diagnoses)]
         page = html.page(pages)
@@ -48,6 +54,11 @@ def write_reports(
     for prefix, drawn in zip(_prefixes(diagnoses), pages, strict=True):
         figures = {"timeline.png": drawn.timeline_png, "ledger.png": drawn.ledger_png}
         files |= {prefix + name: content for name, content in figures.items() if content is not None}
+    return files
+
+
+def write_files(files: Mapping[str, bytes], out: Path) -> list[Path]:
+    """Writes the files of a report. Returns them; DiagnoseError where one cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for old in out.iterdir():

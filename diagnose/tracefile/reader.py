@@ -5,23 +5,23 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from diagnose.errors import DiagnoseError, ReplayError, TraceError, TraceWriteError
+from diagnose.errors import ReplayError, TraceError, TraceWriteError
 from diagnose.tracefile import format as fmt
 from diagnose.tracefile.about import Header, Source
 from diagnose.tracefile.bounds import unbounded
 from diagnose.tracefile.chain import diagnosis_digest
 from diagnose.tracefile.checks import check_records, check_work
 from diagnose.tracefile.content import DIGESTS_ONLY, Contents
+from diagnose.tracefile.damage import damage, no_odd_error
 from diagnose.tracefile.digest import array_digest
 from diagnose.tracefile.events import TrainEnd
-from diagnose.tracefile.journal import journal_hint, journal_path, names_other_files
+from diagnose.tracefile.journal import journal_path, names_other_files
 from diagnose.tracefile.jsontext import from_json, json_cost, to_json
 from diagnose.tracefile.load import load_diagnosis, load_records
 from diagnose.tracefile.model import (
@@ -38,7 +38,8 @@ from diagnose.tracefile.model import (
     State,
     Step,
 )
-from diagnose.tracefile.recover import Opened, discard, format_version, nothing_yet, open_file
+from diagnose.tracefile.recover import Opened, discard, format_version, nothing_yet, open_file, owning
+from diagnose.tracefile.remote import is_url, read_fetched
 from diagnose.tracefile.rows import build, pack_rows, rows_in, unpack_rows
 from diagnose.tracefile.sources import source_of
 from diagnose.tracefile.steps import Index, unrecorded
@@ -170,7 +171,7 @@ class Trace:
         """A stored array, read-only."""
         if digest in self._arrays_made_again:
             return self._arrays_made_again[digest]
-        with _damage(self.path, sealed=self.sealed):
+        with damage(self.path, sealed=self.sealed):
             try:
                 return self._contents.array(digest)
             except KeyError:
@@ -191,7 +192,7 @@ class Trace:
             raise ReplayError(f"The contents of this batch are not in the trace: {ref.missing}")
         if ref.signature is None:
             raise ReplayError("The contents of this batch are not in the trace.")
-        with _damage(self.path, sealed=self.sealed):
+        with damage(self.path, sealed=self.sealed):
             signature = self.signatures[ref.signature]
             if len(ref.row_ids) * signature.row_nbytes > max(self.nbytes, fmt.MAX_BATCH_BYTES):
                 raise ValueError("a batch is said to be larger than any batch may be")
@@ -257,7 +258,7 @@ class Trace:
 
     def raw(self, table: fmt.Table) -> Iterator[tuple[Any, ...]]:
         """The rows of a table as they are in the file, in order."""
-        with _damage(self.path, sealed=self.sealed):
+        with damage(self.path, sealed=self.sealed):
             # Not `yield from`: a generator left half way closes what it yields from, and a cursor whose connection is
             # closed by then raises.
             for row in self._db.execute(f"SELECT {', '.join(table.names)} FROM {table.name} ORDER BY {table.key}"):  # noqa: UP028
@@ -265,7 +266,7 @@ class Trace:
 
     def diagnosis(self) -> Json | None:
         """The diagnosis last stored (as of opening, for an unsealed trace), or None."""
-        with _damage(self.path, sealed=self.sealed):
+        with damage(self.path, sealed=self.sealed):
             return from_json(load_diagnosis(self._db, self.nbytes))
 
     def identify(self, model_or_file: Any) -> Identification:
@@ -293,22 +294,29 @@ class Trace:
         self.close()
 
 
-def read_trace(path: Path, *, cache_bytes: int = CACHE_BYTES) -> Trace:
-    """Opens a trace. Raises TraceError (one clear sentence) if it is missing, not a trace, newer, truncated or altered.
+def read_trace(path: Path | str, *, cache_bytes: int = CACHE_BYTES) -> Trace:
+    """Opens a trace, which may lie elsewhere (`s3://…`: see `remote`). Raises TraceError (one clear sentence) if it is
+    missing, not a trace, newer, truncated or altered.
 
     The file is never changed. One without a seal is read from a private copy, which a journal beside it is rolled back
     into.
     `cache_bytes` bounds the arrays and rows kept in memory between calls.
     """
-    path = Path(path)
+    if isinstance(path, str) and is_url(path):
+        return read_fetched(path, lambda file, folder: _read(file, cache_bytes, folder))
+    return _read(Path(path), cache_bytes)
+
+
+def _read(path: Path, cache_bytes: int, fetched: Path | None = None) -> Trace:
+    """`fetched`: the folder of a copy from elsewhere, which goes with the trace."""
     sealed = False
     opened = None
     try:
-        with _damage(path, sealed=False):
+        with damage(path, sealed=False):
             opened = open_file(path)
             sealed = opened.folder is None
-        with _damage(path, sealed=sealed):
-            return Trace(path, opened, cache_bytes)
+        with damage(path, sealed=sealed):
+            return Trace(path, opened if fetched is None else owning(opened, fetched), cache_bytes)
     except BaseException:
         if opened is not None:
             discard(opened.db, opened.folder)
@@ -364,37 +372,3 @@ def store_diagnosis(path: Path, diagnosis: Json, *, verified: Digest | None = No
     finally:
         if db is not None:
             db.close()
-
-
-@contextmanager
-def no_odd_error(path: Path) -> Iterator[None]:
-    """For work on what a file says of its fit, without any code of the user's: what goes wrong there in a way that
-    nobody thought of is one TraceError too, not an error of some odd type."""
-    try:
-        yield
-    except DiagnoseError:
-        raise
-    except Exception as error:
-        raise TraceError(
-            f"{path} cannot be analysed. Either it is not as a recording leaves it, or this is an error in diagnose "
-            f"itself ({type(error).__name__}: {error})."
-        ) from error
-
-
-@contextmanager
-def _damage(path: Path, *, sealed: bool) -> Iterator[None]:
-    """Turns what can go wrong on a damaged or hostile file into one TraceError."""
-    try:
-        yield
-    except DiagnoseError:
-        raise
-    except sqlite3.ProgrammingError as error:
-        raise TraceError(f"{path} is closed.") from error
-    except OSError as error:
-        raise TraceError(f"{path} cannot be read: {error}.") from error
-    except Exception as error:  # of any type: what a file makes of a reader is the file's fault
-        what = str(error) if isinstance(error, (ValueError, sqlite3.Error)) else f"{type(error).__name__} {error}"
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_INTERRUPT:
-            what = "its pages lead to more than the file holds"
-        hint = "" if sealed else journal_hint(path)
-        raise TraceError(f"{path} is altered or damaged: {what}.{hint}") from error

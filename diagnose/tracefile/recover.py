@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diagnose.errors import TraceError
@@ -131,6 +131,14 @@ def discard(db: sqlite3.Connection, folder: Path | None) -> None:
     db.close()
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def owning(opened: Opened, folder: Path) -> Opened:
+    """What was opened from a private folder, which goes when it is discarded."""
+    if opened.folder is None:
+        return replace(opened, folder=folder)
+    shutil.rmtree(folder, ignore_errors=True)  # it is read from a copy of its own
+    return opened
 
 
 def _recovered(path: Path) -> Opened:

@@ -128,3 +128,13 @@ def test_from_the_command_line(tmp_path: Any) -> None:
     done = diagnose("run", "single_batch", "--epochs", "2,4", "--json", "--out", "out", cwd=tmp_path)
     (fit,) = json.loads(done.stdout)["fits"]
     assert {ledger["epoch"] for ledger in fit["ledgers"]} == {2, 4}
+
+
+@pytest.mark.parametrize(("on_training", "epochs"), [(True, [3, 4, 9]), (False, [3, 9])])
+def test_the_one_after_the_best_is_explained_where_a_training_value_decides(
+    on_training: bool, epochs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen, "ranked", lambda trace, decision: [3, 4])
+    fit: Any = SimpleNamespace(epochs=[SimpleNamespace(epoch=e) for e in range(1, 10)])
+    decision: Any = SimpleNamespace(on_training_value=on_training)
+    assert chosen.analysed(fit, None, [decision], 3) == epochs

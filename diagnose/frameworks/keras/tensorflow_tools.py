@@ -23,6 +23,9 @@ _DRAWING: Final = frozenset(
 )
 
 
+_drawing_in: weakref.WeakKeyDictionary[Any, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
 def local_parts(variable: Any) -> list[Any]:
     """The plain TensorFlow variables that this process holds for a Keras variable: one for each of its replicas."""
     held = variable if isinstance(variable, tf.Variable) else variable.value
@@ -77,12 +80,15 @@ def graph_function(function: Callable[..., Any], **options: Any) -> Any:
     return made
 
 
-def random_operations(function: Any) -> set[str]:
+def random_operations(function: Any) -> frozenset[str]:
     """The kinds of operations in a `tf.function` with one signature, traced by now, that draw random numbers from a
-    state of their own (`tf.random.normal` and its like, which Keras's own layers do not use)."""
-    graph = function.get_concrete_function().graph.as_graph_def()
-    nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
-    return {node.op for node in nodes} & _DRAWING
+    state of their own (`tf.random.normal` and its like, which Keras's own layers do not use). A graph never changes, so
+    each is searched once."""
+    if function not in _drawing_in:
+        graph = function.get_concrete_function().graph.as_graph_def()
+        nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
+        _drawing_in[function] = _DRAWING.intersection(node.op for node in nodes)
+    return _drawing_in[function]
 
 
 def specs_of_parts(spec: Any) -> tuple[Any, ...]:

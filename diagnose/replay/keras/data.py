@@ -9,6 +9,7 @@ import numpy as np
 
 from diagnose.frameworks.keras.model_state import state_variables
 from diagnose.replay.keras.backends import current_backend
+from diagnose.replay.keras.backends.common import as_arrays
 from diagnose.replay.runs import EvaluationData, joined, weights_as_given
 from diagnose.result.problems import users_code
 from diagnose.tracefile.model import NDArray
@@ -35,9 +36,9 @@ def keras_evaluate(
     metrics = [(part, backend.contents(part)) for v in model.metrics_variables for part in backend.parts(v)]
     try:
         with users_code("evaluating the model"), backend.quiet():
-            logs = model.evaluate(
-                one.x, one.y, sample_weight=weight, batch_size=data.batch_size, verbose=0, return_dict=True
-            )
+            form_of = backend.evaluated if backend.spread(model) == 1 else as_arrays
+            form = form_of(one.x, one.y, weight, data.batch_size)
+            logs = model.evaluate(**form, verbose=0, return_dict=True)
     except BaseException:
         # JAX takes the values out of the variables while it runs; other measurements need them.
         for variable, array in zip(variables, arrays, strict=True):

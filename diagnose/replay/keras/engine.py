@@ -28,6 +28,7 @@ from diagnose.replay.keras.kept import Kept
 from diagnose.replay.keras.own_steps import OwnSteps
 from diagnose.replay.keras.pooling import pooled
 from diagnose.replay.keras.retrain import KerasRetrainer, optimizer_state
+from diagnose.replay.keras.together import Together, kinds_in, own_steps
 from diagnose.replay.keras.unrecorded import unrecorded
 from diagnose.replay.keras.values import Values
 from diagnose.replay.recorded import Recorded
@@ -61,7 +62,7 @@ class KerasEngine:
         self.carried = tuple(range(len(model.variables), len(self.variables)))
         self.own_train, self.own_test = own_steps(trace)
         masked = bool(trace.header.model.masking) and not self.backend.masks_reach_metrics
-        self.switches = _kinds(trace, self.own_train or self.own_test or bool(self.carried) or masked)
+        self.switches = kinds_in(trace, self.own_train or self.own_test or bool(self.carried) or masked)
         self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in self.variables]
         self.dtypes = frozenset(str(getattr(layer, "compute_dtype", "float32")) for layer in model_and_layers(model))
         self.evaluate_draws = False
@@ -75,6 +76,7 @@ class KerasEngine:
         self.retrainer: Retrainer | None = KerasRetrainer(model, self.values, self.fresh, kept, fixed=fixed)
         self._own = OwnSteps(model, self.values, self._optimizer_state, kept)
         self._splits_loss = step_by_keras(model, "compute_loss")
+        self._together = Together(model, self.switches, trace)
         self._check_replicas()
         self._fresh: list[Any] | None = None
         self._loops = len(trace.steps) >= LOOP_FROM
@@ -160,7 +162,7 @@ class KerasEngine:
             return None
         if not self._loops or self.model.run_eagerly or getattr(self.model, "jit_compile", False):
             return None
-        key, loops = self._modes_key(modes), self._kept.loops
+        key, loops = self._together.key(modes), self._kept.loops
         if key not in loops:
             loops[key] = self.backend.loop(self._late_step(modes), len(modes), self.carried)
         loop = loops[key]
@@ -193,6 +195,27 @@ class KerasEngine:
         return self._keras_forward(run, metrics, modes, left, generators)
 
     def _keras_forward(
+        self,
+        run: BatchRun,
+        metrics: Sequence[Sequence[Any]],
+        modes: Sequence[Mode],
+        left: Sequence[Sequence[Any] | None],
+        generators: Callable[[], AbstractContextManager[None]],
+    ) -> list[Pass]:
+        made, places = self._together.made(self._together.key(modes))
+        if len(made) == len(modes):
+            return self._passes(run, metrics, modes, left, generators)
+        asked = dict(zip(reversed(places), reversed(range(len(modes))), strict=True))
+        beside = [asked.get(place, 0) for place in range(len(made))]
+        try:
+            found = self._passes(run, [metrics[i] for i in beside], made, [left[i] for i in beside], generators)
+        except Exception:
+            if not self._together.apart():
+                raise
+            return self._passes(run, metrics, modes, left, generators)
+        return [found[place] for place in places]
+
+    def _passes(
         self,
         run: BatchRun,
         metrics: Sequence[Sequence[Any]],
@@ -340,7 +363,7 @@ class KerasEngine:
         return LayerModes(True, forced, [x for x, kind in differing if kind not in mode.inference], self._kept.seen)
 
     def _step_function(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
-        key, steps = self._modes_key(modes), self._kept.steps
+        key, steps = self._together.key(modes), self._kept.steps
         if key not in steps:
             jit, eagerly = bool(getattr(self.model, "jit_compile", False)), bool(self.model.run_eagerly)
             steps[key] = self.backend.compile(self._late_step(modes), eagerly=eagerly, jit=jit)
@@ -351,10 +374,6 @@ class KerasEngine:
         if not self.backend.compiles or self.model.run_eagerly:
             return self._step_of(modes)
         return self._kept.late(lambda engine: engine._step_of(modes))
-
-    def _modes_key(self, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
-        """All of inference is one function, whatever kinds there are."""
-        return tuple(mode if mode.training else Mode(self.switches, False) for mode in modes)
 
     def _step_of(self, modes: tuple[Mode, ...]) -> Callable[..., Any]:
         return make_step(
@@ -374,17 +393,3 @@ def _flat(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from _flat(value)
         else:
             yield name, value
-
-
-def own_steps(trace: Trace) -> tuple[bool, bool]:
-    """Whether the model has a `train_step` and a `test_step` of its own."""
-    settings = trace.header.compile
-    return settings.custom_train_step, settings.custom_test_step
-
-
-def _kinds(trace: Trace, other: bool) -> frozenset[str]:
-    model = trace.header.model
-    found = {layer.kind for layer in model.layers if layer.kind}
-    if other or model.own_training:
-        found.add("other-training-mode")
-    return frozenset(found)

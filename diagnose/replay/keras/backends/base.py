@@ -94,6 +94,10 @@ class ReplayBackend(Protocol):
         """A runner that starts from the model's present state, of the train or test function in `made`. `fixed` as for
         `compile`."""
 
+    def evaluated(self, x: Any, y: Any, sample_weight: Any, batch_size: int) -> dict[str, Any]:
+        """The arguments of `Model.evaluate` for these arrays, in batches of this size. Another form of the same batches
+        where Keras's own way from arrays to them costs more than the rest of a small evaluation."""
+
     def draws_of_its_own(self, made: Iterable[Any]) -> list[str]:
         """The random operations in what `compile` or `runner` made whose state nothing outside of them holds, by
         name."""

@@ -20,6 +20,14 @@ class NoLoop:
     def each(self, function: Callable[..., Any]) -> None:
         return None
 
+    def evaluated(self, x: Any, y: Any, sample_weight: Any, batch_size: int) -> dict[str, Any]:
+        return as_arrays(x, y, sample_weight, batch_size)
+
+
+def as_arrays(x: Any, y: Any, sample_weight: Any, batch_size: int) -> dict[str, Any]:
+    """See `ReplayBackend.evaluated`: as they are."""
+    return {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": batch_size}
+
 
 def assign(variables: Sequence[Any], arrays: Sequence[NDArray]) -> None:
     """Sets Keras variables."""
