@@ -124,7 +124,12 @@ def many_names(path: Path) -> None:
 
 def states(path: Path) -> None:
     row = next(columns for table, columns in forge.records(path) if table == "states")
-    forge.add(path, "states", [[6, *row[1:]] for _ in range(MANY)])
+    forge.add(path, "states", [[6, 1, row[2], *first_state(row)] for _ in range(MANY)])
+
+
+def first_state(row: list[Any]) -> list[Any]:
+    """What the first of a row's states holds, behind its label; not kept."""
+    return [row[3][:48], None, row[5][: len(row[5]) // row[1]], None, b"\0"]
 
 
 def long_fit(path: Path) -> None:
@@ -134,12 +139,11 @@ def long_fit(path: Path) -> None:
     steps, states = rows["steps"], rows["states"]
     metrics = steps[12][: len(steps[12]) // (2 * steps[3])]
     first_step = [steps[4], steps[5][: 4 * steps[6]], *steps[6:11], b"\x06", 2 * metrics, b"", steps[14][:8]]
-    first_state = [states[3][:48], None, states[5][: len(states[5]) // states[1]], None, b"\0"]
     many: list[forge.Record] = []
     for i in range(MANY // 3):
         logs = json.dumps({"loss": (i * 7919) % 1009 / 7, "val_loss": (i * 31) % 97 / 7, "accuracy": 0.5})
         step = [12 + i, 5 + i, 0, 1, *first_step]
-        many += [("steps", step), ("states", [13 + i, 1, "version", *first_state])]
+        many += [("steps", step), ("states", [13 + i, 1, "version", *first_state(states)])]
         many.append(("epochs", [5 + i, 12 + i, 13 + i, logs, *rows["epochs"][4:]]))
         many.append(("evaluations", [5 + i, 13 + i, 19 + i, *rows["evaluations"][3:]]))
         for kind, detail in EVENTS.items():
