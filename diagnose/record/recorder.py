@@ -74,7 +74,6 @@ class Recorder(Told):
         self._epoch_started = 0.0
         self._armed = False
         self._metrics_trusted = False
-        self.batch_hooks_present = False
         self._taken: list[TakenBatch | Placed | str] = []
         self._first: FirstStep | None = None
         self._step_started = 0.0

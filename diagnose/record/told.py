@@ -39,6 +39,8 @@ class Told(Measured):
         self._taker = Taker(backend)
         self._at_source: AtSource | None = None
         self._steps_began = 0.0
+        self.batch_hooks_present = False
+        """Whether a callback does something at each step: each is looked at then."""
 
     def tell_by(self, source: ArraySource) -> None:
         """A source tells what steps took, where no more than that is asked of them."""
@@ -67,9 +69,10 @@ class Told(Measured):
         """After the first execution of the fit, or of the first epoch at this level: whether the following ones need no
         look."""
         found = self._at_source
-        if found is not None and self.step == len(batches) and self.level > INPUTS and self.backend.copies_arrays:
+        looks = self.level > INPUTS or self.batch_hooks_present
+        if found is not None and looks and self.step == len(batches) and self.backend.copies_arrays:
             found.learn(batches)
-        if found is not None and not found.on and self.level == INPUTS and self._batch_index == len(batches):
+        if found is not None and not looks and not found.on and self._batch_index == len(batches):
             if found.take_over(batches):
                 self.worker.put(ArraysItem(found.contents))
             else:

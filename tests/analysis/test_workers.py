@@ -175,7 +175,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 def test_usage(tmp_path: Path) -> None:
     record(tmp_path / "loop.diag", batch=2)
     done = diagnose("report", "loop.diag", "--workers", "2", cwd=tmp_path)
-    assert done.code == 2 and "of use with --model" in done.stderr
+    assert done.code == 2 and "or with --model" in done.stderr
     assert diagnose("run", "single_batch", "--workers", "0", cwd=tmp_path).code == 2
 
 
