@@ -60,6 +60,13 @@ BLOCK_STEPS: Final = 64
 BLOCK_COST: Final = 480
 """Bytes of memory that each of them takes, with its batch."""
 
+FREE_STEPS: Final = 1 << 18
+"""So many of them take no more than any file may: one of a small batch that nobody looked at has 13 bytes in the
+file."""
+
+WAITING_BYTES: Final = 4 * 2**20
+"""A block that is being filled is written once it holds as much."""
+
 MOST_STEPS: Final = 2**62
 """No number of a step or a version is as large."""
 
