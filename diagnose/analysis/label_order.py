@@ -26,36 +26,42 @@ class LabelOrder:
         self._scopes: dict[int, _Scope] = {}
         self._looped: set[int] = set()
         self._places: dict[_Bound, list[ast.AST]] = {}
-        self._visit(tree, tree, False)
+        self._visit()
         nodes = list(ast.walk(tree))
         calls = [node for node in nodes if isinstance(node, ast.Call)]
         functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
         given = [(e, node) for node in calls if called(node) in _TRAINERS for e in labels_of(node)]
         self._found: set[_Bound] = set()
+        self._others: set[_Bound] = set()
+        by_name: dict[str, list[ast.Call]] = {}
+        for call in calls:
+            by_name.setdefault(called(call), []).append(call)
         for e, call in given:
             self._give(e, call)
         for _ in range(ROUNDS):
             for node in nodes:
                 self._alias(node)
             for function in functions.values():
-                self._handed_on(function, [node for node in calls if called(node) == function.name])
+                self._handed_on(function, by_name.get(function.name, []))
 
     def holds(self, e: ast.AST, scope: ast.AST) -> bool:
         """Whether these are all labels, in fit's order, in this function (or at the level of the module)."""
         name = written(e)
-        return name is not None and self._key(name, scope) in self._found
+        return name is not None and self._key(name, scope) in self._found - self._others
 
-    def _visit(self, node: ast.AST, scope: _Scope, looped: bool) -> None:
-        self._scopes[id(node)] = scope
-        if looped or isinstance(node, ast.For):
-            self._looped.add(id(node))
-        for name in _rebound(node):
-            self._places.setdefault((id(scope), name), []).append(node)
-        if isinstance(node, ast.FunctionDef):
-            scope, looped = node, False
-        inside = looped or isinstance(node, (ast.For, ast.While))
-        for child in ast.iter_child_nodes(node):
-            self._visit(child, scope, inside)
+    def _visit(self) -> None:
+        waiting: list[tuple[ast.AST, _Scope, bool]] = [(self._module, self._module, False)]
+        while waiting:
+            node, scope, looped = waiting.pop()
+            self._scopes[id(node)] = scope
+            if looped or isinstance(node, ast.For):
+                self._looped.add(id(node))
+            for name in _rebound(node):
+                self._places.setdefault((id(scope), name), []).append(node)
+            if isinstance(node, ast.FunctionDef):
+                scope, looped = node, False
+            inside = looped or isinstance(node, (ast.For, ast.While))
+            waiting += [(child, scope, inside) for child in ast.iter_child_nodes(node)]
 
     def _key(self, name: str, scope: ast.AST) -> _Bound:
         """The name as it is bound there, or else in the module."""
@@ -73,8 +79,7 @@ class LabelOrder:
             fine = len(places) <= 1
         else:
             fine = all(id(node) not in self._looped and _line(node) < _line(call) for node in places)
-        if fine:
-            self._found.add(key)
+        (self._found if fine else self._others).add(key)
 
     def _alias(self, node: ast.AST) -> None:
         if not isinstance(node, ast.Assign) or not self.holds(node.value, self._scopes[id(node)]):
@@ -89,7 +94,7 @@ class LabelOrder:
         """What a function gives to fit its callers gave it; and what all of them give it, it has."""
         for name in _parameters(function):
             given = [e for call in calls if (e := argument(function, name, call)) is not None]
-            if (id(function), name) in self._found:
+            if (id(function), name) in self._found - self._others:
                 for e, call in zip(given, calls, strict=False):
                     self._give(e, call)
             elif given and len(given) == len(calls) and (id(function), name) not in self._places:

@@ -141,6 +141,7 @@ NOT_AS_GIVEN = [
     "def score(x, y):\n    @\nmodel.fit(x, y)\nscore(x, y)\nscore(a, b)",
     "def score(x, y):\n    x, y = shuffle(x, y)\n    @\nmodel.fit(x, y)\nscore(x, y)",
     "model.fit(x, y)\nmodel.evaluate(a, b)\ny = b\n@",
+    "model.fit(x, y)\nx, y = shuffle(x, y)\n@\nmodel.fit(x, y)",
 ]
 
 

@@ -66,9 +66,10 @@ def test_a_store_that_forbids_to_ask_for_the_journal_gives_the_trace(
     def forbidden(*_: Any, **__: Any) -> bool:
         raise PermissionError("Forbidden")
 
-    monkeypatch.setattr(type(there), "exists", forbidden)
-    with read_trace("memory://runs/loop.diag") as trace:
-        assert trace.sealed
+    with monkeypatch.context() as patch:
+        patch.setattr(type(there), "exists", forbidden)
+        with read_trace("memory://runs/loop.diag") as trace:
+            assert trace.sealed
 
 
 @pytest.mark.parametrize(
