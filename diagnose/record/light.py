@@ -52,8 +52,8 @@ class LastStep:
             return
         before = item.metrics_before
         if before is not None and metrics is not None and len(before) != len(metrics):
-            before = None  # metrics were made meanwhile
-        self._put(replace(item, after=after, metrics_before=before, metrics_after=metrics))
+            item = replace(item, metrics_before=None)  # metrics were made meanwhile
+        self._put(replace(item, after=after, metrics_after=metrics))
 
     def hand_on(self) -> None:
         """What the step made is not seen any more."""
