@@ -19,7 +19,7 @@ class LabelNames:
     def __init__(self, tree: ast.AST) -> None:
         nodes = list(ast.walk(tree))
         calls = [node for node in nodes if isinstance(node, ast.Call)]
-        self._given = {name for node in calls for e in _labels(node) for name in _names(e, whole=True)}
+        self._given = {name for node in calls for e in labels_of(node) for name in _names(e, whole=True)}
         assigned = [node for node in nodes if isinstance(node, ast.Assign)]
         made = [pair for node in assigned for pair in _assigned(node)]
         same = [pair for node in assigned if not isinstance(node.value, ast.Call) for pair in _assigned(node)]
@@ -29,7 +29,7 @@ class LabelNames:
             self._given |= {a for f in functions for a, e in _arguments(f, calls) if self.given(e)}
             self._given |= {name for name, e in same if self.given(e)}
         self._known = set(self._given)
-        self._known |= {name for node in calls for e in _labels(node) for name in _names(e)}
+        self._known |= {name for node in calls for e in labels_of(node) for name in _names(e)}
         for _ in range(ROUNDS):
             self._known |= {source for name, e in made if name in self._known for source in _names(e)}
         imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
@@ -41,10 +41,10 @@ class LabelNames:
 
     def in_(self, e: ast.AST) -> bool:
         """Whether labels, or what they were made from, are a part of this."""
-        return any(_written(node) in self._known for node in ast.walk(e))
+        return any(written(node) in self._known for node in ast.walk(e))
 
 
-def _labels(call: ast.Call) -> Iterator[ast.expr]:
+def labels_of(call: ast.Call) -> Iterator[ast.expr]:
     """What a call is given as labels."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     if name in _PAIRS:
@@ -73,7 +73,7 @@ def _assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
             each = len(targets) // len(given) if given and len(targets) % len(given) == 0 else 0
             values = [given[i // each] for i in range(len(targets))] if each else []
         for one, value in zip(targets, values, strict=False):
-            if (name := _written(one)) is not None:
+            if (name := written(one)) is not None:
                 yield name, value
 
 
@@ -89,7 +89,7 @@ def _names(e: ast.AST, whole: bool = False) -> Iterator[str]:
     """Dotted names in this; `whole`: only where it is one, or a piece of one."""
     if isinstance(e, ast.Subscript) and isinstance(e.slice, ast.Slice):
         yield from _names(e.value, whole)
-    elif (name := _written(e)) is not None:
+    elif (name := written(e)) is not None:
         yield name
     elif not whole:
         # Of a function, what it is given; not itself, nor its module.
@@ -100,11 +100,11 @@ def _names(e: ast.AST, whole: bool = False) -> Iterator[str]:
             yield from _names(child)
 
 
-def _written(e: ast.AST) -> str | None:
+def written(e: ast.AST) -> str | None:
     """`a`, `a.b`; None for anything else."""
     if isinstance(e, ast.Name):
         return e.id
     if isinstance(e, ast.Attribute):
-        held = _written(e.value)
+        held = written(e.value)
         return None if held is None else f"{held}.{e.attr}"
     return None

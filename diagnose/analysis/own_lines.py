@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from diagnose.analysis.label_names import LabelNames
+from diagnose.analysis.label_order import LabelOrder
 from diagnose.result.calls import Does, OwnLine
 
 _KEEP: Final = frozenset(("astype", "round", "copy", "clip", "numpy"))
@@ -48,14 +49,15 @@ def _read(source: str, line: int, call: str) -> tuple[OwnLine, ...] | None:
     if len(made) != 1:
         return None
     scopes = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.Module)) and made[0] in ast.walk(n)]
-    return _Use(scopes[-1], made[0], LabelNames(tree)).found()
+    return _Use(scopes[-1], made[0], LabelNames(tree), LabelOrder(tree)).found()
 
 
 class _Use:
     """How predictions are used in one function, or at the level of the module."""
 
-    def __init__(self, scope: ast.AST, call: ast.Call, labels: LabelNames) -> None:
+    def __init__(self, scope: ast.AST, call: ast.Call, labels: LabelNames, order: LabelOrder) -> None:
         self.call, self.labels, self.names = call, labels, dict[str, str]()
+        self.scope, self.order = scope, order
         self.first = call.lineno
         self.handed_on = False
         nodes = [node for node in ast.walk(scope) if getattr(node, "lineno", 0) >= self.first]
@@ -126,7 +128,7 @@ class _Use:
         if kind == "as-is" and self._is_labels(other):
             yield "pairs"
         if isinstance(node, ast.Compare) and kind in ("as-is", "classes", "flat") and self.labels.in_(other):
-            if self.labels.given(other):
+            if self.order.holds(other, self.scope):
                 yield "in-order"
             yield "some-steps" if self._in_part(node, pair) else "every-step"
 
@@ -140,7 +142,7 @@ class _Use:
             if self.labels.in_(self._statement(node)):
                 yield "log-loss"
         elif given and name in _SCORES and self.labels.in_(node):
-            if any(self.labels.given(x) for x in (*node.args, *(k.value for k in node.keywords))):
+            if any(self.order.holds(x, self.scope) for x in (*node.args, *(k.value for k in node.keywords))):
                 yield "in-order"
             parts = [n for x in node.args for n in ast.walk(x) if isinstance(n, ast.Subscript)]
             masked = any(not isinstance(n.slice, ast.Slice) for n in parts)

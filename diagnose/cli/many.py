@@ -95,7 +95,7 @@ def report_all(options: argparse.Namespace, output: Output, read: Read) -> int:
     if output.as_json:
         output.json(document)
     else:
-        told = f", {failed} could not be read" if failed else ""
+        told = f", {failed} could not be reported" if failed else ""
         output.line(f"\n{len(listed) - failed} of {len(listed)} traces reported{told}: {out / OVERVIEW}")
     return 1 if failed else 0
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from diagnose.cli.output import nobody_reads
 from diagnose.cli.report import add_model, check, read
 from diagnose.errors import DiagnoseError
 from diagnose.result.diagnosis import Policies
 from diagnose.result.text import visible
-from diagnose.tracefile.remote import located
+from diagnose.tracefile.remote import at_hand, located, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +37,30 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> Policies:
+    check(options)
+    with at_hand(options.trace) as path:
+        return _table_of(options, path)
+
+
+def _table_of(options: argparse.Namespace, path: Path) -> Policies:
     from diagnose.decide.watched import decisions
     from diagnose.policies.standard import parse
     from diagnose.policies.table import table
     from diagnose.tracefile.reader import read_trace
 
-    check(options)
-    diagnosis = read(options, options.trace)
+    diagnosis = read(options, path)
     if options.metric is None and options.policy is None and diagnosis.policies is not None:
         return diagnosis.policies
     asked = None if options.policy is None else [parse(text) for text in options.policy]
-    trace = read_trace(options.trace)
+    trace = read_trace(path)
     try:
         known = {row.epoch: row.reevaluated for row in diagnosis.epoch_rows}
         found = table(trace, decisions(trace), known, options.metric, asked)
     finally:
         trace.close()
     if found is None:
-        raise DiagnoseError(f"{options.trace}: no epoch was finished, so no policy had anything to go by.")
+        told = shown(options.trace) if isinstance(options.trace, str) else options.trace
+        raise DiagnoseError(f"{told}: no epoch was finished, so no policy had anything to go by.")
     return found
 
 

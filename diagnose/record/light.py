@@ -48,8 +48,12 @@ class LastStep:
     def seen(self, after: Snapshot, metrics: bytes | None) -> None:
         """What the step made, seen before anybody can have changed it."""
         item, self._item = self._item, None
-        if item is not None:
-            self._put(replace(item, after=after, metrics_after=metrics))
+        if item is None:
+            return
+        before = item.metrics_before
+        if before is not None and metrics is not None and len(before) != len(metrics):
+            item = replace(item, metrics_before=None)  # metrics were made meanwhile
+        self._put(replace(item, after=after, metrics_after=metrics))
 
     def hand_on(self) -> None:
         """What the step made is not seen any more."""

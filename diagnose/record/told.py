@@ -63,7 +63,7 @@ class Told(Measured):
         found = None if self._at_source is None else self._at_source.placed()
         if found is None or getattr(self.model.train_function, "__diagnose__", None) is not None:
             return None if found is None else [*found]
-        return [OTHER_FUNCTION]
+        return [OTHER_FUNCTION] * len(found)
 
     def _take_over(self, batches: Sequence[TakenBatch | Placed | str]) -> None:
         """After the first execution of the fit, or of the first epoch at this level: whether the following ones need no

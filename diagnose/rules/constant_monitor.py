@@ -77,7 +77,7 @@ def _judged(facts: Facts, w: Watcher) -> Finding | None:
     value = found[0][1]
     name = w.monitor.removeprefix("val_") if w.source == "validation" else w.monitor
     tested = facts.measured.tested
-    untold = w.source == "validation" and tested is not None and name in tested.unmoved
+    untold = w.source == "validation" and tested is not None and tested.unmoved.get(name) == value
     updated = False if untold else _updated(facts, name)
     evidence: dict[str, Any] = {
         "callback": w.callback,

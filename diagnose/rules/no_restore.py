@@ -42,7 +42,7 @@ UNUSED = Text(
     "no-restore.unused",
     "The model after fit holds the last weights (epoch {epoch}), and {script}:{line} goes by these; those of its best "
     "epoch {best_epoch} ({monitor} {best:number}) are in {callback}'s file{file:given( '{file}'|)}, of which no "
-    "evaluate and no predict of the script makes use.",
+    "evaluate and no predict that was recorded makes use.",
 )
 FAILED = Text(
     "no-restore.failed",

@@ -24,6 +24,7 @@ class Budget:
     def __init__(self, nbytes: int) -> None:
         self._left = fmt.FREE_BYTES + fmt.BYTES_PER_BYTE * nbytes
         self._payload = nbytes
+        self._steps = 0
 
     def take(self, cost: int) -> None:
         """Raises ValueError where it is more than is left."""
@@ -37,6 +38,12 @@ class Budget:
         if self._payload < 0:
             raise ValueError("its tables hold more than the file can")
         self.take(fmt.BATCH_COST + fmt.VALUE_COST * len(row))
+
+    def take_block(self, count: int) -> None:
+        """Takes so many steps or states of one row. Where there are more of them than any file may have, all count."""
+        before, self._steps = self._steps, self._steps + count
+        if self._steps > fmt.FREE_STEPS:
+            self.take(fmt.BLOCK_COST * (count if before > fmt.FREE_STEPS else self._steps))
 
     def values(self) -> int:
         """How many values there may still be."""

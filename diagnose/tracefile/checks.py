@@ -31,18 +31,20 @@ def check_records(records: Records) -> None:
 
 def check_work(records: Records, nbytes: int) -> None:
     """Raises ValueError where what an analysis has to look at again and again is more than a fit of a file of `nbytes`
-    can have: callbacks for each event and epoch, metrics for each step and epoch, batches for each validation."""
+    can have: callbacks for each event and epoch, metrics for each epoch and step that has their state, batches for each
+    validation."""
     most = FREE_WORK + nbytes // 2
     callbacks = len(records.header.callbacks)
     final = max((len(e.detail.callbacks) for e in records.events if isinstance(e.detail, CallbacksFinal)), default=0)
     happened = len(records.events) + len(records.epochs)
     names = len({name for epoch in records.epochs for name in epoch.logs})
     metrics = len(records.header.metric_variables) + len(records.header.metrics or ())
+    told = sum(1 for step in records.steps if step.metrics_before or step.metrics_after)
     validated = sum(len(records.batch_lists.get(e.batches, ())) for e in records.evaluations if e.batches is not None)
     works = {
         "callbacks": max(callbacks, final) * happened,
         "names in its logs": names * len(records.epochs),
-        "metrics": metrics * (len(records.steps) + len(records.epochs)),
+        "metrics": metrics * (told + len(records.epochs)),
         "batches of validation": validated // 4,  # of which each costs less
     }
     for what, work in works.items():

@@ -60,6 +60,13 @@ BLOCK_STEPS: Final = 64
 BLOCK_COST: Final = 480
 """Bytes of memory that each of them takes, with its batch."""
 
+FREE_STEPS: Final = 200_000
+"""So many of them any file may have: one with a single row that nobody looked at has 13 bytes in the file. Of twice as
+many, a report would take more than 10 seconds and 500 MB."""
+
+WAITING_BYTES: Final = 4 * 2**20
+"""A block that is being filled is written once it holds as much."""
+
 MOST_STEPS: Final = 2**62
 """No number of a step or a version is as large."""
 

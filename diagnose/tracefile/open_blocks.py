@@ -102,7 +102,7 @@ class OpenSteps:
         block.after = after
         block.seconds.append(seconds)
         self.nbytes += 64 + 4 * len(took.ids) + len(took.whole) + len(before or b"") + len(after or b"")
-        if block.count >= fmt.BLOCK_STEPS:
+        if block.count >= fmt.BLOCK_STEPS or self.nbytes >= fmt.WAITING_BYTES:
             self.flush()
 
     def _following(
@@ -181,7 +181,7 @@ class OpenStates:
         block.arrays.append(arrays)
         block.kept.append(kept)
         self.nbytes += 128 + len(arrays)
-        if len(block.kept) >= fmt.BLOCK_STEPS:
+        if len(block.kept) >= fmt.BLOCK_STEPS or self.nbytes >= fmt.WAITING_BYTES:
             self.flush()
 
     def flush(self) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 from diagnose.errors import TraceError
 
@@ -57,13 +56,14 @@ def stem(url: Path | str) -> str:
     """The name of a trace without its folders and its extension."""
     if not isinstance(url, str) or not is_url(url):
         return Path(url).stem
-    return PurePosixPath(urlsplit(url).path or urlsplit(url).netloc).stem or "trace"
+    place = re.split(r"[?#]", url.partition("://")[2])[0]
+    return PurePosixPath(place).stem or "trace"
 
 
 def shown(url: str) -> str:
     """The URL as messages have it: without a password, and without what a signed one ends with."""
     bare = re.sub(r"//[^/@]*@", "//", url)
-    return bare.partition("?")[0][:300] if urlsplit(bare).scheme in ("http", "https") else bare[:300]
+    return (bare.partition("?")[0] if re.match("https?:", bare, re.IGNORECASE) else bare)[:300]
 
 
 @contextlib.contextmanager
@@ -113,12 +113,14 @@ def copy(url: str, path: Path) -> None:
     fetch = _Fetch(url, path, room)
     thread = threading.Thread(target=fetch.run, name="diagnose-fetch", daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(0.1 if fetch.got else 0.02)
-        late = fetch.late()
-        if late:
-            fetch.stopped = True  # the thread ends with its next piece, or with the process
-            raise TraceError(f"{shown(url)} cannot be read: {late}.")
+    try:
+        while thread.is_alive():
+            thread.join(0.1 if fetch.got else 0.02)
+            late = fetch.late()
+            if late:
+                raise TraceError(f"{shown(url)} cannot be read: {late}.")
+    finally:
+        fetch.stopped = True  # the thread ends with its next piece, or with the process
     if fetch.error is not None:
         raise _said(url, fetch.error) from fetch.error
 
@@ -150,7 +152,7 @@ class _Fetch:
 
             system, name = url_to_fs(self.url)
             self._one(system, name, self.path)
-            if system.exists(f"{name}-journal"):
+            if _there(system, f"{name}-journal"):
                 self._one(system, f"{name}-journal", self.path.with_name(f"{self.path.name}-journal"))
         except BaseException as error:
             self.error = error
@@ -165,6 +167,15 @@ class _Fetch:
                         f"{shown(self.url)} is larger than the {self.room / 2**30:.1f} GiB there is room for."
                     )
                 target.write(piece)
+
+
+def _there(system: Any, name: str) -> bool:
+    """Whether there is a file. A store may forbid to ask for one that is not (S3 does, without the right to list), and
+    a trace that misses its journal is found to be damaged."""
+    try:
+        return bool(system.exists(name))
+    except PermissionError:
+        return False
 
 
 def _said(url: str, error: BaseException) -> TraceError:

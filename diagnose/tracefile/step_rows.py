@@ -44,7 +44,7 @@ def states_of(number: int, row: Row, budget: Budget) -> Iterator[State]:
         or not set(kept) <= {0, 1}
     ):
         raise ValueError(f"state {number} is not well formed")
-    budget.take(fmt.BLOCK_COST * count)
+    budget.take_block(count)
     width, slots = len(arrays) // count, None if optimizer_arrays is None else split_digests(optimizer_arrays)
     for n in range(count):
         trainable, non_trainable, seeds = split_digests(groups[48 * n : 48 * n + 48])
@@ -92,7 +92,7 @@ def steps_of(row: Row, budget: Budget, batch: Batch) -> Iterator[Step]:
         or len(seconds) != 8 * count
     ):
         raise ValueError("a block of steps is not well formed")
-    budget.take(fmt.BLOCK_COST * count)
+    budget.take_block(count)
     ids = np.frombuffer(data, "<i4").astype(np.int64)
     took = [_seconds.item() for _seconds in np.frombuffer(seconds, "<f8")]
     states, drawn = _states(marks, metrics), _generators(marks, generators)

@@ -168,9 +168,12 @@ class TraceWriter:
         of the last; `seconds` is what each of them took."""
         self._check_rows(row_ids)
         text = self._layouts.text(layout)
+        if metrics_before is not None and metrics_after is not None and len(metrics_before) != len(metrics_after):
+            raise ValueError("the metrics of a step are of another length after it than before")
         first, ids = int(step), row_ids.astype(_SHORT)
-        for start in range(0, count, fmt.BLOCK_STEPS):
-            number = min(fmt.BLOCK_STEPS, count - start)
+        most = min(fmt.BLOCK_STEPS, max(1, fmt.WAITING_BYTES // (_SHORT.itemsize * max(1, rows))))
+        for start in range(0, count, most):
+            number = min(most, count - start)
             marks, metrics = bytearray(number), b""
             if start == 0 and metrics_before is not None:
                 marks[0], metrics = fmt.BEFORE, metrics_before

@@ -39,7 +39,7 @@ def test_each_has_its_report_and_a_broken_one_stops_none(folder: Path) -> None:
         assert contents(folder / "reports" / name) == contents(folder / "alone" / name)
     lines = done.stdout.splitlines()
     assert [line.partition(":")[0] for line in lines[:2]] == ["reports/a", "reports/b"]
-    assert lines[-1] == "2 of 4 traces reported, 2 could not be read: reports/overview.json"
+    assert lines[-1] == "2 of 4 traces reported, 2 could not be reported: reports/overview.json"
 
     overview = strict_json((folder / "reports" / "overview.json").read_text())
     assert [(t["trace"], t["report"], t["error"] is None) for t in overview["traces"]] == [

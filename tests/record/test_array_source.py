@@ -12,8 +12,11 @@ import pytest
 from diagnose import Tracer, read_trace
 from diagnose.record.at_source import CHANGED, AtSource
 from diagnose.record.backends import current_backend
+from diagnose.record.items import Snapshot, StepsItem
+from diagnose.record.light import LastStep
 from diagnose.record.taking import Taker
 from diagnose.record.told import OTHER_FUNCTION
+from diagnose.tracefile.model import Layout
 
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
@@ -259,6 +262,16 @@ def test_an_order_that_cannot_be_is_not_used(order: str) -> None:
     assert source.places(0, 1) is None
 
 
+def test_metrics_made_in_a_step_that_nobody_looked_at_leave_the_state_after_it() -> None:
+    for grown, before in ((b"1234", b"1234"), (b"12345678", None)):
+        put: list[Any] = []
+        last = LastStep(put.append)
+        rows = (None, np.arange(2))
+        last.put(StepsItem(3, 2, 0, 2, rows, 1, b"1234", None, None, 0.1, None, Layout(), None))  # type: ignore[arg-type]
+        last.seen(Snapshot([]), grown)
+        assert [(item.metrics_before, item.metrics_after) for item in put] == [(before, grown)]
+
+
 class Replaces(keras.callbacks.Callback):
     """Has the second epoch made by a function of its own."""
 
@@ -268,11 +281,15 @@ class Replaces(keras.callbacks.Callback):
             self.model.train_function = lambda *arguments: inner(*arguments)
 
 
-@pytest.mark.parametrize("level", [0, 2] if current_backend().copies_arrays else [0])
-def test_of_steps_that_another_function_made_no_row_is_said(level: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("level", "together"), [(0, 1), (2, 1), (2, 3)] if current_backend().copies_arrays else [(0, 1)]
+)
+def test_of_steps_that_another_function_made_no_row_is_said(level: int, together: int, tmp_path: Path) -> None:
     x, y = data()
     path = tmp_path / "fit.diag"
-    trained().fit(x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Tracer(path, level=level), Replaces()])
+    trained(steps_per_execution=together).fit(
+        x, y, batch_size=8, epochs=2, verbose=0, callbacks=[Tracer(path, level=level), Replaces()]
+    )
     with read_trace(path) as trace:
         missing = [step.batch.missing for step in trace.steps]
     assert missing == [None] * 3 + [OTHER_FUNCTION] * 3

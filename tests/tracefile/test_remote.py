@@ -60,6 +60,18 @@ def test_one_that_was_not_finished_comes_with_its_journal(there: Any, private: P
         path.unlink()
 
 
+def test_a_store_that_forbids_to_ask_for_the_journal_gives_the_trace(
+    there: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: Any, **__: Any) -> bool:
+        raise PermissionError("Forbidden")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(there), "exists", forbidden)
+        with read_trace("memory://runs/loop.diag") as trace:
+            assert trace.sealed
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -108,6 +120,7 @@ def test_what_is_not_installed_is_named(missing: str, monkeypatch: pytest.Monkey
         ("https://me:secret@host/a/b.diag?signature=1", "https://host/a/b.diag", "b"),
         ("s3://bucket/fit-1.diag", "s3://bucket/fit-1.diag", "fit-1"),
         ("memory://x.diag", "memory://x.diag", "x"),
+        ("s3://[bucket/a.diag", "s3://[bucket/a.diag", "a"),
     ],
 )
 def test_a_password_is_not_shown(url: str, shown: str, stem: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from diagnose.errors import TraceWriteError
 from diagnose.tracefile import format as fmt
 from diagnose.tracefile.digest import array_digest, row_digests
-from diagnose.tracefile.model import BatchRef, Leaf, Signature
+from diagnose.tracefile.model import BatchRef, Layout, Leaf, Signature
 from diagnose.tracefile.reader import read_trace
 from diagnose.tracefile.rows import pack_rows
 from diagnose.tracefile.store import TraceStore
@@ -316,3 +316,46 @@ def test_of_very_many_contents_the_ones_used_last_are_known_again(
     with read_trace(path) as trace:
         assert np.array_equal(trace.array(forgotten), arrays[1])
         assert all(np.array_equal(trace.array(array_digest(a)), a) for a in arrays)
+
+
+def write_steps(path: Path, ids: np.ndarray, rows: int) -> None:
+    """Steps without anything that was seen of them, 10,000 an epoch."""
+    packed = np.arange(5, dtype=np.uint8)[:, None]
+    with TraceWriter(path) as writer:
+        signature = writer.signature(Signature({"x": {"leaf": 0}}, (Leaf("uint8", ()),)))
+        writer.rows(signature, row_digests(packed), packed)
+        for first in range(0, len(ids) // rows, 10_000):
+            part = ids[first * rows : (first + 10_000) * rows]
+            writer.steps(
+                step=first, epoch=first // 10_000 + 1, batch_index=0, count=len(part) // rows, signature=signature,
+                row_ids=part, rows=rows, sample_weights=[], layout=Layout(), metrics_before=None, metrics_after=None,
+                generator=None, seconds=0.5,
+            )  # fmt: skip
+        writer.seal("complete")
+
+
+def test_very_many_steps_of_one_row_each_are_no_more_than_a_file_can_have(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 5, 200_000)
+    write_steps(tmp_path / "fit.diag", ids, rows=1)
+    with read_trace(tmp_path / "fit.diag") as trace:
+        assert np.array_equal(np.concatenate([step.batch.row_ids for step in trace.steps]), ids)
+        assert [step.step for step in trace.steps] == [*range(len(ids))]
+
+
+def test_blocks_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fmt, "WAITING_BYTES", 1000)
+    ids = np.random.default_rng(0).integers(0, 5, 20 * 50)
+    write_steps(tmp_path / "together.diag", ids, rows=50)
+    with TraceWriter(tmp_path / "single.diag") as writer:
+        signature = writer.signature(Signature({"x": {"leaf": 0}}, (Leaf("uint8", ()),)))
+        writer.rows(signature, row_digests(np.arange(5, dtype=np.uint8)[:, None]), None)
+        for step in range(20):
+            batch = BatchRef(signature, ids[50 * step : 50 * step + 50])
+            writer.step(
+                step=step, epoch=1, batch_index=step, batch=batch, metrics_before=None, metrics_after=None,
+                generator=None, seconds=0.5,
+            )  # fmt: skip
+    for name in ("together", "single"):
+        with read_trace(tmp_path / f"{name}.diag") as trace:
+            assert np.array_equal(np.concatenate([step.batch.row_ids for step in trace.steps]), ids)
+            assert max(len(row[6]) for row in trace.raw(fmt.STEPS)) <= 1000 + 4 * 50
