@@ -78,7 +78,7 @@ def _assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _arguments(function: ast.FunctionDef, calls: list[ast.Call]) -> Iterator[tuple[str, ast.expr]]:
-    names = [a.arg for a in function.args.args]
+    names = parameters(function)
     for call in calls:
         if isinstance(call.func, ast.Name) and call.func.id == function.name:
             yield from zip(names, call.args, strict=False)
@@ -108,3 +108,13 @@ def written(e: ast.AST) -> str | None:
         held = written(e.value)
         return None if held is None else f"{held}.{e.attr}"
     return None
+
+
+def called(call: ast.Call) -> str:
+    """The last part of what is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def parameters(function: ast.FunctionDef) -> list[str]:
+    """Those that may be given by place."""
+    return [a.arg for a in function.args.args]

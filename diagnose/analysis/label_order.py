@@ -7,7 +7,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
-from diagnose.analysis.label_names import ROUNDS, labels_of, written
+from diagnose.analysis.label_names import ROUNDS, called, labels_of, parameters, written
 
 _TRAINERS: Final = frozenset(("fit", "flow", "from_tensor_slices", "from_tensors"))
 """`evaluate` may be given other rows than fit, or the same in another order."""
@@ -65,7 +65,7 @@ class LabelOrder:
 
     def _key(self, name: str, scope: ast.AST) -> _Bound:
         """The name as it is bound there, or else in the module."""
-        own = isinstance(scope, ast.FunctionDef) and name.partition(".")[0] in _parameters(scope)
+        own = isinstance(scope, ast.FunctionDef) and name.partition(".")[0] in parameters(scope)
         return (id(scope) if own or (id(scope), name) in self._places else id(self._module), name)
 
     def _give(self, e: ast.expr, call: ast.Call) -> None:
@@ -92,7 +92,7 @@ class LabelOrder:
 
     def _handed_on(self, function: ast.FunctionDef, calls: list[ast.Call]) -> None:
         """What a function gives to fit its callers gave it; and what all of them give it, it has."""
-        for name in _parameters(function):
+        for name in parameters(function):
             given = [e for call in calls if (e := argument(function, name, call)) is not None]
             if (id(function), name) in self._found - self._others:
                 for e, call in zip(given, calls, strict=False):
@@ -105,18 +105,9 @@ class LabelOrder:
 
 def argument(function: ast.FunctionDef, name: str, call: ast.Call) -> ast.expr | None:
     """What a call gives a function for one of its parameters."""
-    place = _parameters(function).index(name)
+    place = parameters(function).index(name)
     by_name = next((k.value for k in call.keywords if k.arg == name), None)
     return by_name if by_name is not None or place >= len(call.args) else call.args[place]
-
-
-def called(call: ast.Call) -> str:
-    """The last part of what is called."""
-    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-
-
-def _parameters(function: ast.FunctionDef) -> list[str]:
-    return [a.arg for a in function.args.args]
 
 
 def _line(node: ast.AST) -> int:

@@ -9,7 +9,7 @@ import linecache
 from collections.abc import Iterator
 from typing import Final
 
-from diagnose.analysis.label_names import LabelNames
+from diagnose.analysis.label_names import LabelNames, called
 from diagnose.analysis.label_order import LabelOrder
 from diagnose.result.calls import Does, OwnLine
 
@@ -133,7 +133,7 @@ class _Use:
             yield "some-steps" if self._in_part(node, pair) else "every-step"
 
     def _calls(self, node: ast.Call) -> Iterator[Does]:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = called(node)
         value = node.func.value if isinstance(node.func, ast.Attribute) else None
         if name == "argmax" and "as-is" in [self._kind(x) for x in (value, *node.args[:1]) if x is not None]:
             yield "first"

@@ -16,15 +16,13 @@ from diagnose.record.batches import TakenBatch
 from diagnose.record.budget import Tier
 from diagnose.record.items import StepsItem
 from diagnose.record.room import Room
+from diagnose.tracefile import format as fmt
 from diagnose.tracefile.model import BatchRef, Digest, NDArray
 from diagnose.tracefile.rows import leaves_of
 from diagnose.tracefile.writer import TraceWriter
 
 PART_ROWS: Final = 4096
 """So many rows are taken from the arrays at a time."""
-
-AT_ONCE: Final = 64
-"""Steps that are written, or left out where a trace is full, together."""
 
 OTHERS: Final = "the arrays that fit was given have another form by now"
 
@@ -84,7 +82,7 @@ class Blocks:
         known = item.rows if isinstance(item.rows, str) else self._known(*item.rows)
         done = 0
         while done < item.count:
-            part = range(done, min(done + AT_ONCE, item.count))
+            part = range(done, min(done + fmt.BLOCK_STEPS, item.count))
             if not self._room.open(Tier.STEPS, self._cost(item, part)):
                 break
             self._write(item, part, known)

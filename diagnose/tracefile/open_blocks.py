@@ -76,8 +76,7 @@ class OpenSteps:
         generator: Digest | None, seconds: float,
     ) -> None:  # fmt: skip
         """One more step. Raises ValueError where its metric states are of two lengths."""
-        if before is not None and after is not None and len(before) != len(after):
-            raise ValueError("the metrics of a step are of another length after it than before")
+        _check_lengths(before, after)
         block = self._following(step, epoch, batch_index, took, before, after)
         block.count += 1
         block.short = len(took.ids) < block.rows
@@ -125,10 +124,31 @@ class OpenSteps:
         block.width = block.width if width is None else width
         return block
 
-    def put(self, row: Sequence[Value]) -> None:
-        """A whole block."""
+    def add_many(
+        self, step: int, epoch: int, batch_index: int, count: int, took: Took, rows: int, weights: Sequence[Digest],
+        before: bytes | None, after: bytes | None, generator: Digest | None, seconds: float,
+    ) -> None:  # fmt: skip
+        """So many steps that took `rows` rows each of those in `took`, the last what is left. `before` and `generator`
+        are those of the first, `after` those of the last. Raises ValueError as `add` does."""
+        _check_lengths(before, after)
         self.flush()
-        self._insert(fmt.STEPS, *row)
+        most = min(fmt.BLOCK_STEPS, max(1, fmt.WAITING_BYTES // (took.ids.itemsize * max(1, rows))))
+        for start in range(0, count, most):
+            number = min(most, count - start)
+            marks, metrics = bytearray(number), b""
+            if start == 0 and before is not None:
+                marks[0], metrics = fmt.BEFORE, before
+            if start == 0 and generator is not None:
+                marks[0] |= fmt.GENERATOR
+            if start + number == count and after is not None:
+                marks[-1] |= fmt.AFTER
+                metrics += after
+            self._insert(
+                fmt.STEPS, step + start, epoch, batch_index + start, number, took.signature,
+                took.ids[start * rows : (start + number) * rows].tobytes(), rows,
+                b"".join(weights[start : start + number]), took.whole, took.missing, took.layout, bytes(marks), metrics,
+                generator if generator is not None and start == 0 else b"", np.full(number, seconds, "<f8").tobytes(),
+            )  # fmt: skip
 
     def flush(self) -> None:
         """Writes what waits."""
@@ -140,6 +160,11 @@ class OpenSteps:
         """Forgets what waits."""
         block, self._block, self.nbytes = self._block, None, 0
         return block
+
+
+def _check_lengths(before: bytes | None, after: bytes | None) -> None:
+    if before is not None and after is not None and len(before) != len(after):
+        raise ValueError("the metrics of a step are of another length after it than before")
 
 
 @dataclass(slots=True)

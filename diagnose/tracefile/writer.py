@@ -151,10 +151,11 @@ class TraceWriter:
         `metrics_before` and `metrics_after` are of one length."""
         self._store.ready()
         self._check_rows(batch.row_ids)
-        signature, _, weight, whole, missing, layout = self._checked(batch, self._layouts)
-        if len(whole) % 16:
+        signature, *about = self._checked(batch, self._layouts)
+        took = Took(signature, batch.row_ids.astype(_SHORT), *about)
+        _digest(took.sample_weight)
+        if len(took.whole) % 16:
             raise ValueError("what should be a digest is not one")
-        took = Took(signature, batch.row_ids.astype(_SHORT), _digest(weight), whole, missing, layout)
         numbers = (_number(step), _number(epoch), _number(batch_index))
         self._open_steps.add(*numbers, took, metrics_before, metrics_after, _digest(generator), float(seconds))
 
@@ -167,30 +168,13 @@ class TraceWriter:
         the other, the last what is left. `metrics_before` and `generator` are those of the first, `metrics_after` those
         of the last; `seconds` is what each of them took."""
         self._check_rows(row_ids)
-        text = self._layouts.text(layout)
-        if metrics_before is not None and metrics_after is not None and len(metrics_before) != len(metrics_after):
-            raise ValueError("the metrics of a step are of another length after it than before")
-        first, ids = int(step), row_ids.astype(_SHORT)
-        most = min(fmt.BLOCK_STEPS, max(1, fmt.WAITING_BYTES // (_SHORT.itemsize * max(1, rows))))
-        for start in range(0, count, most):
-            number = min(most, count - start)
-            marks, metrics = bytearray(number), b""
-            if start == 0 and metrics_before is not None:
-                marks[0], metrics = fmt.BEFORE, metrics_before
-            if start == 0 and generator is not None:
-                marks[0] |= fmt.GENERATOR
-            if start + number == count and metrics_after is not None:
-                marks[-1] |= fmt.AFTER
-                metrics += metrics_after
-            self._open_steps.put(
-                (
-                    _number(first + start), _number(epoch), _number(batch_index + start), number, int(signature),
-                    ids[start * rows : (start + number) * rows].tobytes(), int(rows),
-                    b"".join(sample_weights[start : start + number]), b"", None, text, bytes(marks), metrics,
-                    generator if generator is not None and start == 0 else b"",
-                    np.full(number, seconds, "<f8").tobytes(),
-                )
-            )  # fmt: skip
+        ids = row_ids.astype(_SHORT)
+        took = Took(int(signature), ids, None, b"", None, self._layouts.text(layout))
+        numbers = (_number(step), _number(epoch), _number(batch_index))
+        _number(step + count)
+        self._open_steps.add_many(
+            *numbers, count, took, int(rows), sample_weights, metrics_before, metrics_after, generator, float(seconds)
+        )
 
     def batches(self, batches: Sequence[BatchRef]) -> Digest:
         """Keeps a list of batches and returns its digest; the same list is stored once."""
@@ -285,22 +269,20 @@ class TraceWriter:
 
     def _batch(self, batch: BatchRef) -> tuple[Value, ...]:
         self._check_rows(batch.row_ids)
-        return self._checked(batch, _Layouts())
+        signature, *about = self._checked(batch, _Layouts())
+        return signature, batch.row_ids.astype("<i8", copy=False).tobytes(), *about
 
     def _check_rows(self, ids: npt.NDArray[np.int64]) -> None:
         if ids.ndim != 1 or (ids.size and (ids.min() < -1 or ids.max() >= self._rows)):
             raise ValueError("a batch names rows that were not added")
 
     def _checked(self, batch: BatchRef, layouts: _Layouts) -> tuple[Any, ...]:
-        """The columns of a batch whose rows are known to be there."""
-        ids = batch.row_ids if batch.row_ids.dtype == _IDS else batch.row_ids.astype(_IDS)
+        """The columns of a batch but for its rows."""
         if batch.signature is not None and not 0 <= batch.signature < len(self._signatures):
             raise ValueError("a batch names a signature that was not added")
         missing = None if batch.missing is None else _text(batch.missing)
-        return (
-            _int(batch.signature), ids.tobytes(), batch.sample_weight, b"".join(batch.whole), missing,
-            layouts.text(batch.layout),
-        )  # fmt: skip
+        whole = b"".join(batch.whole)
+        return _int(batch.signature), batch.sample_weight, whole, missing, layouts.text(batch.layout)
 
     def _known_state(self, state: int) -> int:
         if not 0 <= state < self._states:
@@ -320,7 +302,6 @@ class _Layouts:
         return self._last[1]
 
 
-_IDS = np.dtype("<i8")
 _SHORT = np.dtype("<i4")
 
 
