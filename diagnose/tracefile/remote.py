@@ -74,25 +74,27 @@ def fetched(url: str) -> Iterator[Path]:
         TraceError: it cannot be had, is too large or does not come; and whatever is wrong with the file itself, by the
             name that was asked for.
     """
-    folder = Path(tempfile.mkdtemp(prefix="diagnose-"))
-    try:
-        path = folder / f"{stem(url)}.diag"
-        copy(url, path)
-        with named(path, url):
-            yield path
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _copied(url) as (path, folder):
+        yield path
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_fetched(url: str, read: Callable[[Path, Path], T]) -> T:
     """What `read` makes of the file, and of the folder it is in, which is `read`'s to delete from then on. TraceError:
     see `fetched`."""
+    with _copied(url) as (path, folder):
+        return read(path, folder)
+
+
+@contextlib.contextmanager
+def _copied(url: str) -> Iterator[tuple[Path, Path]]:
+    """Within: the trace as a file, and its folder, which is gone where something fails."""
     folder = Path(tempfile.mkdtemp(prefix="diagnose-"))
     try:
         path = folder / f"{stem(url)}.diag"
         copy(url, path)
         with named(path, url):
-            return read(path, folder)
+            yield path, folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
